@@ -1,0 +1,220 @@
+"""NanoDet-m: a light one-stage detector that proposes a box at every point of three grids (strides 8, 16, 32).
+
+One head per stride on the maps of `NanoDetBackbone`: class logits, and for each side of the box a distribution over
+`num_bins` distances (generalised focal loss, arXiv 2006.04388) whose mean, times the stride, is the distance of the
+side from the point. Points are the cell centres. It expects letterboxed, ImageNet-normalised canvases whose sides are
+multiples of 32, of any size. `forward` lets gradients through; `propose` and `detect` do not.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, nms
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .backbone_nanodet import STAGE_NAMES, STRIDES, ConvAct, NanoDetBackbone, NanoDetTrunkConfig
+from .coco_classes import COCO_CLASSES
+from .points_pbrec import grid_points
+from .proposals_pbrec import Proposals, boxes_from_distances
+
+
+@strict
+class NanoDetConfig(PreTrainedConfig):
+    """Sizes of the detector and the settings of its own non-maximum suppression.
+
+    Args:
+        trunk_config: the trunk; all its three maps are used.
+        tower_depth: depthwise-separable convolutions in each head.
+        num_bins: distances 0 … num_bins-1 (in strides) over which a side is distributed.
+        candidate_nms_iou: proposals that overlap a better one by more than this are no candidates; None: no candidates.
+        candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
+        candidate_min_quality: proposals below this quality are no candidates.
+        id2label: the classes, by default COCO's 80.
+    """
+
+    model_type = "pbrec_nanodet"
+    sub_configs_defaults = {"trunk_config": SubConfigSpec(config_class=NanoDetTrunkConfig)}
+
+    trunk_config: dict | PreTrainedConfig | None = None
+    tower_depth: int = 2
+    num_bins: int = 8
+    candidate_nms_iou: float | int | None = 0.6
+    candidate_nms_class_agnostic: bool = False
+    candidate_min_quality: float | int = 0.05
+
+    def __post_init__(self, **kwargs):
+        if self.id2label is None and "num_labels" not in kwargs:
+            self.id2label = dict(enumerate(COCO_CLASSES))
+            self.label2id = {name: index for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+        self.trunk_config.out_features = list(STAGE_NAMES)
+
+    def validate_architecture(self):
+        for name, low, high in (("tower_depth", 1, 16), ("num_bins", 2, 64)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}={value} is out of range; give a number from {low} to {high}")
+        for name in ("candidate_nms_iou", "candidate_min_quality"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name}={value} is out of range; give a number in [0, 1]")
+
+
+@dataclass
+class NanoDetOutput(ModelOutput):
+    """What the heads say at the N points of the three grids.
+
+    Args:
+        class_logits: (I, N, classes).
+        distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
+        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances.
+        feature_maps: the trunk's maps, (I, C, H/stride, W/stride) for strides 8, 16, 32.
+    """
+
+    class_logits: Tensor | None = None
+    distances: Tensor | None = None
+    distance_logits: Tensor | None = None
+    feature_maps: tuple[Tensor, ...] | None = None
+
+
+class NanoDetHead(nn.Module):
+    """The head of one stride: depthwise-separable convolutions, then one 1×1 convolution for classes and distances."""
+
+    def __init__(self, channels: int, out_channels: int, depth: int, negative_slope: float):
+        super().__init__()
+        self.tower = nn.Sequential()
+        for index in range(depth):
+            self.tower.add_module(f"depthwise{index}", ConvAct(channels, channels, 3, negative_slope, groups=channels))
+            self.tower.add_module(f"pointwise{index}", ConvAct(channels, channels, 1, negative_slope))
+        self.output = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(I, C, h, w) -> (I, h·w, out_channels)."""
+        return self.output(self.tower(features)).flatten(2).transpose(1, 2)
+
+
+class NanoDetDetector(PreTrainedModel):
+    """The detector; see the module's text for what it expects."""
+
+    config: NanoDetConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    base_model_prefix = "detector"
+    _no_split_modules = ["ShuffleBlock"]
+
+    def __init__(self, config: NanoDetConfig):
+        super().__init__(config)
+        trunk = config.trunk_config
+        out_channels = config.num_labels + 4 * config.num_bins
+        self.trunk = NanoDetBackbone(trunk)
+        self.heads = nn.ModuleDict(
+            {
+                name: NanoDetHead(trunk.neck_channels, out_channels, config.tower_depth, trunk.negative_slope)
+                for name in STAGE_NAMES
+            }
+        )
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if isinstance(module, NanoDetHead):
+            init.normal_(module.output.weight, std=0.01)
+            # Focal losses start from "nearly everything is background": class probability 0.01.
+            bias = torch.zeros_like(module.output.bias)
+            bias[: self.config.num_labels] = -math.log(99)
+            init.copy_(module.output.bias, bias)
+        elif isinstance(module, nn.Conv2d):
+            self.trunk._init_weights(module)
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, **kwargs) -> NanoDetOutput:
+        """
+        Args:
+            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
+        """
+        feature_maps = self.trunk(pixel_values).feature_maps
+        values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
+        strides = torch.cat([value.new_full((value.shape[1],), s) for value, s in zip(values, STRIDES, strict=True)])
+        class_logits, distance_logits = torch.cat(values, dim=1).split(
+            [self.config.num_labels, 4 * self.config.num_bins], dim=-1
+        )
+        distance_logits = distance_logits.unflatten(-1, (4, self.config.num_bins))
+        bins = torch.arange(self.config.num_bins, dtype=distance_logits.dtype, device=distance_logits.device)
+        return NanoDetOutput(
+            class_logits=class_logits,
+            distances=(distance_logits.softmax(-1) @ bins) * strides[:, None],
+            distance_logits=distance_logits,
+            feature_maps=feature_maps,
+        )
+
+    @torch.no_grad()
+    def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Proposals:
+        """Boxes of all points, their best class and, as quality, its probability.
+
+        Args:
+            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
+            pixel_mask: (I, H, W), 1 = picture. Points in the padding are no candidates and suppress none.
+        """
+        canvas, grids, points, scores, boxes = self._scores_and_boxes(pixel_values)
+        quality, labels = scores.max(-1)
+        candidates = None
+        if self.config.candidate_nms_iou is not None:
+            eligible = quality >= self.config.candidate_min_quality
+            if pixel_mask is not None:
+                column, row = points.long().unbind(-1)
+                eligible &= pixel_mask[:, row, column].bool()
+            candidates = torch.stack(
+                [self._survivors(*image) for image in zip(boxes, quality, labels, eligible, strict=True)]
+            )
+        return Proposals(grids, canvas, quality=quality, boxes=boxes, candidates=candidates, labels=labels)
+
+    @torch.no_grad()
+    def detect(
+        self, pixel_values: Tensor, min_score: float = 0.05, nms_iou: float = 0.6, max_detections: int = 100
+    ) -> list[dict[str, Tensor]]:
+        """Ordinary detections, best first: one {"scores" (n,), "labels" (n,), "boxes" (n, 4) XYXY canvas px} per image.
+
+        A point may be detected as several classes; suppression is within a class.
+        """
+        _, _, _, scores, boxes = self._scores_and_boxes(pixel_values)
+        detections = []
+        for image_scores, image_boxes in zip(scores, boxes, strict=True):
+            point, label = (image_scores > min_score).nonzero(as_tuple=True)
+            score, box = image_scores[point, label], image_boxes[point]
+            keep = batched_nms(box, score, label, nms_iou)[:max_detections]
+            detections.append({"scores": score[keep], "labels": label[keep], "boxes": box[keep]})
+        return detections
+
+    def _scores_and_boxes(self, pixel_values: Tensor):
+        outputs = self(pixel_values.to(self.dtype))
+        canvas = tuple(pixel_values.shape[-2:])
+        grids = tuple((canvas[0] // stride, canvas[1] // stride) for stride in STRIDES)
+        points = torch.cat(
+            [
+                grid_points(rows, cols, stride, device=pixel_values.device)
+                for (rows, cols), stride in zip(grids, STRIDES, strict=True)
+            ]
+        )
+        boxes = boxes_from_distances(points, outputs.distances.float(), canvas)
+        return canvas, grids, points, outputs.class_logits.float().sigmoid(), boxes
+
+    def _survivors(self, boxes: Tensor, quality: Tensor, labels: Tensor, eligible: Tensor) -> Tensor:
+        """(N,) bool: the eligible points of one image that non-maximum suppression leaves."""
+        index = eligible.nonzero().squeeze(1)
+        if self.config.candidate_nms_class_agnostic:
+            keep = nms(boxes[index], quality[index], self.config.candidate_nms_iou)
+        else:
+            keep = batched_nms(boxes[index], quality[index], labels[index], self.config.candidate_nms_iou)
+        survivors = torch.zeros_like(eligible)
+        survivors[index[keep]] = True
+        return survivors
+
+
+__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput"]

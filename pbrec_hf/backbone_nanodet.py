@@ -62,8 +62,8 @@ class NanoDetTrunkConfig(BackboneConfigMixin, PreTrainedConfig):
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give numbers from {low} to {high}")
         if len(self.stage_channels) != 3 or len(self.stage_depths) != 3:
             raise ValueError(
-                f"stage_channels={self.stage_channels} and stage_depths={self.stage_depths} must have three entries each, "
-                "one per stage"
+                f"stage_channels={self.stage_channels} and stage_depths={self.stage_depths} must have three entries "
+                "each, one per stage"
             )
         if any(channels % 2 for channels in self.stage_channels):
             raise ValueError(
@@ -170,7 +170,7 @@ def _resize_like(features: Tensor, other: Tensor) -> Tensor:
 
 
 class NanoDetBackbone(BackboneMixin, PreTrainedModel):
-    """(I, 3, H, W) canvases -> `feature_maps`, one (I, neck_channels, H/stride, W/stride) per entry of `out_features`."""
+    """(I, 3, H, W) canvases -> `feature_maps`, one (I, neck_channels, H/stride, W/stride) per `out_features`."""
 
     config: NanoDetTrunkConfig
     main_input_name = "pixel_values"
@@ -194,8 +194,8 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
     def _init_weights(self, module):
         super()._init_weights(module)
         if isinstance(module, nn.Conv2d):
-            # Without BatchNorm a fixed small deviation would fade to nothing over the depth of the trunk; the depthwise
-            # convolutions have no activation that would halve their signal.
+            # Without BatchNorm a fixed small deviation would fade to nothing over the depth of the trunk; the
+            # depthwise convolutions have no activation that would halve their signal.
             gain = "linear" if module.groups > 1 else "leaky_relu"
             init.kaiming_normal_(module.weight, a=self.config.negative_slope, nonlinearity=gain)
 
@@ -212,8 +212,8 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
         height, width = pixel_values.shape[-2:]
         if height % STRIDES[-1] or width % STRIDES[-1]:
             raise ValueError(
-                f"the canvas is {height}×{width}; both sides must be multiples of {STRIDES[-1]}: choose such a `size` in "
-                "the image processor"
+                f"the canvas is {height}×{width}; both sides must be multiples of {STRIDES[-1]}: choose such a `size` "
+                "in the image processor"
             )
         stage2 = self.stage2(F.max_pool2d(self.stem(pixel_values), 3, 2, 1))
         stage3 = self.stage3(stage2)

@@ -33,7 +33,7 @@ class NanoDetConfig(PreTrainedConfig):
         trunk_config: the trunk; all its three maps are used.
         tower_depth: depthwise-separable convolutions in each head.
         num_bins: distances 0 … num_bins-1 (in strides) over which a side is distributed.
-        candidate_nms_iou: proposals that overlap a better one by more than this are no candidates; None: no candidates.
+        candidate_nms_iou: a proposal that overlaps a better one by more is no candidate; None: no candidates at all.
         candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
         candidate_min_quality: proposals below this quality are no candidates.
         id2label: the classes, by default COCO's 80.
@@ -179,7 +179,7 @@ class NanoDetDetector(PreTrainedModel):
     def detect(
         self, pixel_values: Tensor, min_score: float = 0.05, nms_iou: float = 0.6, max_detections: int = 100
     ) -> list[dict[str, Tensor]]:
-        """Ordinary detections, best first: one {"scores" (n,), "labels" (n,), "boxes" (n, 4) XYXY canvas px} per image.
+        """Ordinary detections, best first: {"scores" (n,), "labels" (n,), "boxes" (n, 4) XYXY canvas px} per image.
 
         A point may be detected as several classes; suppression is within a class.
         """

@@ -43,7 +43,7 @@ class LazyMasks:
             )
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """Mask probabilities (n, h', w') over the canvas for n pairs: `image_index` (n,) and `point_index` (n,) int64."""
+        """Mask probabilities (n, h', w') over the canvas for n pairs `image_index` (n,), `point_index` (n,) int64."""
         height, width = self.features.shape[-2:]
         logits = self.features.new_empty(len(image_index), height, width)
         # Image by image, so that the features are never copied once per mask.
@@ -162,9 +162,9 @@ class Proposals:
 
 
 def boxes_from_distances(points: Tensor, distances: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """Boxes (..., N, 4) XYXY of points (N, 2) XY and distances (..., N, 4) to left, top, right, bottom; in canvas pixels.
+    """Boxes (..., N, 4) XYXY of points (N, 2) XY and distances (..., N, 4) to left, top, right, bottom.
 
-    Boxes are clipped to the canvas (H, W).
+    All in canvas pixels; boxes are clipped to the canvas (H, W).
     """
     boxes = torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
     return clip_boxes_to_image(boxes, canvas)

@@ -1,8 +1,8 @@
 """NanoDet-m from ncnn's graph (`.param`) and its weights as safetensors named by graph node -> `NanoDetDetector`.
 
-The graph is read, not trusted: every convolution must have the kernel, stride, groups and activation of the module that
-takes its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and deviation in 0 … 255; that
-is the package's own normalisation with the channels turned round, so turning the stem's input channels is exact.
+The graph is read, not trusted: every convolution must have the kernel, stride, groups and activation of the module
+that takes its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and deviation in 0 … 255;
+that is the package's own normalisation with the channels turned round, so turning the stem's input channels is exact.
 """
 
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ def convert_nanodet_files(weights: str | Path, param: str | Path) -> tuple[NanoD
 
 
 def _in_graph_order(model: NanoDetDetector) -> list[tuple[str, nn.Conv2d, float | None]]:
-    """(name, convolution, slope) in ncnn's order: a block's left branch first, trunk, neck, heads from fine to coarse."""
+    """(name, convolution, slope) in ncnn's order: trunk (left branches first), neck, heads from fine to coarse."""
     slopes = {f"{name}.conv": m.negative_slope for name, m in model.named_modules() if isinstance(m, ConvAct)}
     order = {prefix: i for i, prefix in enumerate(["trunk", *(f"heads.{stage}" for stage in STAGE_NAMES)])}
     convolutions = [(name, m, slopes.get(name)) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]

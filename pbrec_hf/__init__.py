@@ -1,5 +1,35 @@
-"""pbrec_hf: point-based referring expression comprehension (PBREC-MT) as a Hugging Face-style package."""
+"""pbrec_hf: find the thing a sentence means in a picture.
+
+Point-based referring expression comprehension (PBREC-MT, AAAI 2024) for the Hugging Face stack. Importing this package
+makes transformers' Auto classes and `pipeline("referring-expression")` know it; names below are imported when used.
+"""
+
+import importlib
 
 from .version import __version__
 
-__all__ = ["__version__"]
+_PUBLIC = {
+    "PbrecConfig": "configuration_pbrec",
+    "PbrecForReferringExpression": "modeling_pbrec",
+    "PbrecImageFeatures": "modeling_pbrec",
+    "PbrecImageProcessor": "image_processing_pbrec",
+    "PbrecModel": "modeling_pbrec",
+    "PbrecOutput": "modeling_pbrec",
+    "PbrecProcessor": "processing_pbrec",
+    "Proposals": "proposals_pbrec",
+    "NanoDetConfig": "detection_nanodet",
+    "NanoDetDetector": "detection_nanodet",
+    "ReferringExpressionPipeline": "pipeline_pbrec",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

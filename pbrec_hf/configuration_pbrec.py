@@ -1,0 +1,162 @@
+"""`PbrecConfig`: every number of the comprehension stage, checked before anything is allocated.
+
+The image backbone and the text encoder are sub-configs of transformers: any backbone that `AutoBackbone` builds, any
+encoder that `AutoModel` builds. Their last feature map and last hidden state are what the fusion encoder reads.
+Knows nothing of detectors: those have configs of their own and live in the processor.
+"""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+TASKS = ("grounding", "segmentation")
+SOFT_TARGETS = ("paper", "released_code")
+
+# Far above any model in use and far below what exhausts memory: a damaged or hostile file stops here.
+_LIMITS = {
+    "image_size": (16, 8192),
+    "stride": (1, 512),
+    "d_model": (4, 16384),
+    "num_hidden_layers": (1, 256),
+    "num_attention_heads": (1, 256),
+    "intermediate_size": (1, 65536),
+    "max_text_length": (3, 8192),
+}
+_LARGEST_SUB_CONFIG_INTEGER = 10_000_000
+_MOST_LAYERS = 1000
+
+
+@strict
+class PbrecConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`PbrecForReferringExpression`]. The defaults are the published PBREC-MT.
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
+            Image backbone; its last output feature must have `stride`. Default: ResNet-101, last stage.
+        text_config (`PreTrainedConfig` or `dict`, *optional*):
+            Text encoder. Default: BERT-base.
+        image_size (`int`, defaults to 640): side of the square canvas in pixels, a multiple of `stride`.
+        stride (`int`, defaults to 32): width of a grid cell in pixels; the grid has `(image_size / stride)²` points.
+        d_model (`int`, defaults to 256): width of the fusion encoder, a multiple of 4 and of `num_attention_heads`.
+        num_hidden_layers (`int`, defaults to 6): layers of the fusion encoder.
+        num_attention_heads (`int`, defaults to 8): attention heads of the fusion encoder.
+        intermediate_size (`int`, defaults to 1024): width of the feed-forward layers.
+        hidden_act (`str`, defaults to `"gelu"`): activation of the feed-forward layers.
+        dropout (`float`, defaults to 0.1): on the attention output and twice in the feed-forward layer.
+        attention_dropout (`float`, defaults to 0.1):
+            On the attention weights. Above 0, training on a CPU leaves the fast attention kernel.
+        layer_norm_eps (`float`, defaults to 1e-5)
+        initializer_range (`float`, defaults to 0.02): for sub-models; the fusion is Xavier-uniform.
+        tasks (`list[str]`, defaults to both): heads to build, out of `"grounding"` and `"segmentation"`.
+        max_text_length (`int`, defaults to 40): tokens per expression, special tokens included.
+        soft_targets (`str`, defaults to `"paper"`): how training targets are made, `"paper"` or `"released_code"`.
+        freeze_batch_norm (`bool`, defaults to `True`): BatchNorm of the backbone with fixed statistics and weights.
+        frozen_backbone_modules (`list[str]`, defaults to ResNet's stem and first stage):
+            Sub-modules of the backbone that do not train; `["*"]` freezes all of it, `[]` nothing.
+
+    Raises:
+        `ValueError` (inside huggingface_hub's strict-dataclass errors) that names field, value, legal set and remedy.
+    """
+
+    model_type = "pbrec"
+    sub_configs_defaults = {
+        "backbone_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="resnet",
+            init_kwargs={"depths": [3, 4, 23, 3], "out_features": ["stage4"]},
+        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+    }
+    attribute_map = {"hidden_size": "d_model"}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    image_size: int = 640
+    stride: int = 32
+    d_model: int = 256
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    intermediate_size: int = 1024
+    hidden_act: str = "gelu"
+    dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    tasks: list[str] | tuple[str, ...] = TASKS
+    max_text_length: int = 40
+    soft_targets: str = "paper"
+    freeze_batch_norm: bool = True
+    frozen_backbone_modules: list[str] | tuple[str, ...] = ("embedder", "encoder.stages.0")
+
+    def __post_init__(self, **kwargs):
+        if "backbone" in kwargs:
+            raise ValueError(
+                f"backbone={kwargs['backbone']!r}: give `backbone_config` (a dict with `model_type`, "
+                "or a config object) instead of a name or path."
+            )
+        self.tasks = list(self.tasks)
+        self.frozen_backbone_modules = list(self.frozen_backbone_modules)
+        # Numbers first: a sub-config must not be built for a config that is refused anyway.
+        self._check_numbers()
+        for name in ("backbone_config", "text_config"):
+            _check_sub_config(name, getattr(self, name))
+        super().__post_init__(**kwargs)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the grid of points."""
+        return self.image_size // self.stride, self.image_size // self.stride
+
+    def validate_architecture(self):
+        self._check_numbers()
+        for name in ("backbone_config", "text_config"):
+            _check_sub_config(name, getattr(self, name))
+
+    def _check_numbers(self):
+        for field, (low, high) in _LIMITS.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{field}={value!r} is not an integer from {low} to {high}: correct the config.")
+        for field in ("dropout", "attention_dropout"):
+            value = getattr(self, field)
+            if not 0 <= value < 1:
+                raise ValueError(f"{field}={value!r} is not in [0, 1): give a probability such as 0.1.")
+        if self.image_size % self.stride:
+            nearest = max(self.stride, round(self.image_size / self.stride) * self.stride)
+            raise ValueError(
+                f"image_size={self.image_size} is not a multiple of stride={self.stride}: take {nearest}, for example."
+            )
+        if self.d_model % self.num_attention_heads or self.d_model % 4:
+            raise ValueError(
+                f"d_model={self.d_model} must be a multiple of num_attention_heads={self.num_attention_heads} and "
+                "of 4 (sine and cosine for two axes): change one of them."
+            )
+        _check_choices("tasks", self.tasks, TASKS)
+        _check_choices("soft_targets", [self.soft_targets], SOFT_TARGETS)
+
+
+def _check_choices(field: str, values: list[str], legal: tuple[str, ...]) -> None:
+    wrong = [value for value in values if value not in legal]
+    if wrong or not values or len(set(values)) != len(values):
+        raise ValueError(f"{field}={values!r}: give one or more of {', '.join(map(repr, legal))}, each once.")
+
+
+def _check_sub_config(field: str, config: dict | PreTrainedConfig | None) -> None:
+    """Refuse sizes in a sub-config that no real encoder has, before transformers builds from it."""
+    if config is None:
+        return
+    values = config if isinstance(config, dict) else config.to_dict()
+    for key, value in values.items():
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if not isinstance(number, int) or isinstance(number, bool):
+                continue
+            counts_layers = key in ("num_hidden_layers", "num_layers", "num_attention_heads", "depths")
+            high = _MOST_LAYERS if counts_layers else _LARGEST_SUB_CONFIG_INTEGER
+            sized = counts_layers or key.endswith(("_size", "_sizes", "_dim", "_channels"))
+            low = 1 if sized and not key.startswith("chunk_size") else -high
+            if not low <= number <= high:
+                raise ValueError(f"{field}.{key}={number} is not from {low} to {high}: the config is damaged.")
+
+
+__all__ = ["PbrecConfig"]

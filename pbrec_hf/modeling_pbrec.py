@@ -1,0 +1,292 @@
+"""The comprehension stage: how well does each point of a grid fit a referring expression?
+
+backbone and text encoder → one vector per point and per token → fusion encoder → two MLP heads → logits per point.
+
+Notable features:
+- many expressions share an image: `image_index` says which, and the image is encoded once;
+- `get_image_features` + `forward(image_features=…)` serve a cache of encoded images;
+- arithmetic of the released code (see fusion_pbrec.py), without its weights that no output reads.
+
+Knows nothing of detectors, boxes or pixels of the original picture.
+"""
+
+import inspect
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+from transformers import AutoBackbone, AutoModel, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_pbrec import PbrecConfig
+from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
+from .loss_pbrec import point_loss
+from .points_pbrec import feature_mask
+from .positions_pbrec import sine_positions_1d, sine_positions_2d
+
+
+@dataclass
+class PbrecImageFeatures(ModelOutput):
+    """
+    Encoded images, reusable for any number of expressions.
+
+    Attributes:
+        features: (I, P, d_model), one vector per point, row-major.
+        positions: (I, P, d_model), their position codes.
+        mask: bool (I, P), True where the point's cell holds picture.
+    """
+
+    features: torch.FloatTensor | None = None
+    positions: torch.FloatTensor | None = None
+    mask: torch.BoolTensor | None = None
+
+    def gather(self, index: Tensor) -> "PbrecImageFeatures":
+        """The features of images `index` (E,), in that order."""
+        return PbrecImageFeatures(self.features[index], self.positions[index], self.mask[index])
+
+
+@dataclass
+class PbrecOutput(ModelOutput):
+    """
+    Attributes:
+        loss: (), the sum of the two losses, if labels were given.
+        center_loss: (), loss of the center-ness head.
+        mass_loss: (), loss of the mass-ness head.
+        center_logits: (E, P), before the sigmoid; None without the task "grounding".
+        mass_logits: (E, P), before the sigmoid; None without the task "segmentation".
+        image_features: what `get_image_features` gave, to be passed again with other expressions.
+        hidden_states: input of the first fusion layer and output of each, (E, P + L, d_model), if asked for.
+        attentions: attention weights of each fusion layer, (E, heads, P + L, P + L), if asked for (eager attention).
+    """
+
+    loss: torch.FloatTensor | None = None
+    center_loss: torch.FloatTensor | None = None
+    mass_loss: torch.FloatTensor | None = None
+    center_logits: torch.FloatTensor | None = None
+    mass_logits: torch.FloatTensor | None = None
+    image_features: PbrecImageFeatures | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class PbrecModel(PbrecPreTrainedModel):
+    """Backbone, text encoder and fusion encoder, without heads."""
+
+    def __init__(self, config: PbrecConfig):
+        super().__init__(config)
+        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        if config.freeze_batch_norm:
+            _freeze_batch_norm(self.backbone)
+        channels = self.backbone.channels[-1]
+        self.image_projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
+        self.image_projection.initial_bounds = (math.sqrt(3 / channels), 0)  # Kaiming-uniform with a = 1
+        self.text_model = _text_encoder(config.text_config)
+        self.text_projection = linear(self.text_model.config.hidden_size, config.d_model)
+        self.fusion = PbrecFusionEncoder(config)
+        self.post_init()
+        _freeze_modules(self.backbone, config.frozen_backbone_modules)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
+    def get_image_features(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> PbrecImageFeatures:
+        """
+        Encode images once.
+
+        Args:
+            pixel_values: (I, 3, H, W), normalised canvases; H and W multiples of `config.stride`.
+            pixel_mask: (I, H, W), 1 where the canvas holds picture; None = everywhere.
+
+        Raises:
+            ValueError: if the canvas does not give a grid of `config.stride`.
+        """
+        height, width = pixel_values.shape[-2:]
+        rows, cols = height // self.config.stride, width // self.config.stride
+        feature_map = self.backbone(pixel_values.to(self.dtype)).feature_maps[-1]
+        if feature_map.shape[-2:] != (rows, cols) or height % self.config.stride or width % self.config.stride:
+            raise ValueError(
+                f"A canvas of {height}×{width} pixels gave a feature map of {tuple(feature_map.shape[-2:])}, not the "
+                f"{rows}×{cols} points of stride {self.config.stride}: use a canvas whose sides are multiples of the "
+                "stride, and a backbone whose last feature has this stride."
+            )
+        features = self.image_projection(feature_map).flatten(2).transpose(1, 2)
+        if pixel_mask is None:
+            pixel_mask = pixel_values.new_ones((len(pixel_values), height, width), dtype=torch.bool)
+        mask = feature_mask(pixel_mask, rows, cols)
+        positions = sine_positions_2d(mask.view(-1, rows, cols), self.config.d_model)
+        return PbrecImageFeatures(features, positions.to(features.dtype), mask)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor,
+        image_features: PbrecImageFeatures,
+        attention_mask: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """
+        Fuse expressions with the features of their images (one row of `image_features` per expression).
+
+        Args:
+            input_ids: (E, L) tokens.
+            image_features: of E images, see [`PbrecImageFeatures.gather`].
+            attention_mask: (E, L), 1 = token.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        words = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        words = self.text_projection(words)
+        word_positions = sine_positions_1d(words.shape[1], words.shape[2], words.device).to(words.dtype)
+        return self.fusion(
+            torch.cat((image_features.features, words), dim=1),
+            torch.cat((image_features.positions, word_positions.expand_as(words)), dim=1),
+            torch.cat((image_features.mask, attention_mask.bool()), dim=1),
+            **kwargs,
+        )
+
+
+class PbrecForReferringExpression(PbrecPreTrainedModel):
+    """The comprehension stage with its heads: center-ness (boxes) and mass-ness (masks) per point."""
+
+    def __init__(self, config: PbrecConfig):
+        super().__init__(config)
+        self.model = PbrecModel(config)
+        self.center_head = PbrecHead(config) if "grounding" in config.tasks else None
+        self.mass_head = PbrecHead(config) if "segmentation" in config.tasks else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_image_features(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> PbrecImageFeatures:
+        """See [`PbrecModel.get_image_features`]."""
+        return self.model.get_image_features(pixel_values, pixel_mask)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_mask: Tensor | None = None,
+        image_index: Tensor | None = None,
+        image_features: PbrecImageFeatures | None = None,
+        centerness_labels: Tensor | None = None,
+        massness_labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs,
+    ) -> PbrecOutput:
+        """
+        Score every point of each expression's image.
+
+        Args:
+            pixel_values: (I, 3, H, W), normalised canvases; or give `image_features`.
+            input_ids: (E, L) tokens of the expressions.
+            attention_mask: (E, L), 1 = token.
+            pixel_mask: (I, H, W), 1 = picture.
+            image_index: (E,), the image of each expression. None: one expression per image, or a single image.
+            image_features: cached result of `get_image_features`, instead of `pixel_values`.
+            centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
+            massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
+            kwargs: other outputs of the processor (letterbox, proposals …) are accepted and not read.
+
+        Raises:
+            ValueError: if inputs are missing or do not fit each other.
+        """
+        if input_ids is None or (pixel_values is None) == (image_features is None):
+            raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
+        if image_features is None:
+            image_features = self.get_image_features(pixel_values, pixel_mask)
+        index = _image_index(image_index, len(input_ids), len(image_features.features))
+        fused = self.model(
+            input_ids,
+            image_features.gather(index.to(image_features.features.device)),
+            attention_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        points = fused.last_hidden_state[:, : image_features.features.shape[1]]
+        center_logits = self.center_head(points) if self.center_head is not None else None
+        mass_logits = self.mass_head(points) if self.mass_head is not None else None
+        center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
+        mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
+        losses = [loss for loss in (center_loss, mass_loss) if loss is not None]
+        return PbrecOutput(
+            loss=sum(losses) if losses else None,
+            center_loss=center_loss,
+            mass_loss=mass_loss,
+            center_logits=center_logits,
+            mass_logits=mass_logits,
+            image_features=image_features,
+            hidden_states=fused.hidden_states,
+            attentions=fused.attentions,
+        )
+
+
+def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:
+    if labels is None:
+        return None
+    if logits is None:
+        raise ValueError(f"`{argument}` given, but the model has no head for {task!r}: add it to `config.tasks`.")
+    return point_loss(logits, labels)
+
+
+def _image_index(image_index: Tensor | None, expressions: int, images: int) -> Tensor:
+    if image_index is None:
+        if images not in (1, expressions):
+            raise ValueError(
+                f"{expressions} expressions for {images} images: say with `image_index` which image each belongs to."
+            )
+        return torch.arange(expressions) if images > 1 else torch.zeros(expressions, dtype=torch.long)
+    if image_index.shape != (expressions,):
+        raise ValueError(
+            f"`image_index` has shape {tuple(image_index.shape)}: give ({expressions},), one entry per expression."
+        )
+    return image_index
+
+
+def _text_encoder(config) -> PreTrainedModel:
+    """Any encoder of `AutoModel`, without the pooler that some of them carry and nothing here reads."""
+    model_class = MODEL_MAPPING.get(type(config), None)
+    poolable = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return AutoModel.from_config(config, **({"add_pooling_layer": False} if poolable else {}))
+
+
+def _freeze_batch_norm(module: nn.Module) -> None:
+    """Replace every BatchNorm2d below `module` by one with fixed statistics; names and values of its tensors stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps).to(child.weight.device)
+            for key in ("weight", "bias", "running_mean", "running_var"):
+                getattr(frozen, key).data.copy_(getattr(child, key).data)
+            setattr(module, name, frozen)
+        else:
+            _freeze_batch_norm(child)
+
+
+def _freeze_modules(backbone: nn.Module, names: list[str]) -> None:
+    for name in names:
+        try:
+            module = backbone if name == "*" else backbone.get_submodule(name)
+        except AttributeError as error:
+            raise ValueError(
+                f"frozen_backbone_modules has {name!r}, which {type(backbone).__name__} does not have; its parts are "
+                f"{', '.join(child for child, _ in backbone.named_children())}. Give names of its modules, or ['*']."
+            ) from error
+        module.requires_grad_(False)
+
+
+__all__ = ["PbrecForReferringExpression", "PbrecImageFeatures", "PbrecModel", "PbrecOutput", "PbrecPreTrainedModel"]

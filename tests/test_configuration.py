@@ -1,0 +1,69 @@
+"""`PbrecConfig` refuses what no model can be, before anything is allocated, and says what would be right."""
+
+import json
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, BertConfig, ConvNextConfig
+
+from pbrec_hf import PbrecConfig
+
+
+def test_defaults_are_the_published_model():
+    config = PbrecConfig()
+    assert (config.image_size, config.stride, config.grid) == (640, 32, (20, 20))
+    assert (config.d_model, config.num_hidden_layers, config.num_attention_heads) == (256, 6, 8)
+    assert config.backbone_config.depths == [3, 4, 23, 3] and config.backbone_config.out_features == ["stage4"]
+    assert config.text_config.hidden_size == 768
+    assert config.tasks == ["grounding", "segmentation"]
+
+
+def test_round_trip_through_json_keeps_every_field(tmp_path):
+    config = PbrecConfig(
+        tasks=["grounding"],
+        dropout=0,
+        backbone_config=ConvNextConfig(out_features=["stage4"]),
+        text_config=BertConfig(num_hidden_layers=2),
+        frozen_backbone_modules=[],
+    )
+    config.save_pretrained(tmp_path)
+    loaded = PbrecConfig.from_pretrained(tmp_path)
+    assert loaded.to_dict() == config.to_dict()
+    assert AutoConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_size": -640}, "image_size=-640"),
+        ({"image_size": 600}, "multiple of stride=32: take 608"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000 is not an integer from 1 to 256"),
+        ({"d_model": 250}, "d_model=250"),
+        ({"dropout": 1.5}, r"dropout=1.5 is not in \[0, 1\)"),
+        ({"tasks": ["detection"]}, "'grounding', 'segmentation'"),
+        ({"tasks": []}, "one or more"),
+        ({"soft_targets": "hard"}, "'paper', 'released_code'"),
+        ({"backbone": "../../etc/passwd"}, "backbone_config"),
+        ({"text_config": {"model_type": "bert", "num_hidden_layers": 10**9}}, "text_config.num_hidden_layers"),
+        ({"text_config": {"model_type": "bert", "hidden_size": -1}}, "text_config.hidden_size=-1"),
+        ({"backbone_config": {"model_type": "resnet", "depths": [3, 10**9, 1, 1]}}, "backbone_config.depths"),
+    ],
+)
+def test_a_hostile_or_damaged_value_is_named_with_the_remedy(fields, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        PbrecConfig(**fields)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    PbrecConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "d_model": -256}))
+    with pytest.raises((ValueError, StrictDataclassError), match="d_model=-256"):
+        PbrecConfig.from_pretrained(tmp_path)
+
+
+def test_a_changed_field_is_checked_again_when_saved(tmp_path):
+    config = PbrecConfig()
+    config.num_attention_heads = 7
+    with pytest.raises((ValueError, StrictDataclassError), match="num_attention_heads=7"):
+        config.save_pretrained(tmp_path)

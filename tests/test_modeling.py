@@ -1,0 +1,260 @@
+"""The comprehension model: equal to the released arithmetic, to itself when cached, batched, saved and loaded."""
+
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+from released_checkpoint import GOLDEN, reduced_state_dict
+from safetensors.torch import load_file
+from seeded_weights import expand_image, pad_mask
+from transformers import BertConfig, ResNetConfig
+
+from pbrec_hf import PbrecConfig, PbrecForReferringExpression
+from pbrec_hf.convert.pbrec import convert_pbrec
+
+
+@pytest.fixture(scope="module")
+def golden():
+    meta = json.loads((GOLDEN / "small_meta.json").read_text())
+    tensors = load_file(GOLDEN / "small_io.safetensors")
+    padding = pad_mask(meta["rects_top_left_h_w"])
+    pixels = expand_image(tensors["in.images_lowres"].numpy(), padding)
+    inputs = {
+        "pixel_values": torch.from_numpy(pixels),
+        "pixel_mask": torch.from_numpy(1 - padding).long(),
+        "input_ids": tensors["in.word_ids"],
+        "attention_mask": tensors["in.word_mask"].long(),
+    }
+    return meta, tensors, inputs
+
+
+@pytest.fixture(scope="module")
+def released():
+    return convert_pbrec(reduced_state_dict(), num_attention_heads=4, text_attention_heads=4, dropout=0.0)[0]
+
+
+def tiny_config(**fields) -> PbrecConfig:
+    sizes = {"image_size": 64, "d_model": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return PbrecConfig(
+        backbone_config=ResNetConfig(
+            depths=[1, 1, 1, 1],
+            hidden_sizes=[8, 8, 8, 16],
+            embedding_size=8,
+            layer_type="basic",
+            out_features=["stage4"],
+        ),
+        text_config=BertConfig(
+            vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        ),
+        **{**sizes, "intermediate_size": 32, "max_text_length": 8, **fields},
+    )
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return PbrecForReferringExpression(tiny_config()).eval()
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    mask = torch.ones(2, 64, 64, dtype=torch.long)
+    mask[1, :, 40:] = 0
+    attention = torch.ones(3, 6, dtype=torch.long)
+    attention[1, 4:] = 0
+    return {
+        "pixel_values": torch.randn(2, 3, 64, 64) * mask[:, None],
+        "pixel_mask": mask,
+        "input_ids": torch.randint(3, 50, (3, 6)) * attention,
+        "attention_mask": attention,
+        "image_index": torch.tensor([1, 0, 1]),
+    }
+
+
+def test_logits_of_every_layer_equal_the_released_code(golden, released):
+    _, tensors, inputs = golden
+    with torch.no_grad():
+        output = released(**inputs, output_hidden_states=True)
+    valid = output.image_features.mask
+    assert torch.equal(valid, tensors["out.img_mask"] == 0)
+    assert len(output.hidden_states) == 3
+    for layer, hidden in enumerate(output.hidden_states[1:]):
+        points = released.model.fusion.final_norm(hidden)[:, :400]
+        for head, name in ((released.center_head, "box"), (released.mass_head, "seg")):
+            expected = tensors[f"out.{name}_score"][layer]
+            torch.testing.assert_close(head(points)[valid], expected[valid], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.center_logits[valid], tensors["out.box_score"][-1][valid], atol=1e-5, rtol=0)
+
+
+def test_losses_gradients_and_three_optimizer_steps_equal_the_released_code(golden):
+    meta, tensors, inputs = golden
+    # BERT's own dropout is active in training: off on both sides, as for the golden tensors.
+    model, _ = convert_pbrec(reduced_state_dict(), num_attention_heads=4, text_attention_heads=4)
+    labels = {"centerness_labels": tensors["in.center_target"], "massness_labels": tensors["in.mass_target"]}
+    backbone = [p for p in model.model.backbone.parameters() if p.requires_grad]
+    text = list(model.model.text_model.parameters())
+    towers = {id(p) for p in [*model.model.backbone.parameters(), *text]}
+    rest = [p for p in model.parameters() if id(p) not in towers]
+    groups = [{"params": rest}, {"params": backbone}, {"params": text}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=meta["args"]["weight_decay"])
+    for step in range(meta["adamw_steps"]):
+        for group, rate in zip(optimizer.param_groups, meta["lr_per_step[rest,cnn,bert]"][step], strict=True):
+            group["lr"] = rate
+        output = model(**inputs, **labels)
+        losses = torch.stack([output.center_loss, output.mass_loss])
+        torch.testing.assert_close(losses, torch.tensor(meta["losses_box_seg_per_step"][step]), atol=1e-5, rtol=0)
+        optimizer.zero_grad()
+        output.loss.backward()
+        if step == 0:
+            check_gradients(model, tensors)
+        optimizer.step()
+    with torch.no_grad():
+        output = model(**inputs, output_hidden_states=True)
+    valid = output.image_features.mask
+    torch.testing.assert_close(output.center_logits[valid], tensors["after.box_score"][-1][valid], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.mass_logits[valid], tensors["after.seg_score"][-1][valid], atol=1e-5, rtol=0)
+
+
+def check_gradients(model, tensors):
+    from pbrec_hf.convert.pbrec import _convert  # the same renaming holds for gradients
+
+    parameters, checked = dict(model.named_parameters()), 0
+    for key in (key for key in tensors if key.startswith("grad.")):
+        for name, expected in _convert(key.removeprefix("grad."), tensors[key]).items():
+            torch.testing.assert_close(parameters[name].grad, expected, atol=1e-5, rtol=1e-4)
+            checked += 1
+    assert checked > 40
+
+
+def test_position_codes_equal_the_released_code(golden):
+    from pbrec_hf.positions_pbrec import sine_positions_1d, sine_positions_2d
+
+    _, tensors, _ = golden
+    valid = tensors["out.img_mask"].view(3, 20, 20) == 0
+    ours = sine_positions_2d(valid, 64)
+    expected = tensors["mid.img_pos"].flatten(2).transpose(1, 2)
+    torch.testing.assert_close(ours[valid.flatten(1)], expected[valid.flatten(1)], atol=1e-5, rtol=0)
+    torch.testing.assert_close(sine_positions_1d(20, 64), tensors["mid.text_pe"][0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_saved_and_loaded_is_bit_equal(tiny, batch, dtype, tmp_path):
+    tiny.to(dtype).save_pretrained(tmp_path)
+    loaded, info = PbrecForReferringExpression.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    before, after = tiny.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert value.dtype == after[key].dtype and torch.equal(value, after[key]), key
+    for (name, value), (_, other) in zip(tiny.named_buffers(), loaded.named_buffers(), strict=True):
+        assert torch.equal(value, other), name
+    assert torch.equal(tiny(**batch).center_logits, loaded(**batch).center_logits)
+
+
+def test_cached_equals_uncached_equals_one_by_one(tiny, batch):
+    with torch.no_grad():
+        together = tiny(**batch)
+        features = tiny.get_image_features(batch["pixel_values"], batch["pixel_mask"])
+        text = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index")}
+        cached = tiny(image_features=features, **text)
+        assert torch.equal(together.center_logits, cached.center_logits)
+        for row, image in enumerate(batch["image_index"].tolist()):
+            alone = tiny(
+                pixel_values=batch["pixel_values"][image : image + 1],
+                pixel_mask=batch["pixel_mask"][image : image + 1],
+                input_ids=batch["input_ids"][row : row + 1],
+                attention_mask=batch["attention_mask"][row : row + 1],
+            )
+            torch.testing.assert_close(alone.center_logits[0], together.center_logits[row], atol=1e-5, rtol=0)
+            torch.testing.assert_close(alone.mass_logits[0], together.mass_logits[row], atol=1e-5, rtol=0)
+
+
+def test_padding_has_no_influence(tiny, batch):
+    with torch.no_grad():
+        expected = tiny(**batch).center_logits
+        batch["input_ids"][1, 4:] = 7
+        changed = tiny(**batch).center_logits
+    torch.testing.assert_close(changed, expected, atol=1e-6, rtol=0)
+
+
+def test_eager_and_sdpa_agree(tiny, batch):
+    with torch.no_grad():
+        sdpa = tiny(**batch)
+        tiny.set_attn_implementation("eager")
+        eager = tiny(**batch, output_attentions=True)
+    torch.testing.assert_close(eager.center_logits, sdpa.center_logits, atol=1e-5, rtol=0)
+    assert len(eager.attentions) == 2 and eager.attentions[0].shape == (3, 2, 10, 10)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(tiny, batch):
+    labels = {"centerness_labels": torch.rand(3, 4), "massness_labels": torch.rand(3, 4)}
+    tiny.config.dropout = tiny.config.attention_dropout = 0.0
+    gradients = []
+    for checkpointing in (False, True):
+        model = PbrecForReferringExpression(tiny_config(dropout=0.0, attention_dropout=0.0))
+        model.load_state_dict(tiny.state_dict())
+        model.model.text_model.eval()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model(**batch, **labels).loss.backward()
+        gradients.append(model.model.text_projection.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_every_parameter_that_trains_gets_a_gradient(tiny, batch):
+    labels = {"centerness_labels": torch.rand(3, 4), "massness_labels": torch.rand(3, 4)}
+    tiny(**batch, **labels).loss.backward()
+    trained = {name for name, p in tiny.named_parameters() if p.requires_grad}
+    assert {name for name, p in tiny.named_parameters() if p.grad is not None} == trained
+    assert not any("embedder" in name or "stages.0" in name for name in trained if "backbone" in name)
+
+
+@pytest.mark.parametrize("task", ["grounding", "segmentation"])
+def test_a_single_task_has_a_single_head(batch, task):
+    model = PbrecForReferringExpression(tiny_config(tasks=[task])).eval()
+    output = model(**batch)
+    assert (output.center_logits is None, output.mass_logits is None) == (task != "grounding", task == "grounding")
+    other = "massness_labels" if task == "grounding" else "centerness_labels"
+    with pytest.raises(ValueError, match=r"config\.tasks"):
+        model(**batch, **{other: torch.zeros(3, 4)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_values": None}, "either `pixel_values` or `image_features`"),
+        ({"image_index": None}, "3 expressions for 2 images"),
+        ({"image_index": torch.tensor([0])}, "one entry per expression"),
+        ({"pixel_values": torch.zeros(2, 3, 70, 64)}, "multiples of the stride"),
+        ({"centerness_labels": torch.zeros(3, 5)}, r"do not fit logits of shape \(3, 4\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(tiny, batch, change, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**{**batch, **change})
+
+
+def test_initialisation_follows_the_released_code(tiny):
+    layer = PbrecForReferringExpression(tiny_config(d_model=64, intermediate_size=128)).model.fusion.layers[0]
+    widths = [layer.self_attn.q_proj.weight.abs().max(), layer.fc1.weight.abs().max()]
+    bounds = [(6 / (4 * 64)) ** 0.5, (6 / (64 + 128)) ** 0.5]
+    for width, bound in zip(widths, bounds, strict=True):
+        assert 0.95 * bound < width <= bound
+    assert not layer.self_attn.q_proj.bias.any() and layer.fc1.bias.abs().max() <= 64**-0.5
+    assert layer.fc1.bias.any()
+
+
+def test_full_size_head_widths_follow_the_config():
+    with torch.device("meta"):
+        model = PbrecForReferringExpression(PbrecConfig())
+    count = sum(p.numel() for p in model.parameters())
+    # 158.96 M trainable plus 0.22 M frozen in the released model, less 2.17 M that never get a gradient.
+    assert 156_000_000 < count < 158_000_000
+    shapes = [tuple(layer.weight.shape) for layer in model.center_head.layers]
+    assert shapes == [(256, 256), (256, 256), (1, 256)] and all(b[1] == a[0] for a, b in pairwise(shapes))

@@ -1,0 +1,88 @@
+"""Selection gives the released choices, and a defined one for every degenerate input."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from released_checkpoint import GOLDEN
+from safetensors.torch import load_file
+from torchvision.ops import box_iou
+
+from pbrec_hf.points_pbrec import grid_points, resample_grid
+from pbrec_hf.proposals_pbrec import boxes_from_distances
+from pbrec_hf.selection_pbrec import box_iou_matrix, mask_iou_matrix, rank_scores, select_by_overlap, top_k_points
+
+
+def test_all_golden_box_sets_give_the_released_point_and_box():
+    golden = load_file(GOLDEN / "postproc.safetensors")
+    distances = golden["ltrb"].flatten(2).transpose(1, 2)
+    boxes = boxes_from_distances(grid_points(20, 20, 32), distances, (640, 640))
+    values = rank_scores(golden["score_logits"].sigmoid(), golden["conf_logits"].sigmoid(), None)
+    best, points = top_k_points(values, 12)
+    torch.testing.assert_close(best, golden["topk_value"], atol=1e-7, rtol=1e-5)
+    assert torch.equal(points, golden["topk_index"])
+    chosen = boxes[torch.arange(50)[:, None], points]
+    winner = select_by_overlap(box_iou_matrix(chosen))
+    row = torch.arange(50)
+    assert torch.equal(points[row, winner], golden["chosen_point"])
+    torch.testing.assert_close(chosen[row, winner], golden["chosen_xyxy"], atol=1e-4, rtol=0)
+
+
+def test_all_golden_mask_sets_give_the_paper_s_cell():
+    golden = load_file(GOLDEN / "mask_nms_paper.safetensors")
+    probabilities = golden["mass_logits_20x20"].flatten(1).double().sigmoid()
+    resampled = resample_grid(probabilities, (20, 20), (24, 24))
+    torch.testing.assert_close(resampled, golden["score_24_from_sigmoid"].flatten(1), atol=1e-12, rtol=0)
+    _, points = top_k_points(resampled, 12)
+    assert torch.equal(points, golden["topk"])
+    bits = np.unpackbits(golden["mask_bits_576x1600"].numpy(), axis=-1)
+    masks = torch.from_numpy(bits).view(10, 576, 40, 40)[torch.arange(10)[:, None], points]
+    winner = select_by_overlap(mask_iou_matrix(masks))
+    assert torch.equal(winner, golden["chosen_in_topk"])
+    assert torch.equal(points[torch.arange(10), winner], golden["chosen_cell"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 10_000))
+def test_batched_selection_equals_the_plain_loops(expressions, k, seed):
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 6, (expressions, k, 2, 2), generator=generator).float()
+    boxes = torch.cat((corners.amin(2), corners.amax(2)), dim=-1)
+    iou = box_iou_matrix(boxes)
+    for row in range(expressions):
+        expected = box_iou(boxes[row], boxes[row]).nan_to_num(0)
+        torch.testing.assert_close(iou[row], expected)
+        sums = [sum(expected[i, j].item() for j in range(k) if j != i) for i in range(k)]
+        winner = select_by_overlap(iou)[row].item()
+        assert sums[winner] == pytest.approx(max(sums), abs=1e-5)
+
+
+def test_ties_go_to_the_lower_index():
+    values, index = top_k_points(torch.full((1, 400), 0.5), 12)
+    assert index.tolist() == [list(range(12))] and values.unique().item() == 0.5
+    assert select_by_overlap(torch.zeros(1, 5, 5)).item() == 0
+    assert select_by_overlap(torch.ones(1, 5, 5)).item() == 0
+
+
+def test_invalid_and_unusable_scores_come_last_and_never_vote():
+    probabilities = torch.tensor([[0.9, float("nan"), 0.5, 0.8]])
+    values = rank_scores(probabilities, None, torch.tensor([[False, True, True, True]]))
+    best, index = top_k_points(values, 4)
+    assert index[0, :2].tolist() == [3, 2] and best[0, 2:].isinf().all()
+    iou = torch.ones(1, 4, 4)
+    assert select_by_overlap(iou, best > -torch.inf).item() == 0
+    lone = torch.tensor([[False, False, True, False]])
+    assert select_by_overlap(iou, lone).item() == 2
+
+
+@pytest.mark.parametrize(("points", "k", "expected"), [(3, 12, 3), (400, 1, 1), (1, 1, 1)])
+def test_the_group_is_never_larger_than_the_grid(points, k, expected):
+    values, index = top_k_points(torch.rand(2, points), k)
+    assert values.shape == index.shape == (2, expected)
+    assert select_by_overlap(torch.rand(2, expected, expected)).shape == (2,)
+
+
+def test_a_group_without_members_is_refused():
+    with pytest.raises(ValueError, match="top_k=0"):
+        top_k_points(torch.rand(1, 4), 0)

@@ -1,0 +1,134 @@
+"""The last step: logits and proposals on the canvas become one answer per expression in original pixels.
+
+Pure functions over tensors. A box comes from the box detector and a mask from the mask detector, each by its own head;
+with one of them missing it is derived from the other (a mask's bounding box, a box filled), and the answer says so.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torchvision.ops import masks_to_boxes
+
+from .answers_pbrec import Group, SelectionSettings, choose_boxes, choose_masks, rank_proposals
+from .image_processing_pbrec import boxes_to_original, masks_to_original
+
+
+def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Group]:
+    """
+    The best k proposals of every expression and the answer among them, on the canvas.
+
+    Args:
+        outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
+        inputs: with letterbox (I, 6), image_index (E,), and box_proposals and/or mask_proposals of the I images.
+        settings: how to rank.
+
+    Returns:
+        [`Group`] under "boxes" and/or "masks", for each kind of proposals.
+
+    Raises:
+        ValueError: without proposals, or if scores and images do not fit.
+    """
+    groups = {}
+    center, mass = outputs.center_logits, outputs.mass_logits
+    kinds = (("boxes", center if center is not None else mass), ("masks", mass if mass is not None else center))
+    for kind, logits in kinds:
+        proposals = inputs.get("box_proposals" if kind == "boxes" else "mask_proposals")
+        if proposals is None:
+            continue
+        device = (proposals.quality if proposals.masks is None else proposals.masks.features).device
+        image_index = inputs["image_index"].to(device)
+        probabilities = logits.to(device).float().sigmoid()
+        if len(image_index) != len(logits):
+            raise ValueError(
+                f"{len(logits)} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that "
+                "the outputs were computed from."
+            )
+        grid = _grid(logits.shape[1], proposals.canvas)
+        letterbox = inputs["letterbox"].to(device)
+        values = rank_proposals(probabilities, grid, proposals, image_index, letterbox, settings)
+        choose = choose_boxes if kind == "boxes" else choose_masks
+        groups[kind] = choose(values, proposals, image_index, settings.top_k)
+    if not groups:
+        raise ValueError(
+            "`inputs` holds no proposals: make it with a processor that has a detector and return_proposals=True."
+        )
+    return groups
+
+
+def answers(groups: dict[str, Group], inputs, threshold: float) -> list[dict]:
+    """
+    Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
+
+    Args:
+        groups: of `rank_and_vote`.
+        inputs: the same inputs.
+        threshold: an answer with a lower score is left out; its dict holds empty tensors.
+    """
+    letterbox = inputs["letterbox"].cpu()
+    results = []
+    for row, image in enumerate(inputs["image_index"].tolist()):
+        box = mask = None
+        if "boxes" in groups:
+            box = boxes_to_original(_chosen(groups["boxes"], "boxes", row)[None], letterbox[image])[0]
+        if "masks" in groups:
+            canvas = inputs["mask_proposals"].canvas
+            mask = masks_to_original(_chosen(groups["masks"], "masks", row), letterbox[image], canvas)
+        score = groups["boxes" if "boxes" in groups else "masks"].score[row].item()
+        found = score > -math.inf and score >= threshold and not (box is None and not mask.any())
+        results.append(_result(inputs, row, letterbox[image], score if found else None, box, mask))
+    return results
+
+
+def _chosen(group: Group, kind: str, row: int) -> Tensor:
+    """The chosen box (4,) or mask (h, w) of expression `row`, on the canvas."""
+    return getattr(group, kind)[row, group.winner[row]].cpu()
+
+
+def _result(inputs, row: int, letterbox: Tensor, score: float | None, box: Tensor | None, mask: Tensor | None) -> dict:
+    height, width = letterbox[:2].tolist()
+    sources = {
+        "box_source": "detector" if box is not None else "mask",
+        "mask_source": "detector" if mask is not None else "box",
+    }
+    if score is None:
+        boxes, masks = torch.zeros(0, 4), torch.zeros(0, height, width, dtype=torch.bool)
+    else:
+        box = _bounding_box(mask) if box is None else box
+        mask = _filled(box, height, width) if mask is None else mask
+        boxes, masks = box[None], mask[None]
+    count = len(boxes)
+    expressions = inputs.get("expressions")
+    return {
+        "scores": torch.full((count,), score or 0.0),
+        "labels": torch.zeros(count, dtype=torch.int64),
+        "text_labels": [expressions[row]] * count if expressions is not None else [],
+        "boxes": boxes,
+        "masks": masks,
+        **sources,
+    }
+
+
+def _bounding_box(mask: Tensor) -> Tensor:
+    box = masks_to_boxes(mask[None])[0]
+    return box + box.new_tensor([0, 0, 1, 1])  # pixel indices to edges
+
+
+def _filled(box: Tensor, height: int, width: int) -> Tensor:
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    left, top = box[:2].floor().int().tolist()
+    right, bottom = box[2:].ceil().int().tolist()
+    mask[max(top, 0) : bottom, max(left, 0) : right] = True
+    return mask
+
+
+def _grid(points: int, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the model's grid over a canvas (H, W)."""
+    rows = round(math.sqrt(points * canvas[0] / canvas[1]))
+    cols = points // max(rows, 1)
+    if rows * cols != points:
+        raise ValueError(
+            f"{points} scores per expression form no grid over the detector's canvas of {canvas[0]}×{canvas[1]}: "
+            "model and detector must see the same canvas."
+        )
+    return rows, cols

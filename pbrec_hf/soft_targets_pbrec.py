@@ -1,0 +1,136 @@
+"""Soft targets of training: expression-aware center-ness (equations 1 and 2) and mass-ness (equations 3 and 4).
+
+Two styles. "paper" follows the equations: exact box and centroid, values as they come. "released_code" follows the
+released loader: the box snapped outwards to whole cells, center-ness divided by its maximum, mass-ness cut out by a
+square window before pooling. No target ends without a positive point: the point nearest to the centre gets 1, and the
+sample is reported as repaired. Pure functions, vectorised over samples; boxes and masks are on the canvas.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from .points_pbrec import grid_points
+
+_CENTER_RADIUS = 1.5  # half the side of the central square, in strides
+_MASS_RADIUS = 2  # radius of the positive area around the centroid, in strides
+
+
+def centerness_targets(boxes: Tensor, image_size: int, stride: int, style: str = "paper") -> tuple[Tensor, Tensor]:
+    """
+    Center-ness of every point for every box.
+
+    Args:
+        boxes: (E, 4) XYXY in canvas pixels.
+        image_size: side of the square canvas in pixels, a multiple of `stride`.
+        stride: width of a cell in pixels.
+        style: "paper" or "released_code".
+
+    Returns:
+        targets, float32 (E, P) in [0, 1]; repaired, bool (E,): no point qualified, the nearest to the centre got 1.
+
+    Raises:
+        ValueError: on another style, or a box that is not finite.
+    """
+    _check_style(style)
+    boxes = boxes.double()
+    if not boxes.isfinite().all():
+        row = int((~boxes.isfinite()).any(dim=1).nonzero()[0])
+        raise ValueError(f"Box {row} is {boxes[row].tolist()}: give finite XYXY pixels.")
+    cells = image_size // stride
+    points = grid_points(cells, cells, stride, device=boxes.device, dtype=torch.float64)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if style == "paper":
+        targets = _centerness(points, boxes)
+        distance = (points - center[:, None]).abs()
+        targets = targets * (distance <= _CENTER_RADIUS * stride).all(dim=-1)
+    else:
+        targets = _released_centerness(points / stride, boxes, image_size, stride)
+    return _repair(targets, points, center)
+
+
+def _centerness(points: Tensor, boxes: Tensor) -> Tensor:
+    """Equations 1 and 2 for points (P, 2) and boxes (E, 4): (E, P), 0 outside the box."""
+    start = points - boxes[:, None, :2]
+    end = boxes[:, None, 2:] - points
+    smaller, larger = torch.minimum(start, end).clamp(min=0), torch.maximum(start, end)
+    ratio = torch.where(larger > 0, smaller / larger, 0.0)
+    return ratio.prod(dim=-1).sqrt()
+
+
+def _released_centerness(points: Tensor, boxes: Tensor, image_size: int, stride: int) -> Tensor:
+    """In units of cells. The loader holds centre and size in float32 as shares of the canvas; so do we."""
+    center = ((boxes[:, :2] + boxes[:, 2:]) / 2 / image_size).float()
+    size = ((boxes[:, 2:] - boxes[:, :2]) / image_size).float()
+    cells = image_size // stride
+    center, size = center * cells, size * cells
+    snapped = torch.cat(((center - size / 2).floor(), (center + size / 2).ceil()), dim=1)
+    targets = _centerness(points, snapped.double())
+    peak = targets.amax(dim=1, keepdim=True)
+    targets = torch.where(peak > 0, targets / peak, 0.0)
+    middle = center.int()[:, None]  # the cell that holds the centre
+    near = ((points.int() - middle).abs() <= 1).all(dim=-1)
+    # The loader's slice starts at -1 for a centre in the first row or column, and is empty.
+    return targets * near * (middle > 0).all(dim=-1)
+
+
+def massness_targets(
+    masks: Tensor, image_size: int, stride: int, style: str = "paper", centers: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """
+    Mass-ness of every point for every mask.
+
+    Args:
+        masks: (E, H, W) on the canvas, non-zero = object.
+        image_size, stride, style: as for `centerness_targets`.
+        centers: (E, 2) XY in canvas pixels, where the object of an empty mask is; by default the canvas' centre.
+
+    Returns:
+        targets, float32 (E, P) in [0, 1]; repaired, bool (E,).
+
+    Raises:
+        ValueError: on another style, or masks of another size.
+    """
+    _check_style(style)
+    if masks.shape[1:] != (image_size, image_size):
+        raise ValueError(
+            f"Masks of {tuple(masks.shape[1:])} pixels: the canvas of {image_size}×{image_size} is needed."
+        )
+    present = masks != 0
+    cells = image_size // stride
+    points = grid_points(cells, cells, stride, device=masks.device, dtype=torch.float64)
+    if centers is None:
+        centers = points.new_full((len(masks), 2), image_size / 2)
+    pixel = torch.arange(image_size, device=masks.device, dtype=torch.float64)
+    weight = torch.stack((present.sum(dim=1), present.sum(dim=2)), dim=1).double()  # (E, 2, side): columns, rows
+    count = weight.sum(dim=2)
+    centroid = (weight * pixel).sum(dim=2) / count.clamp(min=1)  # equation 3, in indices
+    if style == "paper":
+        centroid = centroid + 0.5
+        near = (points - centroid[:, None]).norm(dim=-1) <= _MASS_RADIUS * stride
+        targets = _fill(present, stride) * near
+    else:
+        centroid = centroid.round()
+        inside = (pixel >= centroid[..., None] - _MASS_RADIUS * stride) & (
+            pixel < centroid[..., None] + _MASS_RADIUS * stride
+        )
+        targets = _fill(present & inside[:, 0, None, :] & inside[:, 1, :, None], stride)
+    return _repair(targets, points, torch.where(count > 0, centroid, centers.double()))
+
+
+def _fill(present: Tensor, stride: int) -> Tensor:
+    """Equation 4: share of each cell that is object, (E, H, W) bool → (E, P)."""
+    return avg_pool2d(present.float()[:, None], stride).flatten(1)
+
+
+def _repair(targets: Tensor, points: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    repaired = ~(targets > 0).any(dim=1)
+    nearest = (points - center[:, None]).norm(dim=-1).argmin(dim=1)
+    targets = targets.float()
+    targets[repaired, nearest[repaired]] = 1
+    return targets, repaired
+
+
+def _check_style(style: str) -> None:
+    if style not in ("paper", "released_code"):
+        raise ValueError(f"style={style!r}: give 'paper' or 'released_code'.")

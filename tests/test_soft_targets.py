@@ -1,0 +1,98 @@
+"""Soft targets equal the equations and the released loader on all golden cases, and never end without a positive."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from released_checkpoint import GOLDEN
+from safetensors.torch import load_file
+
+from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+
+
+@pytest.fixture(scope="module")
+def golden():
+    masks = np.load(GOLDEN / "targets_masks.npz")
+    masks = {name: torch.from_numpy(np.unpackbits(masks[name], axis=-1)) for name in masks}
+    return load_file(GOLDEN / "targets.safetensors"), masks, json.loads((GOLDEN / "targets.json").read_text())
+
+
+@pytest.mark.parametrize(("style", "key", "few"), [("paper", "paper_center", 6), ("released_code", "code_center", 4)])
+def test_centerness_of_all_golden_cases(golden, style, key, few):
+    tensors, _, names = golden
+    targets, repaired = centerness_targets(tensors["boxes_xyxy"], 640, 32, style)
+    check(targets, repaired, tensors[key].flatten(1), names, few)
+
+
+@pytest.mark.parametrize(
+    ("style", "key", "parts"),
+    [("paper", "paper_mass_disc", "all_parts"), ("released_code", "code_mass", "first_part")],
+)
+def test_massness_of_all_golden_cases(golden, style, key, parts):
+    tensors, masks, names = golden
+    targets, repaired = massness_targets(masks[parts], 640, 32, style)
+    check(targets, repaired, tensors[key].flatten(1), names, few=2)
+
+
+def check(targets, repaired, expected, names, few):
+    assert targets.isfinite().all() and (targets.amax(1) > 0).all() and targets.dtype == torch.float32
+    unusable = expected.isnan().any(1) | (expected.nan_to_num() == 0).all(1)
+    wrong = [n for n, a, b in zip(names, repaired, unusable, strict=True) if a != b]
+    assert not wrong
+    assert 1 <= repaired.sum() <= few
+    torch.testing.assert_close(targets[~repaired], expected[~repaired], atol=1e-6, rtol=0)
+    assert (targets[repaired].sum(1) == 1).all() and (targets[repaired].amax(1) == 1).all()
+
+
+def test_the_repaired_point_is_the_nearest_to_the_centre():
+    targets, repaired = centerness_targets(torch.tensor([[20.0, 310.0, 620.0, 330.0]]), 640, 32)
+    assert repaired.item() and targets[0].argmax().item() in (9 * 20 + 9, 9 * 20 + 10, 10 * 20 + 9, 10 * 20 + 10)
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+def test_an_object_smaller_than_a_cell_has_a_target(style):
+    box = torch.tensor([[101.0, 101.0, 104.0, 103.0]])
+    targets, _ = centerness_targets(box, 320, 16, style)
+    assert targets[0].argmax().item() == 6 * 20 + 6
+    mask = torch.zeros(1, 320, 320)
+    mask[0, 101:103, 101:104] = 1
+    targets, repaired = massness_targets(mask, 320, 16, style)
+    assert targets.nonzero().tolist() == [[0, 6 * 20 + 6]] and not repaired.item()
+    assert targets.max().item() == pytest.approx(6 / 256)
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+def test_an_empty_mask_marks_the_centre_it_is_given(style):
+    empty = torch.zeros(2, 320, 320, dtype=torch.uint8)
+    targets, repaired = massness_targets(empty, 320, 16, style, centers=torch.tensor([[8.0, 8.0], [312.0, 8.0]]))
+    assert repaired.all() and targets.argmax(1).tolist() == [0, 19] and targets.sum().item() == 2
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+def test_crowd_runs_and_objects_of_several_parts_have_finite_targets(style):
+    crowd = coco_mask.frPyObjects({"size": [320, 320], "counts": [320 * 100, 320 * 40, 320 * 180]}, 320, 320)
+    parts = [[10, 10, 60, 10, 60, 60, 10, 60], [250, 250, 300, 250, 300, 300, 250, 300]]
+    parts = coco_mask.merge(coco_mask.frPyObjects(parts, 320, 320))
+    masks = torch.from_numpy(np.stack([coco_mask.decode(crowd), coco_mask.decode(parts)]))
+    targets, repaired = massness_targets(masks, 320, 16, style)
+    assert targets.isfinite().all() and (targets.amax(1) > 0).all()
+    # The centroid of the two parts lies between them, where there is no object.
+    assert repaired.tolist() == [False, True]
+
+
+def test_a_batch_equals_its_rows():
+    boxes = torch.rand(16, 2, 2, generator=torch.Generator().manual_seed(0)) * 640
+    boxes = torch.cat((boxes.amin(1), boxes.amax(1)), dim=1)
+    together = centerness_targets(boxes, 640, 32)[0]
+    assert torch.equal(together, torch.cat([centerness_targets(box[None], 640, 32)[0] for box in boxes]))
+
+
+def test_what_cannot_be_a_target_is_refused():
+    with pytest.raises(ValueError, match="'paper' or 'released_code'"):
+        centerness_targets(torch.zeros(1, 4), 640, 32, "hard")
+    with pytest.raises(ValueError, match="Box 1 is"):
+        centerness_targets(torch.tensor([[0.0, 0, 1, 1], [0, 0, float("nan"), 1]]), 640, 32)
+    with pytest.raises(ValueError, match="canvas of 640"):
+        massness_targets(torch.zeros(1, 320, 320), 640, 32)

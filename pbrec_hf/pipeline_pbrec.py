@@ -1,0 +1,205 @@
+"""`pipeline("referring-expression")`: pictures and expressions in, answers in original pixels out.
+
+A picture is encoded once, however many expressions it has; `batch_size` counts pictures. Lists, datasets and
+generators stream through a DataLoader, whose workers read pictures and tokenize; the detectors run beside the model.
+"""
+
+from collections.abc import Sized
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.pipelines.base import Pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+from transformers.utils import logging
+
+from .pictures_pbrec import load_picture
+
+logger = logging.get_logger(__name__)
+
+_TEXT_KEYS = ("text", "expression", "expressions")
+
+
+class ReferringExpressionPipeline(Pipeline):
+    """
+    Find what expressions refer to.
+
+    ```python
+    pipe = pipeline("referring-expression", model="org/pbrec-mt")
+    pipe("photo.jpg", "left dog")                                # [{"label", "score", "box"}]
+    pipe("photo.jpg", ["left dog", "red car"])                   # one such list per expression
+    pipe([{"image": "a.jpg", "text": "left dog"}, …], batch_size=8)  # one result per picture
+    ```
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.processor.to(self.device)
+
+    def __call__(self, inputs, text=None, **kwargs):
+        """
+        Args:
+            inputs: a picture (path, URL, base64 text, PIL image, array, tensor), a dict with `image` and `text`
+                (or `expression`, `expressions`), or a list, dataset or generator of dicts; with `text`, a list of
+                pictures.
+            text: an expression or a list of them for one picture; for a list of pictures one entry each, or one
+                expression for all.
+            top_k: proposals that vote for the answer; by default as the checkpoint says (12 in the paper).
+            threshold: answers that score less are left out (an empty list).
+            return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE.
+            on_error: "raise", or "skip": a picture that cannot be read gives `{"error": message}` instead of a
+                result. By default one input raises and several skip.
+            timeout: seconds to wait for a URL.
+            batch_size, num_workers: as in every pipeline.
+
+        Returns:
+            For one expression a list of at most one dict: `label`, `score`, `box` (xmin, ymin, xmax, ymax in pixels of
+            the upright original). For several expressions a list of lists; for several pictures a list of those.
+        """
+        several = not _is_one(inputs)
+        if text is not None:
+            inputs = _pair(inputs, text) if several else {"image": inputs, "text": text}
+        kwargs.setdefault("on_error", "skip" if several else "raise")
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(
+        self, top_k=None, threshold=None, return_masks=None, on_error=None, timeout=None, **unknown
+    ):
+        if unknown:
+            raise TypeError(
+                f"Unknown arguments {', '.join(unknown)}: the pipeline takes top_k, threshold, return_masks, "
+                "on_error, timeout, batch_size and num_workers."
+            )
+        if return_masks not in (None, False, True, "rle"):
+            raise ValueError(f"return_masks={return_masks!r}: give False, True (PIL images) or 'rle'.")
+        if on_error not in (None, "raise", "skip"):
+            raise ValueError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
+        given = ({"on_error": on_error, "timeout": timeout}, {"top_k": top_k, "threshold": threshold})
+        pre, forward = ({name: value for name, value in group.items() if value is not None} for group in given)
+        return pre, forward, {} if return_masks is None else {"return_masks": return_masks}
+
+    def preprocess(self, inputs, on_error: str = "raise", timeout: float | None = 30.0) -> dict:
+        try:
+            image, text = _image_and_text(inputs)
+            picture = load_picture(image, timeout)
+            batch = self.processor(picture, text, return_proposals=False)
+            return {"batch": batch, "single": isinstance(text, str)}
+        except (OSError, TypeError, ValueError) as error:
+            if on_error == "raise":
+                raise
+            logger.warning(f"Skipped: {error}")
+            return {"error": str(error)}
+
+    def _forward(self, model_inputs: dict, top_k: int | None = None, threshold: float = 0.0) -> dict:
+        items = model_inputs.get("items", [model_inputs])
+        good = [item for item in items if "batch" in item]
+        answers = iter(())
+        if good:
+            batch = _merge([item["batch"] for item in good])
+            batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"]))
+            outputs = self.model(**batch)
+            answers = iter(self.processor.post_process_referring_expression(outputs, batch, top_k, threshold))
+        entries = []
+        for item in items:
+            if "batch" in item:
+                item = {
+                    "answers": [next(answers) for _ in item["batch"]["expressions"]],
+                    "single": item["single"],
+                }
+            entries.append(item)
+        return {"entries": entries}
+
+    def postprocess(self, model_outputs: dict, return_masks: bool | str = False):
+        entry = model_outputs["entries"]
+        entry = entry[0] if isinstance(entry, list) else entry  # a batch has been unrolled already
+        if "error" in entry:
+            return entry
+        results = [_plain(answer, return_masks) for answer in entry["answers"]]
+        return results[0] if entry["single"] else results
+
+    def get_iterator(
+        self, inputs, num_workers: int, batch_size: int, preprocess_params, forward_params, postprocess_params
+    ):
+        # As in the base class, but batched by joining pictures with their expressions, not by padding tensors.
+        source = PipelineDataset if isinstance(inputs, Sized) else PipelineIterator
+        dataset = source(inputs, self.preprocess, preprocess_params)
+        workers = num_workers if source is PipelineDataset else min(num_workers, 1)
+        loader = DataLoader(
+            dataset, num_workers=workers, batch_size=batch_size, collate_fn=lambda items: {"items": items}
+        )
+        outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(outputs, self.postprocess, postprocess_params)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Model and processor with its detectors. (The base class would leave the processor out.)"""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+
+def _is_one(inputs) -> bool:
+    if isinstance(inputs, (str, dict, Image.Image, np.ndarray, torch.Tensor)) or hasattr(inputs, "__fspath__"):
+        return True
+    return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
+
+
+def _pair(images, text) -> list[dict]:
+    images = list(images)
+    texts = [text] * len(images) if isinstance(text, str) else list(text)
+    if len(texts) != len(images):
+        raise ValueError(
+            f"{len(texts)} texts for {len(images)} pictures: give one expression (or list of expressions) for each "
+            "picture, or one string for all."
+        )
+    return [{"image": image, "text": text} for image, text in zip(images, texts, strict=True)]
+
+
+def _image_and_text(inputs) -> tuple:
+    if not isinstance(inputs, dict) or "image" not in inputs:
+        raise ValueError("Give a picture and `text`, or a dict with `image` and `text`.")
+    text = next((inputs[key] for key in _TEXT_KEYS if inputs.get(key) is not None), None)
+    if text is None:
+        raise ValueError(f"No expression for the picture: give one of {', '.join(map(repr, _TEXT_KEYS))}.")
+    return inputs["image"], text
+
+
+def _merge(batches: list[BatchFeature]) -> BatchFeature:
+    """Batches of single pictures → one batch; tokens are padded to the longest expression."""
+    merged = BatchFeature()
+    for name in ("pixel_values", "pixel_mask", "letterbox", "truncated"):
+        merged[name] = torch.cat([batch[name] for batch in batches])
+    longest = max(batch["input_ids"].shape[1] for batch in batches)
+    for name in ("input_ids", "attention_mask"):
+        rows = [torch.nn.functional.pad(batch[name], (0, longest - batch[name].shape[1])) for batch in batches]
+        merged[name] = torch.cat(rows)
+    merged["image_index"] = torch.cat([batch["image_index"] + number for number, batch in enumerate(batches)])
+    merged["expressions"] = [expression for batch in batches for expression in batch["expressions"]]
+    return merged
+
+
+def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
+    results = []
+    for row, score in enumerate(answer["scores"].tolist()):
+        corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), answer["boxes"][row].tolist(), strict=True))
+        result = {"label": answer["text_labels"][row], "score": score, "box": corners}
+        if return_masks:
+            mask = answer["masks"][row].numpy()
+            result["mask"] = _rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
+        results.append(result)
+    return results
+
+
+def _rle(mask: np.ndarray) -> dict:
+    from pycocotools import mask as coco_mask
+
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
+
+
+__all__ = ["ReferringExpressionPipeline"]

@@ -1,0 +1,143 @@
+"""Pictures of answers: boxes and masks on the photograph, the map of scores, the proposals behind a choice.
+
+Takes PIL images and the results of the pipeline or the processor, gives PIL images. Opens no window, writes no file.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvF
+from torchvision.utils import draw_segmentation_masks
+
+from .image_processing_pbrec import boxes_to_original
+from .points_pbrec import resample_grid
+
+# Distinguishable by the colour-blind (Okabe and Ito), bright enough on photographs.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
+    """
+    The photograph with the box, mask and expression of each answer in a colour of its own.
+
+    Args:
+        image: the upright original.
+        answers: one dict per expression: a result of `post_process_referring_expression`, or a dict with `text_labels`,
+            `scores`, `boxes` (n, 4) XYXY in pixels of `image` and optionally `masks` bool (n, H, W), `mask_source`.
+    """
+    canvas = tvF.pil_to_tensor(image.convert("RGB"))
+    for number, answer in enumerate(answers):
+        masks = answer.get("masks")
+        if masks is not None and len(masks) and answer.get("mask_source") != "box":
+            canvas = draw_segmentation_masks(canvas, masks, alpha=0.45, colors=COLORS[number % len(COLORS)])
+    picture = tvF.to_pil_image(canvas)
+    draw = ImageDraw.Draw(picture)
+    taken: list[tuple[float, float, float, float]] = []
+    for number, answer in enumerate(answers):
+        color = COLORS[number % len(COLORS)]
+        for label, score, box in zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True):
+            corners = [float(value) for value in box]
+            draw.rectangle(corners, outline=color, width=_line_width(image))
+            taken.append(_caption(draw, picture.size, corners[:2], f"{label}  {float(score):.2f}", color, taken))
+    return picture
+
+
+def draw_score_map(image: Image.Image, probabilities: Tensor, grid: tuple[int, int], letterbox: Tensor) -> Image.Image:
+    """
+    The photograph under its scores: the brighter and redder a place, the better it fits the expression.
+
+    Args:
+        image: the upright original.
+        probabilities: (P,) in [0, 1] on `grid` (rows, cols).
+        letterbox: (6,) of the photograph.
+    """
+    _, _, height, width, top, left = letterbox.tolist()
+    side = max(height, width)
+    scores = resample_grid(probabilities.float().cpu()[None], grid, (side, side)).view(side, side)
+    scores = scores[top : top + height, left : left + width]
+    scores = (scores / scores.max().clamp(min=1e-6)).numpy()
+    heat = Image.fromarray((scores * 255).astype(np.uint8)).resize(image.size, Image.BILINEAR)
+    strength = np.asarray(heat, dtype=np.float32)[..., None] / 255
+    red = np.array([255.0, 60.0, 0.0], dtype=np.float32)
+    pixels = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32)
+    mixed = pixels * (0.35 + 0.35 * strength) + red * 0.65 * strength
+    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+
+
+def draw_proposals(image: Image.Image, boxes: Tensor, winner: int, letterbox: Tensor) -> Image.Image:
+    """The photograph with the best k proposals (k, 4) XYXY of the canvas, the chosen one on top."""
+    picture = Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "black"), 0.35)
+    draw = ImageDraw.Draw(picture)
+    boxes = boxes_to_original(boxes.cpu(), letterbox).tolist()
+    for box in boxes:
+        draw.rectangle(box, outline="white", width=max(1, _line_width(image) // 2))
+    draw.rectangle(boxes[winner], outline=COLORS[0], width=_line_width(image) + 1)
+    return picture
+
+
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 3, width: int = 420) -> Image.Image:
+    """Titled pictures side by side, `columns` to a row, each `width` pixels wide."""
+    font, margin, title = _font(16), 12, 30
+    scaled = [
+        (text, picture.resize((width, round(picture.height * width / picture.width)))) for text, picture in pictures
+    ]
+    rows = [scaled[start : start + columns] for start in range(0, len(scaled), columns)]
+    heights = [title + max(picture.height for _, picture in row) + margin for row in rows]
+    size = (margin + columns * (width + margin), margin + sum(heights))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    y = margin
+    for row, height in zip(rows, heights, strict=True):
+        for number, (text, picture) in enumerate(row):
+            x = margin + number * (width + margin)
+            draw.text((x, y), _fitting(text, font, width), fill="black", font=font)
+            sheet.paste(picture, (x, y + title - 4))
+        y += height
+    return sheet
+
+
+def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, float, float]:
+    """Write `text` above `corner`, inside the picture and off the captions written so far."""
+    font = _font(max(12, size[1] // 24))
+    text = _fitting(text, font, size[0] - 6)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = right - left + 6, bottom + 6
+    x = min(max(corner[0], 0), max(size[0] - width, 0))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    y = min(max(y, 0), max(size[1] - height, 0))
+    while (
+        any(x < b[2] and b[0] < x + width and y < b[3] and b[1] < y + height for b in taken) and y + height < size[1]
+    ):
+        y += height
+    draw.rectangle((x, y, x + width, y + height), fill=color)
+    draw.text((x + 3, y + 2), text, fill="black", font=font)
+    return x, y, x + width, y + height
+
+
+def _fitting(text: str, font, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _font(size: int):
+    return ImageFont.load_default(size)
+
+
+def _line_width(image: Image.Image) -> int:
+    return max(2, round(max(image.size) / 200))
+
+
+def as_boxes(results: Sequence[dict]) -> dict:
+    """Results of the pipeline for one expression → the dict that `draw_answers` takes."""
+    corners = [[result["box"][name] for name in ("xmin", "ymin", "xmax", "ymax")] for result in results]
+    return {
+        "text_labels": [result["label"] for result in results],
+        "scores": [result["score"] for result in results],
+        "boxes": torch.tensor(corners).view(-1, 4),
+    }

@@ -1,0 +1,100 @@
+"""Reads pickles that hold plain data, and refuses every other pickle before anything of it runs.
+
+Plain means: None, bool, int, float, str, bytes, list, dict, tuple and set. The opcodes of the whole file are checked
+first against a list of allowed ones, none of which can look up a name, call, instantiate or set state; only then does
+Python's own unpickler read it, with name lookup switched off a second time. Memory stays proportional to the size of
+the file. Written by Python 2 (protocols 0 to 2; its byte strings are read as latin-1) or Python 3. Knows nothing of
+what is inside.
+"""
+
+import io
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Any
+
+_PLAIN_OPCODES = """
+    PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8
+    LIST EMPTY_LIST APPEND APPENDS DICT EMPTY_DICT SETITEM SETITEMS TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3
+    EMPTY_SET ADDITEMS FROZENSET PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+"""
+_ALLOWED = frozenset(_PLAIN_OPCODES.split())
+_NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+# Bytes of argument after each opcode; None = refused; negative = pickletools' marks for arguments of variable length.
+_ARGUMENT = [None] * 256
+for _opcode in pickletools.opcodes:
+    if _opcode.name in _ALLOWED:
+        _ARGUMENT[ord(_opcode.code)] = 0 if _opcode.arg is None else _opcode.arg.n
+_LENGTH_BYTES = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_PUT = pickle.PUT[0]
+_WIDE_PUTS = frozenset((_PUT, pickle.LONG_BINPUT[0]))
+_HASHABLE_CONTAINERS = frozenset(b"t\x85\x86\x87\x91")  # TUPLE, TUPLE1 to TUPLE3, FROZENSET
+# A deeply nested tuple used as a key overflows the C stack when it is hashed, so their number bounds the depth.
+MAX_TUPLES = 10_000
+MAX_BYTES = 2**30
+
+
+def load_plain_pickle(path: str | Path) -> Any:
+    """The object pickled in `path`.
+
+    Raises:
+        ValueError: the file is larger than `MAX_BYTES`, damaged, or holds an opcode that could do more than build
+            plain data; nothing of the pickle has run by then.
+    """
+    size = Path(path).stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} has {size} bytes; pickles of more than {MAX_BYTES} bytes are not read.")
+    data = Path(path).read_bytes()
+    try:
+        _check_opcodes(data)
+        return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
+    except Exception as error:  # the C unpickler answers damaged input with a dozen kinds of exception
+        raise ValueError(
+            f"{path} was not read: {error} Only pickles of plain lists, dictionaries, strings and numbers are "
+            "accepted; download the file again from its publisher if it should be one."
+        ) from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise ValueError(f"it asks for {module}.{name}.")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ValueError(f"it asks for the external object {pid!r}.")
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Walks over the opcodes without interpreting them. Own loop: `pickletools.genops` is eight times slower."""
+    position, end, tuples = 0, len(data), 0
+    while position < end:
+        opcode = data[position]
+        size = _ARGUMENT[opcode]
+        start = position + 1
+        if size is None:
+            name = _NAMES.get(opcode, f"0x{opcode:02x}")
+            raise ValueError(f"it holds the opcode {name} at byte {position}, which plain data does not need.")
+        if size >= 0:
+            following = start + size
+        elif size == pickletools.UP_TO_NEWLINE:
+            following = data.find(b"\n", start) + 1 or end + 1
+        else:
+            argument = start + _LENGTH_BYTES[size]
+            following = argument + int.from_bytes(data[start:argument], "little")
+        if following > end:
+            raise ValueError(f"it ends in the middle of the opcode {_NAMES[opcode]} at byte {position}.")
+        if opcode in _WIDE_PUTS:
+            # The unpickler allocates its memo up to the largest index: no honest index outruns the bytes before it.
+            index = int(data[start:following]) if opcode == _PUT else int.from_bytes(data[start:following], "little")
+            if not 0 <= index <= position:
+                raise ValueError(f"its memo index {index} at byte {position} is out of proportion.")
+        elif opcode in _HASHABLE_CONTAINERS:
+            tuples += 1
+            if tuples > MAX_TUPLES:
+                raise ValueError(f"it holds more than {MAX_TUPLES} tuples.")
+        position = following

@@ -6,6 +6,7 @@ makes transformers' Auto classes and `pipeline("referring-expression")` know it;
 
 import importlib
 
+from .registration import watch
 from .version import __version__
 
 _PUBLIC = {
@@ -33,3 +34,6 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+watch()

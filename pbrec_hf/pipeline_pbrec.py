@@ -190,12 +190,15 @@ def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
         result = {"label": answer["text_labels"][row], "score": score, "box": corners}
         if return_masks:
             mask = answer["masks"][row].numpy()
-            result["mask"] = _rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
+            result["mask"] = (
+                mask_to_rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
+            )
         results.append(result)
     return results
 
 
-def _rle(mask: np.ndarray) -> dict:
+def mask_to_rle(mask: np.ndarray) -> dict:
+    """A binary mask (H, W) as compressed COCO RLE that JSON can hold."""
     from pycocotools import mask as coco_mask
 
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))

@@ -15,14 +15,13 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging
 
 from .answers_pbrec import Group, SelectionSettings
-from .detection_fcos import FcosDetector
 from .detection_nanodet import NanoDetDetector
 from .detection_solo import SoloDetector
 from .post_processing_pbrec import answers, rank_and_vote
 
 logger = logging.get_logger(__name__)
 
-DETECTORS = {cls.config_class.model_type: cls for cls in (FcosDetector, NanoDetDetector, SoloDetector)}
+DETECTORS = {cls.config_class.model_type: cls for cls in (NanoDetDetector, SoloDetector)}
 _KINDS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 

@@ -22,12 +22,13 @@ def register() -> None:
     from .backbone_nanodet import NanoDetBackbone
     from .configuration_pbrec import PbrecConfig
     from .detection_nanodet import NanoDetDetector
+    from .detection_solo import SoloDetector
     from .image_processing_pbrec import PbrecImageProcessor
     from .modeling_pbrec import PbrecForReferringExpression
     from .pipeline_pbrec import ReferringExpressionPipeline
     from .processing_pbrec import PbrecProcessor
 
-    for model in (PbrecForReferringExpression, NanoDetDetector):
+    for model in (PbrecForReferringExpression, NanoDetDetector, SoloDetector):
         AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
         AutoModel.register(model.config_class, model, exist_ok=True)
     for backbone in (NanoDetBackbone,):

@@ -6,7 +6,6 @@ Takes PIL images and the results of the pipeline or the processor, gives PIL ima
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvF
@@ -25,8 +24,8 @@ def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
 
     Args:
         image: the upright original.
-        answers: one dict per expression: a result of `post_process_referring_expression`, or a dict with `text_labels`,
-            `scores`, `boxes` (n, 4) XYXY in pixels of `image` and optionally `masks` bool (n, H, W), `mask_source`.
+        answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`. Masks that
+            were only filled in from boxes are not drawn.
     """
     canvas = tvF.pil_to_tensor(image.convert("RGB"))
     for number, answer in enumerate(answers):
@@ -103,7 +102,7 @@ def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, floa
     """Write `text` above `corner`, inside the picture and off the captions written so far."""
     font = _font(max(12, size[1] // 24))
     text = _fitting(text, font, size[0] - 6)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom + 6
     x = min(max(corner[0], 0), max(size[0] - width, 0))
     y = corner[1] - height if corner[1] >= height else corner[1]
@@ -115,6 +114,14 @@ def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, floa
     draw.rectangle((x, y, x + width, y + height), fill=color)
     draw.text((x + 3, y + 2), text, fill="black", font=font)
     return x, y, x + width, y + height
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _to_width(picture: Image.Image, width: int) -> Image.Image:
+    return picture.resize((width, round(picture.height * width / picture.width)))
 
 
 def _fitting(text: str, font, width: float) -> str:
@@ -131,13 +138,3 @@ def _font(size: int):
 
 def _line_width(image: Image.Image) -> int:
     return max(2, round(max(image.size) / 200))
-
-
-def as_boxes(results: Sequence[dict]) -> dict:
-    """Results of the pipeline for one expression → the dict that `draw_answers` takes."""
-    corners = [[result["box"][name] for name in ("xmin", "ymin", "xmax", "ymax")] for result in results]
-    return {
-        "text_labels": [result["label"] for result in results],
-        "scores": [result["score"] for result in results],
-        "boxes": torch.tensor(corners).view(-1, 4),
-    }

@@ -1,0 +1,50 @@
+"""The demo: the bundled checkpoint on photographs that ship with the package and that it was not trained on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from .grounding import Grounded, Grounder
+from .visualization import contact_sheet, draw_answers, draw_proposals, draw_score_map
+
+ASSETS = Path(__file__).parent / "assets" / "demo"
+
+
+def demo_photographs() -> list[dict]:
+    """The shipped photographs: `image` (path), `expressions`, `source`, `license`."""
+    rows = json.loads((ASSETS / "demo.json").read_text())
+    return [{**row, "image": ASSETS / row["image"]} for row in rows]
+
+
+def run_demo(grounder: Grounder, on_answer: Callable[[dict, Grounded], None]) -> Image.Image:
+    """
+    Ground every expression of the demo and draw one sheet: all answers, and for the first photograph what is behind
+    its answer, the map of scores and the proposals that voted.
+
+    Args:
+        on_answer: called with each photograph's row and its result.
+    """
+    pictures: list[tuple[str, Image.Image]] = []
+    for row in demo_photographs():
+        result = grounder(row["image"], row["expressions"])
+        on_answer(row, result)
+        pictures.append((", ".join(row["expressions"]), draw_answers(result.image, result.answers)))
+        if len(pictures) == 1:
+            pictures += _behind(result)
+    return contact_sheet(pictures)
+
+
+def _behind(result: Grounded) -> list[tuple[str, Image.Image]]:
+    letterbox = result.inputs["letterbox"][0].cpu()
+    logits = result.outputs.center_logits if result.outputs.center_logits is not None else result.outputs.mass_logits
+    side = round(logits.shape[1] ** 0.5)
+    scores = draw_score_map(result.image, logits[0].sigmoid(), (side, side), letterbox)
+    pictures = [("… its score map", scores)]
+    if "boxes" in result.groups:
+        group = result.groups["boxes"]
+        boxes = group.boxes[0][group.values[0].isfinite()]
+        drawn = draw_proposals(result.image, boxes, int(group.winner[0]), letterbox)
+        pictures.append((f"… the {len(boxes)} proposals that voted", drawn))
+    return pictures

@@ -1,0 +1,70 @@
+"""A checkpoint ready to answer: model and processor loaded together, one picture at a time.
+
+What the command line, the demo and the web page share. For code of your own, `pipeline("referring-expression")` does
+the same with batches.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from .modeling_pbrec import PbrecForReferringExpression
+from .pictures_pbrec import load_picture
+from .processing_pbrec import PbrecProcessor
+
+BUNDLED = Path(__file__).parent / "checkpoints" / "pbrec-mt-small"
+
+
+@dataclass
+class Grounded:
+    """
+    Attributes:
+        image: the upright original.
+        answers: one dict per expression, see `PbrecProcessor.post_process_referring_expression`.
+        inputs, outputs: what the model got and gave.
+        groups: the proposals behind the answers, see `PbrecProcessor.rank`.
+    """
+
+    image: Image.Image
+    answers: list[dict]
+    inputs: dict
+    outputs: object
+    groups: dict
+
+
+class Grounder:
+    """
+    Args:
+        model: folder or Hub id of a checkpoint with its processor and detectors; default: the bundled one.
+        device: where to run.
+
+    Raises:
+        OSError: no such checkpoint, in one line.
+    """
+
+    def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub):
+        source = str(model or BUNDLED)
+        try:
+            self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
+            self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise OSError(
+                f"No checkpoint can be loaded from {source!r} ({reason}): give a folder made by `save_pretrained`, or "
+                "the id of a model on the Hub that this machine can reach."
+            ) from error
+
+    def __call__(self, image, expressions: list[str], top_k: int | None = None, threshold: float = 0.0) -> Grounded:
+        """Answers for one picture (in any form `load_picture` takes) and its expressions."""
+        picture = load_picture(image)
+        inputs = self.processor(picture, expressions).to(self.model.device)
+        with torch.inference_mode():
+            outputs = self.model(**inputs)
+        groups = self.processor.rank(outputs, inputs, top_k)
+        answers = self.processor.post_process_referring_expression(outputs, inputs, top_k, threshold)
+        return Grounded(picture, answers, inputs, outputs, groups)
+
+
+__all__ = ["BUNDLED", "Grounded", "Grounder"]

@@ -1,0 +1,298 @@
+"""FCOS, reduced to level P5: one box, class and centre-ness at every point of the stride-32 grid.
+
+ResNet (any depth, frozen BatchNorm) -> C5 -> 1×1 lateral -> 3×3 smoothing -> the two towers of the head. P5 is the
+coarsest level that the feature pyramid makes from the ResNet, so nothing is added to it from above, and what is
+computed here equals what the whole detector gives at P5. It expects letterboxed, ImageNet-normalised canvases whose
+sides are multiples of 32; it knows nothing of expressions and has no NMS. Source: FCOS (arXiv 1904.01355, 2006.09214).
+
+The defaults are torchvision's FCOS. The config's options cover the original one (tianzhi0549/FCOS), too.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
+from torchvision.ops import FrozenBatchNorm2d
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .coco_classes import TORCHVISION_COCO_CLASSES
+from .points_pbrec import grid_points
+from .proposals_pbrec import Proposals, boxes_from_distances
+
+STRIDE = 32
+DEPTHS = (18, 34, 50, 101, 152)
+NORM_GROUPS = 32
+
+
+@strict
+class FcosConfig(PreTrainedConfig):
+    """Which FCOS it is.
+
+    Args:
+        depth: of the ResNet, one of 18, 34, 50, 101, 152.
+        stride_in_1x1: whether a bottleneck is strided in its first 1×1 convolution (Caffe) or in its 3×3 one.
+        batch_norm_eps: added to the variance of BatchNorm.
+        pixel_offset: added to the normalised RGB pixels, for networks trained with another mean. It cannot be folded
+            into the first convolution, whose zero padding must stay the mean colour.
+        neck_channels: channels of P5 and the towers, a multiple of 32.
+        tower_depth: convolutions in each tower.
+        distance_activation: "relu" (times 32 pixels) or "exp" (of pixels).
+        centerness_tower: "regression" or "classification", the tower that centre-ness is read from.
+        points: "corner", (32·col, 32·row), torchvision's; or "center", ((col + ½)·32, (row + ½)·32), the original's.
+        id2label: the classes, by default the 91 indices of torchvision's COCO models.
+    """
+
+    model_type = "pbrec_fcos"
+
+    depth: int = 50
+    stride_in_1x1: bool = False
+    batch_norm_eps: float | int = 1e-5
+    pixel_offset: list[float | int] | tuple[float | int, ...] = (0.0, 0.0, 0.0)
+    neck_channels: int = 256
+    tower_depth: int = 4
+    distance_activation: str = "relu"
+    centerness_tower: str = "regression"
+    points: str = "corner"
+
+    def __post_init__(self, **kwargs):
+        self.pixel_offset = list(self.pixel_offset)
+        if self.id2label is None and "num_labels" not in kwargs:
+            # The place holder "N/A" has several indices, so that a label2id of these would not be an inverse.
+            self.id2label = dict(enumerate(TORCHVISION_COCO_CLASSES))
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        for name, legal in (
+            ("depth", DEPTHS),
+            ("distance_activation", ("relu", "exp")),
+            ("centerness_tower", ("regression", "classification")),
+            ("points", ("corner", "center")),
+        ):
+            if getattr(self, name) not in legal:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {legal}")
+        if self.stride_in_1x1 and self.depth < 50:
+            raise ValueError(
+                f"stride_in_1x1=True needs bottlenecks, which depth={self.depth} lacks; choose 50 or more"
+            )
+        if not 0 <= self.batch_norm_eps < 1:
+            raise ValueError(f"batch_norm_eps={self.batch_norm_eps} is out of range; give a number in [0, 1)")
+        if len(self.pixel_offset) != 3 or not all(math.isfinite(value) for value in self.pixel_offset):
+            raise ValueError(f"pixel_offset={self.pixel_offset} must be three finite numbers, for R, G and B")
+        if self.neck_channels % NORM_GROUPS or not 0 < self.neck_channels <= 4096:
+            raise ValueError(f"neck_channels={self.neck_channels} must be a multiple of {NORM_GROUPS} up to 4096")
+        if not 1 <= self.tower_depth <= 16:
+            raise ValueError(f"tower_depth={self.tower_depth} is out of range; give a number from 1 to 16")
+
+
+@dataclass
+class FcosOutput(ModelOutput):
+    """What the head says at the P points of P5.
+
+    Args:
+        class_logits: (I, P, classes).
+        distances: (I, P, 4) from the point to left, top, right, bottom, in canvas pixels.
+        centerness_logits: (I, P).
+    """
+
+    class_logits: Tensor | None = None
+    distances: Tensor | None = None
+    centerness_logits: Tensor | None = None
+
+
+class FcosDetector(PreTrainedModel):
+    """The detector; see the module's text for what it expects."""
+
+    config: FcosConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    base_model_prefix = "detector"
+    _no_split_modules = ["BasicBlock", "Bottleneck"]
+
+    def __init__(self, config: FcosConfig):
+        super().__init__(config)
+        width = config.neck_channels
+        self.body = _resnet_body(config)
+        self.lateral = nn.Conv2d(512 if config.depth < 50 else 2048, width, 1)
+        self.smooth = nn.Conv2d(width, width, 3, padding=1)
+        self.classification_tower = _tower(width, config.tower_depth)
+        self.regression_tower = _tower(width, config.tower_depth)
+        self.class_output = nn.Conv2d(width, config.num_labels, 3, padding=1)
+        self.distance_output = nn.Conv2d(width, 4, 3, padding=1)
+        self.centerness_output = nn.Conv2d(width, 1, 3, padding=1)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, FrozenBatchNorm2d):
+            for tensor, value in (
+                (module.weight, 1),
+                (module.bias, 0),
+                (module.running_mean, 0),
+                (module.running_var, 1),
+            ):
+                init.constant_(tensor, value)
+        elif module is self.body:
+            for conv in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
+                init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        elif module in (self.lateral, self.smooth):
+            init.kaiming_uniform_(module.weight, a=1)
+        elif module in (self.class_output, self.distance_output, self.centerness_output):
+            init.normal_(module.weight, std=0.01)
+            if module is self.class_output:
+                # Focal loss starts from "nearly everything is background": class probability 0.01.
+                init.constant_(module.bias, -math.log(99))
+
+    @can_return_tuple
+    def forward(self, pixel_values: Tensor, **kwargs) -> FcosOutput:
+        """
+        Args:
+            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
+
+        Raises:
+            ValueError: a side is no multiple of 32.
+        """
+        height, width = pixel_values.shape[-2:]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(
+                f"the canvas is {height}×{width}; both sides must be multiples of {STRIDE}: choose such a `size` in "
+                "the image processor"
+            )
+        offset = pixel_values.new_tensor(self.config.pixel_offset)[:, None, None]
+        p5 = self.smooth(self.lateral(self.body(pixel_values + offset)))
+        towers = {"classification": self.classification_tower(p5), "regression": self.regression_tower(p5)}
+        raw = _per_point(self.distance_output(towers["regression"]))
+        return FcosOutput(
+            class_logits=_per_point(self.class_output(towers["classification"])),
+            distances=raw.relu() * STRIDE if self.config.distance_activation == "relu" else raw.exp(),
+            centerness_logits=_per_point(self.centerness_output(towers[self.config.centerness_tower])).squeeze(-1),
+        )
+
+    @torch.no_grad()
+    def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Proposals:
+        """Boxes of all points, their best class and, as quality, their centre-ness σ.
+
+        Args:
+            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
+            pixel_mask: part of the detector contract; not needed here.
+        """
+        outputs = self(pixel_values.to(self.dtype))
+        canvas = tuple(pixel_values.shape[-2:])
+        grid = (canvas[0] // STRIDE, canvas[1] // STRIDE)
+        points = grid_points(*grid, STRIDE, device=pixel_values.device)
+        if self.config.points == "corner":
+            points = points - STRIDE / 2
+        return Proposals(
+            grids=(grid,),
+            canvas=canvas,
+            quality=outputs.centerness_logits.float().sigmoid(),
+            boxes=boxes_from_distances(points, outputs.distances.float(), canvas),
+            labels=outputs.class_logits.argmax(-1),
+        )
+
+    @classmethod
+    def from_torchvision(
+        cls, weights: FCOS_ResNet50_FPN_Weights | str = "COCO_V1", progress: bool = False
+    ) -> "FcosDetector":
+        """The detector with torchvision's own FCOS-R50 weights, which torchvision downloads on first use.
+
+        Args:
+            weights: a member of torchvision's `FCOS_ResNet50_FPN_Weights`, or its name.
+            progress: whether torchvision shows a progress bar.
+
+        Raises:
+            ValueError: torchvision has no such weights.
+            OSError: the weights are not in torch's cache and cannot be downloaded.
+        """
+        names = list(FCOS_ResNet50_FPN_Weights.__members__)
+        if isinstance(weights, str) and weights not in names:
+            raise ValueError(f"weights={weights!r} are unknown to torchvision; choose one of {names}")
+        member = FCOS_ResNet50_FPN_Weights[weights] if isinstance(weights, str) else weights
+        try:
+            state_dict = member.get_state_dict(progress=progress, check_hash=True)
+        except OSError as error:
+            raise OSError(
+                f"{member.url} cannot be downloaded ({error}). Connect to the network, or fetch the file elsewhere and "
+                f"put it into {torch.hub.get_dir()}/checkpoints/, or load a converted detector with `from_pretrained`."
+            ) from error
+        renamed, _ = rename_torchvision(state_dict)
+        model = cls(FcosConfig(id2label=dict(enumerate(member.meta["categories"]))))
+        model.load_state_dict(renamed)
+        return model.eval()
+
+
+_TORCHVISION_NAMES = {
+    "backbone.body.": "body.",
+    "backbone.fpn.inner_blocks.2.0.": "lateral.",
+    "backbone.fpn.layer_blocks.2.0.": "smooth.",
+    "head.classification_head.conv.": "classification_tower.",
+    "head.regression_head.conv.": "regression_tower.",
+    "head.classification_head.cls_logits.": "class_output.",
+    "head.regression_head.bbox_reg.": "distance_output.",
+    "head.regression_head.bbox_ctrness.": "centerness_output.",
+}
+_TORCHVISION_DEAD = {
+    "backbone.fpn.inner_blocks.": "laterals of C3 and C4: P5 does not read them",
+    "backbone.fpn.layer_blocks.": "smoothing of P3 and P4: P5 does not read it",
+    "backbone.fpn.extra_blocks.": "P6 and P7: not computed",
+}
+
+
+def rename_torchvision(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """torchvision's FCOS weights under this file's names, and its keys that P5 does not need with the reason.
+
+    Raises:
+        ValueError: a key is neither.
+    """
+    renamed, dead = {}, {}
+    for key, value in state_dict.items():
+        if key.endswith(".num_batches_tracked"):
+            dead[key] = "counter of BatchNorm, which is frozen"
+        elif prefix := next((p for p in _TORCHVISION_NAMES if key.startswith(p)), None):
+            renamed[_TORCHVISION_NAMES[prefix] + key.removeprefix(prefix)] = value
+        elif prefix := next((p for p in _TORCHVISION_DEAD if key.startswith(p)), None):
+            dead[key] = _TORCHVISION_DEAD[prefix]
+        else:
+            raise ValueError(
+                f"{key!r} is no key of torchvision's FCOS with a ResNet; give a checkpoint of that network"
+            )
+    return renamed, dead
+
+
+def _resnet_body(config: FcosConfig) -> nn.Sequential:
+    """torchvision's ResNet up to C5, under torchvision's names."""
+
+    def norm_layer(channels: int) -> FrozenBatchNorm2d:
+        return FrozenBatchNorm2d(channels, eps=config.batch_norm_eps)
+
+    resnet = get_model(f"resnet{config.depth}", weights=None, norm_layer=norm_layer)
+    if config.stride_in_1x1:
+        for stage in (resnet.layer2, resnet.layer3, resnet.layer4):
+            first = stage[0]
+            first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
+    return nn.Sequential(
+        OrderedDict((name, m) for name, m in resnet.named_children() if name not in ("avgpool", "fc"))
+    )
+
+
+def _tower(channels: int, depth: int) -> nn.Sequential:
+    layers = []
+    for _ in range(depth):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(NORM_GROUPS, channels), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _per_point(maps: Tensor) -> Tensor:
+    """(I, C, rows, cols) -> (I, rows·cols, C)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+__all__ = ["FcosConfig", "FcosDetector", "FcosOutput", "rename_torchvision"]

@@ -1,0 +1,1 @@
+"""Targets and losses of the detectors."""

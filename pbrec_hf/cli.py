@@ -142,7 +142,7 @@ def _as_json(expression: str, answer: dict) -> dict:
         "score": answer["scores"][0].item(),
         "box": answer["boxes"][0].tolist(),
         "box_source": answer["box_source"],
-        "mask": mask_to_rle(answer["masks"][0].numpy()),
+        "mask": mask_to_rle(answer["masks"][0, 0].numpy()),
         "mask_source": answer["mask_source"],
     }
 

@@ -189,7 +189,7 @@ def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
         corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), answer["boxes"][row].tolist(), strict=True))
         result = {"label": answer["text_labels"][row], "score": score, "box": corners}
         if return_masks:
-            mask = answer["masks"][row].numpy()
+            mask = answer["masks"][row, 0].numpy()
             result["mask"] = (
                 mask_to_rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
             )

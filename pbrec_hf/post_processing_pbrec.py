@@ -92,11 +92,11 @@ def _result(inputs, row: int, letterbox: Tensor, score: float | None, box: Tenso
         "mask_source": "detector" if mask is not None else "box",
     }
     if score is None:
-        boxes, masks = torch.zeros(0, 4), torch.zeros(0, height, width, dtype=torch.bool)
+        boxes, masks = torch.zeros(0, 4), torch.zeros(0, 1, height, width, dtype=torch.bool)
     else:
         box = _bounding_box(mask) if box is None else box
         mask = _filled(box, height, width) if mask is None else mask
-        boxes, masks = box[None], mask[None]
+        boxes, masks = box[None], mask[None, None]
     count = len(boxes)
     expressions = inputs.get("expressions")
     return {

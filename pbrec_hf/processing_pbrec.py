@@ -15,13 +15,14 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging
 
 from .answers_pbrec import Group, SelectionSettings
+from .detection_fcos import FcosDetector
 from .detection_nanodet import NanoDetDetector
 from .detection_solo import SoloDetector
 from .post_processing_pbrec import answers, rank_and_vote
 
 logger = logging.get_logger(__name__)
 
-DETECTORS = {cls.config_class.model_type: cls for cls in (NanoDetDetector, SoloDetector)}
+DETECTORS = {cls.config_class.model_type: cls for cls in (FcosDetector, NanoDetDetector, SoloDetector)}
 _KINDS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
@@ -178,7 +179,7 @@ class PbrecProcessor(ProcessorMixin):
 
         Returns:
             One dict per expression: `scores` (n,) in [0, 1], `labels` (n,) int64 zeros, `text_labels` (n strings),
-            `boxes` (n, 4) XYXY, `masks` bool (n, H, W), with n = 1, or 0 where nothing reaches the threshold; and
+            `boxes` (n, 4) XYXY, `masks` bool (n, 1, H, W), with n = 1, or 0 where nothing reaches the threshold; and
             `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box").
 
         Raises:
@@ -217,9 +218,15 @@ class PbrecProcessor(ProcessorMixin):
                         f"the model types {', '.join(DETECTORS)}."
                     )
                 subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _KINDS[kind])))
-                detector = DETECTORS[model_type].from_pretrained(
-                    pretrained_model_name_or_path, subfolder=subfolder, **hub
-                )
+                try:
+                    detector = DETECTORS[model_type].from_pretrained(
+                        pretrained_model_name_or_path, subfolder=subfolder, **hub
+                    )
+                except OSError as error:
+                    raise OSError(
+                        f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or "
+                        "pass load_detectors=False."
+                    ) from error
                 processor._hold(kind, detector)
         return processor
 

@@ -19,8 +19,10 @@ def register() -> None:
     from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
+    from .backbone_grounding import GroundingBackbone
     from .backbone_nanodet import NanoDetBackbone
     from .configuration_pbrec import PbrecConfig
+    from .detection_fcos import FcosDetector
     from .detection_nanodet import NanoDetDetector
     from .detection_solo import SoloDetector
     from .image_processing_pbrec import PbrecImageProcessor
@@ -28,10 +30,10 @@ def register() -> None:
     from .pipeline_pbrec import ReferringExpressionPipeline
     from .processing_pbrec import PbrecProcessor
 
-    for model in (PbrecForReferringExpression, NanoDetDetector, SoloDetector):
+    for model in (PbrecForReferringExpression, FcosDetector, NanoDetDetector, SoloDetector):
         AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
         AutoModel.register(model.config_class, model, exist_ok=True)
-    for backbone in (NanoDetBackbone,):
+    for backbone in (NanoDetBackbone, GroundingBackbone):
         AutoConfig.register(backbone.config_class.model_type, backbone.config_class, exist_ok=True)
         AutoBackbone.register(backbone.config_class, backbone, exist_ok=True)
     processors = {"torchvision": PbrecImageProcessor}

@@ -31,7 +31,7 @@ def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
     for number, answer in enumerate(answers):
         masks = answer.get("masks")
         if masks is not None and len(masks) and answer.get("mask_source") != "box":
-            canvas = draw_segmentation_masks(canvas, masks, alpha=0.45, colors=COLORS[number % len(COLORS)])
+            canvas = draw_segmentation_masks(canvas, masks[:, 0], alpha=0.45, colors=COLORS[number % len(COLORS)])
     picture = tvF.to_pil_image(canvas)
     draw = ImageDraw.Draw(picture)
     taken: list[tuple[float, float, float, float]] = []

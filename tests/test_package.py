@@ -1,0 +1,82 @@
+"""What importing does and does not do, in processes of its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pbrec_hf
+
+ROOT = Path(pbrec_hf.__file__).parent
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_importing_is_silent_and_loads_neither_auto_classes_nor_torch():
+    output = python(
+        "import sys, pbrec_hf\n"
+        "loaded = {'torch', 'torchvision', 'transformers.models.auto.modeling_auto', 'datasets'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    assert output == ""
+
+
+CHECK = """
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers import AutoConfig
+assert "referring-expression" in PIPELINE_REGISTRY.get_supported_tasks()
+config = AutoConfig.for_model("pbrec")
+assert MODEL_MAPPING[type(config)].__name__ == "PbrecForReferringExpression"
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import pbrec_hf",
+        "import pbrec_hf.modeling_pbrec",
+        "import pbrec_hf.pipeline_pbrec",
+        "from transformers import AutoModel; import pbrec_hf",
+        "import pbrec_hf; from transformers import pipeline",
+    ],
+)
+def test_everything_is_registered_whatever_is_imported_first(start):
+    assert "Error" not in python(start + CHECK)
+
+
+def test_importing_needs_no_network():
+    python(
+        "import socket\n"
+        "def refuse(*a, **k): raise AssertionError('network')\n"
+        "socket.socket.connect = refuse\n"
+        "import pbrec_hf\nfrom pbrec_hf import *"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=lambda path: path.name)
+def test_root_modules_can_travel_in_a_hub_folder(path):
+    """transformers copies only `from .module import name` of the same folder."""
+    if path.name in ("__init__.py", "cli.py", "registration.py"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1 and node.module and (ROOT / f"{node.module}.py").exists(), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_house_rules(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree) or path.name in ("__init__.py", "version.py")
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not calls & {"pickle.load", "pickle.loads", "eval", "exec", "os.system"}
+    if "torch.load" in calls:
+        assert path.parent.name == "convert" and "weights_only=True" in text

@@ -1,0 +1,152 @@
+"""The pipeline: every form of input, batches equal to single calls, one pass per image, errors that spare the rest."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import save_tiny_checkpoint
+from PIL import Image
+from transformers import AutoModel, AutoProcessor, pipeline
+
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, ReferringExpressionPipeline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint")
+    save_tiny_checkpoint(path, masks=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return pipeline("referring-expression", model=str(folder))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photographs")
+    generator = np.random.default_rng(0)
+    files = []
+    for number, size in enumerate(((90, 160), (200, 100), (64, 64))):
+        file = path / f"{number}.png"
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(file)
+        files.append(str(file))
+    return files
+
+
+def same(a, b):
+    flat_a, flat_b = (json.dumps(x, default=str, sort_keys=True) for x in (a, b))
+    if flat_a == flat_b:
+        return True
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return a == pytest.approx(b, abs=1e-3)
+
+
+def test_one_expression_gives_plain_json(pipe, photographs):
+    (result,) = pipe(photographs[0], "left dog")
+    assert json.loads(json.dumps(result)) == result
+    assert result["label"] == "left dog" and 0 <= result["score"] <= 1
+    box = result["box"]
+    assert 0 <= box["xmin"] < box["xmax"] <= 160 and 0 <= box["ymin"] < box["ymax"] <= 90
+
+
+def test_all_forms_of_one_picture_agree(pipe, photographs):
+    expected = pipe(photographs[0], ["left dog", "red car"])
+    image = Image.open(photographs[0])
+    for form in (image, np.asarray(image)):
+        assert same(pipe(form, ["left dog", "red car"]), expected)
+    assert same(pipe({"image": image, "expressions": ["left dog", "red car"]}), expected)
+    assert [len(answers) for answers in expected] == [1, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_a_batch_gives_what_single_calls_give(pipe, photographs, batch_size):
+    texts = ["left dog", ["red car", "the cat on the left"], "girl"]
+    expected = [pipe(image, text) for image, text in zip(photographs, texts, strict=True)]
+    assert same(pipe(photographs, texts, batch_size=batch_size), expected)
+
+
+def test_generators_and_datasets_stream(pipe, photographs):
+    rows = [{"image": path, "text": "left dog"} for path in photographs]
+    expected = [pipe(row) for row in rows]
+    assert same(list(pipe((row for row in rows), batch_size=2)), expected)
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, index):
+            return rows[index]
+
+    assert same(list(pipe(Rows(), batch_size=2)), expected)
+    assert same(list(pipe(Rows(), batch_size=2, num_workers=1)), expected)
+
+
+def test_an_image_is_encoded_once_however_many_expressions_it_has(pipe, photographs, monkeypatch):
+    encoded = []
+    original = pipe.model.get_image_features
+    monkeypatch.setattr(pipe.model, "get_image_features", lambda v, m=None: encoded.append(len(v)) or original(v, m))
+    pipe(photographs[0], ["left dog"] * 20)
+    assert encoded == [1]
+
+
+def test_threshold_and_masks(pipe, photographs):
+    assert pipe(photographs[0], "left dog", threshold=1.1) == []
+    (result,) = pipe(photographs[0], "left dog", return_masks=True)
+    assert result["mask"].size == (160, 90) and set(np.unique(result["mask"])) <= {0, 255}
+    (result,) = pipe(photographs[0], "left dog", return_masks="rle")
+    assert json.loads(json.dumps(result))["mask"]["size"] == [90, 160]
+
+
+def test_one_bad_file_does_not_end_a_batch_unless_asked_to(pipe, photographs, tmp_path):
+    bad = tmp_path / "words.jpg"
+    bad.write_text("no picture")
+    rows = [{"image": path, "text": "left dog"} for path in (photographs[0], str(bad), photographs[1])]
+    results = pipe(rows, batch_size=2)
+    assert "words.jpg" in results[1]["error"]
+    assert same([results[0], results[2]], [pipe(rows[0]), pipe(rows[2])])
+    with pytest.raises(ValueError, match=r"words\.jpg"):
+        pipe(rows, on_error="raise")
+    with pytest.raises(ValueError, match=r"words\.jpg"):
+        pipe(str(bad), "left dog")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda pipe, image: pipe(image), ValueError, "dict with `image` and `text`"),
+        (lambda pipe, image: pipe({"image": image}), ValueError, "No expression"),
+        (lambda pipe, image: pipe([image, image], ["a", "b", "c"]), ValueError, "3 texts for 2 pictures"),
+        (lambda pipe, image: pipe(image, ""), ValueError, "give a string of words"),
+        (lambda pipe, image: pipe(image, "dog", treshold=1), TypeError, "treshold"),
+        (lambda pipe, image: pipe(image, "dog", return_masks="png"), ValueError, "'png'"),
+        (lambda pipe, image: pipe("missing.jpg", "dog"), FileNotFoundError, r"missing\.jpg"),
+    ],
+)
+def test_bad_calls_are_named(pipe, photographs, call, error, message):
+    with pytest.raises(error, match=message):
+        call(pipe, photographs[0])
+
+
+def test_half_precision_runs(folder, photographs):
+    pipe = pipeline("referring-expression", model=str(folder), dtype=torch.bfloat16)
+    assert pipe.model.dtype == torch.bfloat16
+    assert len(pipe(photographs[0], "left dog")) == 1
+
+
+def test_auto_classes_find_the_package_s_own(folder):
+    assert isinstance(AutoModel.from_pretrained(folder), PbrecForReferringExpression)
+    assert isinstance(AutoProcessor.from_pretrained(folder), PbrecProcessor)
+
+
+def test_a_saved_pipeline_is_whole(pipe, photographs, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    loaded = pipeline("referring-expression", model=str(tmp_path))
+    assert isinstance(loaded, ReferringExpressionPipeline)
+    assert same(loaded(photographs[0], "left dog"), pipe(photographs[0], "left dog"))
+    assert "custom_pipelines" not in (tmp_path / "config.json").read_text()

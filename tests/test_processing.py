@@ -1,0 +1,175 @@
+"""The processor joins pictures, expressions and detectors, keeps all of them when saved, and answers in pixels."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import tiny_box_detector, tiny_mask_detector, tiny_model, tiny_processor
+from PIL import Image
+
+from pbrec_hf import PbrecProcessor
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    generator = np.random.default_rng(0)
+    return [Image.fromarray(generator.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in ((90, 160), (200, 100))]
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processor(box_detector=tiny_box_detector(), mask_detector=tiny_mask_detector())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+def test_nested_expressions_become_one_flat_batch(processor, photographs):
+    batch = processor(photographs, [["left dog", "red car"], ["the cat"]])
+    assert batch["pixel_values"].shape == (2, 3, 128, 128) and batch["input_ids"].shape == (3, 4)
+    assert batch["image_index"].tolist() == [0, 0, 1]
+    assert batch["expressions"] == ["left dog", "red car", "the cat"]
+    assert len(batch["box_proposals"]) == len(batch["mask_proposals"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("several", "text", "index"),
+    [
+        (False, "left dog", [0]),
+        (False, ["left dog", "red car"], [0, 0]),
+        (True, ["left dog", "red car"], [0, 1]),
+        (True, ["left dog", ["red car", "the cat"]], [0, 1, 1]),
+    ],
+)
+def test_every_form_of_text(processor, photographs, several, text, index):
+    images = photographs if several else photographs[0]
+    assert processor(images, text, return_proposals=False)["image_index"].tolist() == index
+
+
+@pytest.mark.parametrize("expression", ["", "   ", None, 3, "\n"])
+def test_an_expression_without_words_is_refused(processor, photographs, expression):
+    with pytest.raises(ValueError, match="give a string of words"):
+        processor(photographs[0], [expression])
+
+
+@pytest.mark.parametrize("expression", ["🐶", "كلب", "狗", "[SEP] dog [CLS]", "dog\0car", "DOG"])
+def test_odd_expressions_have_a_defined_result(processor, expression):
+    batch = processor(text=expression)
+    first, *inner, last = batch["input_ids"][0].tolist()
+    assert (first, last) == (2, 3) and not {2, 3} & set(inner)
+
+
+def test_numbers_that_do_not_fit_are_refused(processor, photographs):
+    with pytest.raises(ValueError, match="3 entries in `text` for 2 pictures"):
+        processor(photographs, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="Picture 1 has no expression"):
+        processor(photographs, [["a"], []])
+    with pytest.raises(ValueError, match="`images`, `text`, or both"):
+        processor()
+
+
+def test_a_cut_expression_is_reported(processor, caplog):
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level("WARNING"):
+        batch = processor(text=["left dog", " ".join(["dog"] * 10_000)])
+    assert batch["truncated"].tolist() == [False, True] and batch["input_ids"].shape == (2, 8)
+    assert "10002 tokens; only the first 8" in caplog.text
+
+
+def test_saved_and_loaded_with_both_detectors(processor, photographs, tmp_path):
+    processor.save_pretrained(tmp_path)
+    loaded = PbrecProcessor.from_pretrained(tmp_path)
+    assert loaded.detectors == {"boxes": "pbrec_nanodet", "masks": "pbrec_solo"}
+    assert not any(path.suffix in (".bin", ".pt", ".pkl") for path in tmp_path.rglob("*"))
+    before, after = (p(photographs, ["left dog", "red car"]) for p in (processor, loaded))
+    assert torch.equal(before["input_ids"], after["input_ids"])
+    assert torch.equal(before["pixel_values"], after["pixel_values"])
+    assert torch.equal(before["box_proposals"].boxes, after["box_proposals"].boxes)
+    assert torch.equal(before["mask_proposals"].masks.features, after["mask_proposals"].masks.features)
+
+
+def test_a_missing_detector_is_an_error_and_none_is_loaded_if_asked(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    (tmp_path / "mask_detector" / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="mask_detector"):
+        PbrecProcessor.from_pretrained(tmp_path)
+    assert PbrecProcessor.from_pretrained(tmp_path, load_detectors=False).box_detector is None
+
+
+def test_printing_does_not_copy_the_detectors(processor):
+    assert processor.box_detector is not None and "NanoDet" not in repr(processor)
+
+
+def test_answers_are_in_the_original_s_pixels(processor, model, photographs):
+    inputs = processor(photographs, [["left dog", "red car"], ["the cat"]])
+    with torch.no_grad():
+        results = processor.post_process_referring_expression(model(**inputs), inputs)
+    assert len(results) == 3
+    for result, image in zip(results, (photographs[0], photographs[0], photographs[1]), strict=True):
+        assert set(result) >= {"scores", "labels", "boxes", "masks", "text_labels"}
+        left, top, right, bottom = result["boxes"][0].tolist()
+        assert 0 <= left < right <= image.width and 0 <= top < bottom <= image.height
+        assert result["masks"].shape == (1, 1, image.height, image.width) and result["masks"].dtype == torch.bool
+        assert 0 <= result["scores"][0] <= 1
+        assert (result["box_source"], result["mask_source"]) == ("detector", "detector")
+    assert [result["text_labels"] for result in results] == [["left dog"], ["red car"], ["the cat"]]
+
+
+def test_nothing_passes_a_high_threshold(processor, model, photographs):
+    inputs = processor(photographs[0], "left dog")
+    with torch.no_grad():
+        (result,) = processor.post_process_referring_expression(model(**inputs), inputs, threshold=1.1)
+    assert len(result["scores"]) == len(result["boxes"]) == len(result["masks"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["box_detector", "mask_detector"])
+def test_one_detector_answers_both_tasks_and_says_so(model, photographs, kind):
+    detector = tiny_box_detector() if kind == "box_detector" else tiny_mask_detector()
+    processor = tiny_processor(**{kind: detector})
+    inputs = processor(photographs[0], "left dog")
+    with torch.no_grad():
+        (result,) = processor.post_process_referring_expression(model(**inputs), inputs)
+    if kind == "box_detector":
+        left, top, right, bottom = result["boxes"][0].tolist()
+        assert result["mask_source"] == "box"
+        assert abs(result["masks"].sum().item() - (right - left) * (bottom - top)) <= (right - left + bottom - top) * 2
+    else:
+        assert result["box_source"] == "mask"
+        rows, cols = result["masks"][0, 0].any(1).nonzero(), result["masks"][0, 0].any(0).nonzero()
+        expected = [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]
+        assert result["boxes"][0].tolist() == [float(value) for value in expected]
+
+
+def test_without_a_detector_the_error_says_so(model, photographs):
+    processor = tiny_processor()
+    inputs = processor(photographs[0], "left dog")
+    with torch.no_grad(), pytest.raises(ValueError, match="no proposals"):
+        processor.post_process_referring_expression(model(**inputs), inputs)
+
+
+def test_supervision_takes_the_result_as_it_is(processor, model, photographs):
+    import supervision
+
+    inputs = processor(photographs[0], "left dog")
+    with torch.no_grad():
+        (result,) = processor.post_process_referring_expression(model(**inputs), inputs)
+    detections = supervision.Detections.from_transformers(result, id2label={0: "left dog"})
+    assert detections.xyxy.shape == (1, 4) and detections.mask.shape == (1, 90, 160)
+    np.testing.assert_allclose(detections.xyxy[0], result["boxes"][0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"top_k": 0}, "top_k=0"),
+        ({"ranking": "luck"}, "'score_times_quality', 'score'"),
+        ({"level_weights": [-1.0]}, "level_weights"),
+        ({"quality_power": 99}, "quality_power=99"),
+    ],
+)
+def test_settings_are_checked(selection, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_processor(selection=selection)

@@ -10,6 +10,7 @@ The defaults are torchvision's FCOS. The config's options cover the original one
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -220,12 +221,12 @@ class FcosDetector(PreTrainedModel):
             state_dict = member.get_state_dict(progress=progress, check_hash=True)
         except OSError as error:
             raise OSError(
-                f"{member.url} cannot be downloaded ({error}). Connect to the network, or fetch the file elsewhere and "
-                f"put it into {torch.hub.get_dir()}/checkpoints/, or load a converted detector with `from_pretrained`."
+                f"{member.url} cannot be downloaded ({error}). Connect to the network, or fetch the file elsewhere "
+                f"and put it into {torch.hub.get_dir()}/checkpoints/, or load a detector with `from_pretrained`."
             ) from error
-        renamed, _ = rename_torchvision(state_dict)
+        names, _ = torchvision_names(state_dict)
         model = cls(FcosConfig(id2label=dict(enumerate(member.meta["categories"]))))
-        model.load_state_dict(renamed)
+        model.load_state_dict({name: state_dict[key] for key, name in names.items()})
         return model.eval()
 
 
@@ -246,25 +247,25 @@ _TORCHVISION_DEAD = {
 }
 
 
-def rename_torchvision(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """torchvision's FCOS weights under this file's names, and its keys that P5 does not need with the reason.
+def torchvision_names(keys: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """This file's name for every key of torchvision's FCOS that P5 needs, and for every other key why not.
 
     Raises:
         ValueError: a key is neither.
     """
-    renamed, dead = {}, {}
-    for key, value in state_dict.items():
+    names, dead = {}, {}
+    for key in keys:
         if key.endswith(".num_batches_tracked"):
             dead[key] = "counter of BatchNorm, which is frozen"
         elif prefix := next((p for p in _TORCHVISION_NAMES if key.startswith(p)), None):
-            renamed[_TORCHVISION_NAMES[prefix] + key.removeprefix(prefix)] = value
+            names[key] = _TORCHVISION_NAMES[prefix] + key.removeprefix(prefix)
         elif prefix := next((p for p in _TORCHVISION_DEAD if key.startswith(p)), None):
             dead[key] = _TORCHVISION_DEAD[prefix]
         else:
             raise ValueError(
                 f"{key!r} is no key of torchvision's FCOS with a ResNet; give a checkpoint of that network"
             )
-    return renamed, dead
+    return names, dead
 
 
 def _resnet_body(config: FcosConfig) -> nn.Sequential:
@@ -295,4 +296,4 @@ def _per_point(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-__all__ = ["FcosConfig", "FcosDetector", "FcosOutput", "rename_torchvision"]
+__all__ = ["FcosConfig", "FcosDetector", "FcosOutput", "torchvision_names"]

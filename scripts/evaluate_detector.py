@@ -3,10 +3,9 @@
     python scripts/evaluate_detector.py DETECTOR --annotations instances_val2017.json --images images/ --size 320
 
 DETECTOR is a folder or a Hub name of a detector that has `detect`; `--subfolder box_detector` reaches into a
-processor's.
-`--no_antialias` shrinks the pictures as OpenCV does, as NanoDet saw them in training; the package's image processor
-smoothes them first. Only pictures that are annotated in full count: those marked `"annotated": false` or `"partial_categories": true` in
-the annotation file are left out. Classes are matched with COCO's categories by name.
+processor's. `--no_antialias` shrinks the pictures as OpenCV does, and as NanoDet saw them in training; the package's
+image processor smoothes them first. Only pictures that are annotated in full count: those marked `"annotated": false`
+or `"partial_categories": true` are left out. Classes are matched with COCO's categories by name.
 """
 
 import argparse

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .version import __version__
 
+_SMALLEST_SIDE = 16  # below this a person, too, sees nothing to refer to
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the console script; returns the exit status."""
@@ -68,6 +70,11 @@ def _ground(options: argparse.Namespace) -> int:
 
     # Before the model is loaded: a mistyped path or an empty expression should not cost seconds.
     picture = load_picture(options.image)
+    if max(picture.size) < _SMALLEST_SIDE:
+        raise ValueError(
+            f"{options.image} has only {picture.width}×{picture.height} pixels: give a picture of at least "
+            f"{_SMALLEST_SIDE} pixels on its longer side."
+        )
     for expression in options.expressions:
         if not expression.strip():
             raise ValueError("An expression is empty: give words, such as 'left dog'.")

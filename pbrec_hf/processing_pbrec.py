@@ -224,8 +224,8 @@ class PbrecProcessor(ProcessorMixin):
                     )
                 except OSError as error:
                     raise OSError(
-                        f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or "
-                        "pass load_detectors=False."
+                        f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, "
+                        "or pass load_detectors=False."
                     ) from error
                 processor._hold(kind, detector)
         return processor

@@ -1,0 +1,81 @@
+"""The command line: answers on standard output, one line per error on standard error, and the right exit status."""
+
+import json
+
+import numpy as np
+import pytest
+from checkpoints import save_tiny_checkpoint
+from PIL import Image
+from test_image_processing import bomb_png
+
+from pbrec_hf.cli import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_tiny_checkpoint(folder, masks=True)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photograph") / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)).save(path)
+    return str(path)
+
+
+def test_ground_prints_a_line_per_expression_and_draws(checkpoint, photograph, tmp_path, capsys):
+    out = tmp_path / "answer.png"
+    assert main(["ground", photograph, "left dog", "red car", "--model", checkpoint, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("left dog: score 0.")
+    drawn = np.asarray(Image.open(out))
+    assert drawn.shape == (90, 160, 3) and (drawn != np.asarray(Image.open(photograph))).any()
+
+
+def test_ground_prints_json_with_masks(checkpoint, photograph, capsys):
+    assert main(["ground", photograph, "left dog", "--model", checkpoint, "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["expression"] == "left dog" and len(answer["box"]) == 4 and answer["mask"]["size"] == [90, 160]
+    assert (answer["box_source"], answer["mask_source"]) == ("detector", "detector")
+
+
+def test_nothing_found_has_a_status_of_its_own(checkpoint, photograph, capsys):
+    assert main(["ground", photograph, "left dog", "--model", checkpoint, "--threshold", "1.1"]) == 1
+    assert capsys.readouterr().out == "left dog: nothing found\n"
+
+
+def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph, tmp_path, capsys):
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(bomb_png())
+    pixel = tmp_path / "pixel.png"
+    Image.new("RGB", (1, 1)).save(pixel)
+    cases = [
+        ([str(pixel), "dog"], "only 1×1 pixels: give a picture of at least 16"),
+        (["missing.jpg", "dog"], "missing.jpg: check the path"),
+        ([str(text), "dog"], "text.jpg is not a picture"),
+        ([str(bomb), "dog"], "scale the picture down"),
+        ([photograph, " "], "give words"),
+        ([photograph, "dog", "--model", "no/such/folder"], "give a folder made by `save_pretrained`"),
+        ([photograph, "dog", "--out", "answer.txt"], "name a .png or .jpg file"),
+        ([photograph, "dog", "--out", "no/such/folder/answer.png"], "does not exist: make it first"),
+        ([photograph, "dog", "--top_k", "0"], "top_k=0"),
+    ]
+    for arguments, message in cases:
+        model = [] if "--model" in arguments else ["--model", checkpoint]
+        assert main(["ground", *arguments, *model]) == 2
+        captured = capsys.readouterr()
+        error = captured.err.strip().splitlines()[-1]
+        assert error.startswith("pbrec-hf: error: ") and message in error, error
+        assert captured.out == ""
+
+
+def test_the_demo_draws_every_photograph_that_ships(checkpoint, tmp_path, capsys):
+    out = tmp_path / "demo.png"
+    assert main(["demo", "--model", checkpoint, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("CC BY") >= 6 and "giraffe on left" in printed
+    assert min(Image.open(out).size) > 800

@@ -1,0 +1,140 @@
+"""NanoDet: any canvas of multiples of 32, three grids, its own NMS, and a trunk that serves as a backbone."""
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+from transformers import AutoBackbone, AutoModel
+
+import pbrec_hf  # noqa: F401  (registers the Auto classes)
+from pbrec_hf.backbone_nanodet import NanoDetBackbone, NanoDetTrunkConfig
+from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector
+
+TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(3)
+    config = NanoDetConfig(trunk_config=NanoDetTrunkConfig(**TRUNK), num_labels=4, candidate_min_quality=0.0)
+    model = NanoDetDetector(config).eval()
+    for head in model.heads.values():
+        torch.nn.init.normal_(head.output.weight)  # opinions that differ from point to point
+    return model
+
+
+@pytest.fixture(scope="module")
+def canvases():
+    return torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(4))
+
+
+def test_one_forward_gives_logits_distances_and_maps(detector, canvases):
+    outputs = detector(canvases)
+    points = 12 * 8 + 6 * 4 + 3 * 2
+    assert outputs.class_logits.shape == (2, points, 4) and outputs.distances.shape == (2, points, 4)
+    assert [tuple(m.shape) for m in outputs.feature_maps] == [(2, 16, 12, 8), (2, 16, 6, 4), (2, 16, 3, 2)]
+    bins = torch.arange(8.0)
+    mean = (outputs.distance_logits.softmax(-1) * bins).sum(-1)
+    torch.testing.assert_close(outputs.distances[:, -6:], mean[:, -6:] * 32)
+    torch.testing.assert_close(outputs.distances[:, :96], mean[:, :96] * 8)
+    (outputs.class_logits.sum() + outputs.distances.sum()).backward()
+    assert all(parameter.grad is not None for parameter in detector.parameters())
+    detector.zero_grad()
+
+
+def test_proposals_are_boxes_around_their_points(detector, canvases):
+    proposals = detector.propose(canvases)
+    outputs = detector(canvases)
+    assert proposals.grids == ((12, 8), (6, 4), (3, 2)) and proposals.canvas == (96, 64)
+    left, top, right, bottom = outputs.distances[1, 96 + 5]  # stride 16, row 1, column 1
+    expected = torch.stack([24 - left, 24 - top, 24 + right, 24 + bottom])
+    limits = torch.tensor([64.0, 96.0, 64.0, 96.0])
+    torch.testing.assert_close(proposals.boxes[1, 96 + 5], expected.clamp(min=torch.zeros(4), max=limits))
+    scores = outputs.class_logits.sigmoid()
+    assert torch.equal(proposals.quality, scores.amax(-1)) and torch.equal(proposals.labels, scores.argmax(-1))
+    assert not proposals.boxes.requires_grad
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_candidates_are_what_suppression_leaves(detector, canvases, agnostic):
+    detector.config.candidate_nms_class_agnostic = agnostic
+    proposals = detector.propose(canvases)
+    for boxes, quality, labels, kept in zip(
+        proposals.boxes, proposals.quality, proposals.labels, proposals.candidates, strict=True
+    ):
+        rivals = box_iou(boxes, boxes) > 0.6
+        if not agnostic:
+            rivals &= labels[:, None] == labels
+        better = quality[None, :] > quality[:, None]
+        assert not (rivals & better)[kept][:, kept].any()  # no candidate is suppressed by another
+        assert (rivals & better & kept)[~kept].any(1).all()  # everything else is
+    detector.config.candidate_nms_class_agnostic = False
+
+
+def test_padding_holds_no_candidates_and_none_may_be_wanted(detector, canvases):
+    mask = torch.zeros(2, 96, 64, dtype=torch.int64)
+    mask[:, :48] = 1
+    rows = torch.cat(
+        [torch.arange(r).repeat_interleave(c) * s + s // 2 for r, c, s in ((12, 8, 8), (6, 4, 16), (3, 2, 32))]
+    )
+    inside = detector.propose(canvases, mask).candidates
+    assert inside.any() and not inside[:, rows >= 48].any()
+    detector.config.candidate_nms_iou = None
+    assert detector.propose(canvases).candidates is None
+    detector.config.candidate_nms_iou = 0.6
+
+
+def test_detections_are_sorted_and_limited(detector, canvases):
+    found = detector.detect(canvases, min_score=0.3, max_detections=7)
+    assert len(found) == 2
+    for image in found:
+        assert image["boxes"].shape == (7, 4) and (image["scores"].diff() <= 0).all() and image["scores"].min() > 0.3
+    assert len(detector.detect(canvases, min_score=1.0)[0]["scores"]) == 0
+
+
+def test_a_batch_gives_what_single_canvases_give(detector, canvases):
+    both, second = detector.propose(canvases), detector.propose(canvases[1:])
+    torch.testing.assert_close(both[1:].boxes, second.boxes, rtol=0, atol=1e-4)
+
+
+def test_saved_and_loaded_detector_is_the_same(detector, canvases, tmp_path):
+    detector.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is NanoDetDetector
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in detector.state_dict().items())
+    assert torch.equal(loaded.propose(canvases).boxes, detector.propose(canvases).boxes)
+
+
+def test_the_trunk_is_a_backbone_of_its_own(detector, canvases):
+    config = NanoDetTrunkConfig(**TRUNK, out_features=["stride16"])
+    backbone = AutoBackbone.from_config(config).eval()
+    assert type(backbone) is NanoDetBackbone and backbone.channels == [16]
+    backbone.load_state_dict(detector.trunk.state_dict())
+    (features,) = backbone(canvases).feature_maps
+    assert torch.equal(features, detector(canvases).feature_maps[1])
+
+
+def test_default_classes_are_cocos():
+    config = NanoDetConfig()
+    assert (config.num_labels, config.id2label[0], config.id2label[79]) == (80, "person", "toothbrush")
+    assert config.label2id["giraffe"] == 23
+
+
+def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        detector.propose(torch.zeros(1, 3, 100, 96))
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (NanoDetTrunkConfig, {"stage_channels": [8, 15, 32]}, "must be even"),
+        (NanoDetTrunkConfig, {"stage_depths": [2, 2]}, "three entries"),
+        (NanoDetTrunkConfig, {"stage_depths": [2, 2, 10**9]}, "out of range"),
+        (NanoDetTrunkConfig, {"negative_slope": -1.0}, "negative_slope"),
+        (NanoDetConfig, {"num_bins": 1}, "num_bins=1"),
+        (NanoDetConfig, {"candidate_nms_iou": 1.5}, "candidate_nms_iou=1.5"),
+    ],
+)
+def test_configs_validate_themselves(config, fields, message):
+    with pytest.raises(Exception, match=message):
+        config(**fields)

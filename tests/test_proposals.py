@@ -1,0 +1,98 @@
+"""Proposals hold one entry per point of all grids, and travel by image."""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from pbrec_hf.proposals_pbrec import LazyMasks, Proposals, boxes_from_distances
+
+GRIDS = ((4, 6), (2, 3))
+POINTS = 30
+
+
+def masks(images, size=None):
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(images, 8, 5, 7, generator=generator)
+    return LazyMasks(
+        features, torch.randn(POINTS, 8, generator=generator), torch.randn(POINTS, generator=generator), size
+    )
+
+
+def proposals(images=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Proposals(
+        grids=GRIDS,
+        canvas=(64, 96),
+        quality=torch.rand(images, POINTS, generator=generator),
+        boxes=torch.rand(images, POINTS, 4, generator=generator),
+        masks=masks(images),
+        candidates=torch.rand(images, POINTS, generator=generator) > 0.5,
+        labels=torch.randint(0, 80, (images, POINTS), generator=generator),
+    )
+
+
+@pytest.mark.parametrize("size", [None, (10, 14)])
+def test_lazy_masks_equal_the_whole_convolution(size):
+    lazy = masks(2, size)
+    everything = (torch.einsum("nc,ichw->inhw", lazy.weight, lazy.features) + lazy.bias[:, None, None]).sigmoid()
+    if size:
+        everything = interpolate(everything, size, mode="bilinear", align_corners=False)
+    image, point = torch.tensor([1, 0, 1, 1]), torch.tensor([3, 29, 0, 3])
+    torch.testing.assert_close(lazy.at(image, point), everything[image, point])
+    assert lazy.at(image[:0], point[:0]).shape == (0, *everything.shape[-2:])
+
+
+def test_points_split_by_grid_and_images_by_index():
+    whole = proposals()
+    assert len(whole) == 3 and whole.num_points == POINTS and whole.points_per_grid == [24, 6]
+    some = whole[torch.tensor([2, 0])]
+    assert len(some) == 2 and torch.equal(some.boxes, whole.boxes[[2, 0]])
+    assert torch.equal(some.masks.features, whole.masks.features[[2, 0]]) and some.masks.weight is whole.masks.weight
+    assert len(whole[1:]) == 2
+    with pytest.raises(TypeError, match=r"write \[1:2\]"):
+        whole[1]
+
+
+def test_parts_join_to_the_whole():
+    whole = proposals()
+    joined = Proposals.cat([whole[:1], whole[1:]]).to("cpu")
+    for name in ("quality", "boxes", "candidates", "labels"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name))
+    assert torch.equal(joined.masks.features, whole.masks.features) and joined.grids == whole.grids
+
+
+def test_parts_of_different_detectors_do_not_join():
+    boxes = Proposals(GRIDS, (64, 96), boxes=torch.zeros(1, POINTS, 4))
+    with pytest.raises(ValueError, match="different detectors"):
+        Proposals.cat([proposals(), boxes])
+    other = proposals()
+    other.masks.weight = other.masks.weight + 1
+    with pytest.raises(ValueError, match="masks of different detectors"):
+        Proposals.cat([proposals(), other])
+    with pytest.raises(ValueError, match="at least one"):
+        Proposals.cat([])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "got none of them"),
+        ({"boxes": torch.zeros(1, POINTS - 1, 4)}, "29 points"),
+        ({"boxes": torch.zeros(1, POINTS, 4), "quality": torch.zeros(2, POINTS)}, "different numbers of images"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Proposals(GRIDS, (64, 96), **fields)
+
+
+def test_mask_parts_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="do not fit together"):
+        LazyMasks(torch.zeros(1, 8, 2, 2), torch.zeros(4, 7), torch.zeros(4))
+
+
+def test_boxes_are_clipped_to_the_canvas():
+    points = torch.tensor([[16.0, 16.0], [80.0, 48.0]])
+    distances = torch.tensor([[[4.0, 20.0, 8.0, 2.0], [1.0, 2.0, 30.0, 40.0]]])
+    expected = torch.tensor([[[12.0, 0.0, 24.0, 18.0], [79.0, 46.0, 96.0, 64.0]]])
+    assert torch.equal(boxes_from_distances(points, distances, (64, 96)), expected)

@@ -10,6 +10,9 @@ from .registration import watch
 from .version import __version__
 
 _PUBLIC = {
+    "FcosConfig": "detection_fcos",
+    "FcosDetector": "detection_fcos",
+    "Grounder": "grounding",
     "PbrecConfig": "configuration_pbrec",
     "PbrecForReferringExpression": "modeling_pbrec",
     "PbrecImageFeatures": "modeling_pbrec",
@@ -21,6 +24,11 @@ _PUBLIC = {
     "NanoDetConfig": "detection_nanodet",
     "NanoDetDetector": "detection_nanodet",
     "ReferringExpressionPipeline": "pipeline_pbrec",
+    "SoloConfig": "detection_solo",
+    "SoloDetector": "detection_solo",
+    "bundled_checkpoint": "bundled",
+    "load_refcoco": "data.refcoco",
+    "optimize_for_inference": "inference_pbrec",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from .bundled import bundled_checkpoint
 from .modeling_pbrec import PbrecForReferringExpression
 from .pictures_pbrec import load_picture
 from .processing_pbrec import PbrecProcessor
-
-BUNDLED = Path(__file__).parent / "checkpoints" / "pbrec-mt-small"
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Grounder:
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub):
-        source = str(model or BUNDLED)
+        source = str(model or bundled_checkpoint())
         try:
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
             self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
@@ -67,4 +66,4 @@ class Grounder:
         return Grounded(picture, answers, inputs, outputs, groups)
 
 
-__all__ = ["BUNDLED", "Grounded", "Grounder"]
+__all__ = ["Grounded", "Grounder"]

@@ -1,0 +1,67 @@
+"""Checkpoints of others are read without running what is in them."""
+
+import argparse
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pbrec_hf.convert.loading import load_untrusted_state_dict
+
+WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1, dtype=torch.int64)}
+
+
+class Canary:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def check(state_dict):
+    assert set(state_dict) == set(WEIGHTS)
+    assert all(torch.equal(state_dict[key], value) for key, value in WEIGHTS.items())
+
+
+def test_a_state_dict_among_other_things_of_a_training(tmp_path):
+    base = torch.arange(12.0)
+    views = {"a.weight": base[:6].view(2, 3), "strided": base[::2], "b": WEIGHTS["b"]}  # share memory
+    content = {"model": {f"module.{key}": value for key, value in views.items()}, "epoch": 3}
+    torch.save({**content, "args": argparse.Namespace(lr=0.1)}, tmp_path / "training.pth")
+    loaded = load_untrusted_state_dict(tmp_path / "training.pth")
+    assert torch.equal(loaded.pop("strided"), base[::2])
+    check(loaded)
+
+
+def test_safetensors(tmp_path):
+    save_file(WEIGHTS, tmp_path / "weights.safetensors")
+    check(load_untrusted_state_dict(tmp_path / "weights.safetensors"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, legacy):
+    canary, path = tmp_path / "canary", tmp_path / "hostile.pth"
+    content = {"model": WEIGHTS, "extra": Canary(canary)}
+    if legacy:
+        path.write_bytes(pickle.dumps(content["extra"]))
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match="is refused: UnpicklingError"):
+        load_untrusted_state_dict(path)
+    assert not canary.exists()
+
+
+def test_files_without_a_state_dict_are_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds a list instead of a state dict"):
+        load_untrusted_state_dict(tmp_path / "list.pth")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(ValueError, match="no readable safetensors file"):
+        load_untrusted_state_dict(tmp_path / "text.safetensors")
+    with pytest.raises(FileNotFoundError, match="is no file"):
+        load_untrusted_state_dict(tmp_path / "absent.pth")

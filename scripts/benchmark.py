@@ -1,0 +1,40 @@
+"""Every figure of speed, each as a ratio within one run, with its target beside it.
+
+    python scripts/benchmark.py                    # full_size, startup, small
+    python scripts/benchmark.py small              # the bundled checkpoint alone
+    python scripts/benchmark.py full_size --json   # for machines
+    python scripts/benchmark.py --help             # all of them
+
+Peers are built from the installed transformers with random weights of the real size; nothing is downloaded.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from benchmarks.timing import report
+
+TABLES = ("full_size", "startup", "small")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", choices=TABLES, default=TABLES, metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--threads", type=int, default=2, help="of torch, pinned (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls per figure (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    figures = []
+    for table in options.tables:
+        figures += importlib.import_module(f"benchmarks.{table}").measure(options.repeats)
+    report(figures, options.json)
+
+
+if __name__ == "__main__":
+    main()

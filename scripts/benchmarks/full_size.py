@@ -1,0 +1,186 @@
+"""Figures of the full-size model: 640 × 640, ResNet-101 + BERT-base, FCOS-R50 at P5 or SOLO-R50 at P4, random weights.
+
+Compared with the bare backbones of the same run and with peers from the installed transformers, at their real sizes.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+    ResNetBackbone,
+    ResNetConfig,
+)
+
+from pbrec_hf import (
+    FcosDetector,
+    PbrecConfig,
+    PbrecForReferringExpression,
+    PbrecImageProcessor,
+    PbrecProcessor,
+    SoloDetector,
+    optimize_for_inference,
+)
+from pbrec_hf.detection_fcos import FcosConfig
+from pbrec_hf.detection_solo import SoloConfig
+
+from .timing import Figure, median_seconds
+
+WORDS = [
+    "left",
+    "right",
+    "second",
+    "from",
+    "the",
+    "a",
+    "dog",
+    "cat",
+    "man",
+    "woman",
+    "red",
+    "blue",
+    "car",
+    "on",
+    "in",
+    "with",
+    "of",
+    "holding",
+    "plate",
+    "giraffe",
+]
+EXPRESSIONS = [
+    "the dog on the left",
+    "second car from the right",
+    "woman in red",
+    "man with the blue plate",
+    "giraffe on the right",
+    "cat in the car",
+    "a man holding a cat",
+    "plate on the left",
+]
+
+
+class FullSize:
+    """A photograph on disk and everything that answers expressions about it."""
+
+    def __init__(self, folder: str, masks: bool = False):
+        self.path = str(Path(folder) / "photograph.jpg")
+        _photograph().save(self.path, quality=90)
+        torch.manual_seed(0)
+        self.model = optimize_for_inference(PbrecForReferringExpression(PbrecConfig()).eval())
+        detector = SoloDetector(SoloConfig()) if masks else FcosDetector(FcosConfig())
+        detector = optimize_for_inference(detector.eval())
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+        tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)})
+        kind = {"mask_detector" if masks else "box_detector": detector}
+        self.processor = PbrecProcessor(PbrecImageProcessor(), tokenizer, **kind)
+
+    @torch.inference_mode()
+    def answer(self, expressions: list[str]) -> list[dict]:
+        """Photograph file → answers in original pixels."""
+        inputs = self.processor(self.path, expressions)
+        return self.processor.post_process_referring_expression(self.model(**inputs), inputs)
+
+    @torch.inference_mode()
+    def answer_many(self, photographs: int, expressions: list[str], batch: int) -> None:
+        """The photograph `photographs` times, `batch` at once, with the same expressions each."""
+        for _ in range(0, photographs, batch):
+            inputs = self.processor([self.path] * batch, [expressions] * batch)
+            self.processor.post_process_referring_expression(self.model(**inputs), inputs)
+
+
+def _photograph() -> Image.Image:
+    """640 × 480 with smooth structure, so that its JPEG decodes as slowly as a real one."""
+    generator = np.random.default_rng(0)
+    noise = generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((640, 480), Image.BICUBIC)
+
+
+@torch.inference_mode()
+def bare_backbones(repeats: int, fpn: bool = False) -> float:
+    """Seconds of ResNet-101 and ResNet-50 forward at 640 × 640 as transformers runs them; with an FPN if asked."""
+    pixels = torch.randn(1, 3, 640, 640)
+    seconds = 0.0
+    for depths in ([3, 4, 23, 3], [3, 4, 6, 3]):
+        names = ["stage1", "stage2", "stage3", "stage4"]
+        backbone = ResNetBackbone(ResNetConfig(depths=depths, out_features=names)).eval()
+        run = backbone
+        if fpn and depths[2] == 6:
+            run = _with_fpn(backbone)
+        seconds += median_seconds(lambda run=run: run(pixels), repeats)
+    return seconds
+
+
+def _with_fpn(backbone: ResNetBackbone):
+    from torchvision.ops import FeaturePyramidNetwork
+
+    pyramid = FeaturePyramidNetwork([256, 512, 1024, 2048], 256).eval()
+    return lambda pixels: pyramid(dict(enumerate(backbone(pixels).feature_maps)))
+
+
+def measure(repeats: int) -> list[Figure]:
+    """The rows about boxes and masks, further expressions, evaluation and peers."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [*_boxes(folder, repeats), *_masks(folder, repeats)]
+
+
+def _boxes(folder: str, repeats: int) -> list[Figure]:
+    bare = bare_backbones(repeats)
+    ours = FullSize(folder)
+    one = median_seconds(lambda: ours.answer(EXPRESSIONS[:1]), repeats)
+    eight = median_seconds(lambda: ours.answer(EXPRESSIONS), repeats)
+    many = median_seconds(lambda: ours.answer_many(8, EXPRESSIONS[:7], 4), 1, 0)
+    note = f"{one:.2f} s; bare backbones {bare:.2f} s, BERT {text_encoder_seconds(repeats):.2f} s"
+    dino = grounding_dino_seconds(max(2, repeats // 2))
+    return [
+        Figure("photograph → box ÷ bare backbones", one / bare, "≤ 1.15", note),
+        Figure("each further expression ÷ the first", (eight - one) / 7 / one, "≤ 0.10"),
+        Figure("photograph with 7 expressions ÷ one expression", many / 8 / one, "≤ 1.6", "8 photographs, 4 at once"),
+        Figure("Grounding DINO tiny ÷ ours, one expression", dino / one, "≥ 10", f"{dino:.2f} s at 800 × 1066"),
+        Figure("Grounding DINO tiny ÷ ours, eight expressions", 8 * dino / eight, "≥ 40", "it makes eight passes"),
+        Figure("OWLv2 base ÷ ours, one expression", owlv2_seconds(max(2, repeats // 2)) / one, "≥ 5", "at 960 × 960"),
+    ]
+
+
+def _masks(folder: str, repeats: int) -> list[Figure]:
+    bare = bare_backbones(repeats, fpn=True)
+    ours = FullSize(folder, masks=True)
+    one = median_seconds(lambda: ours.answer(EXPRESSIONS[:1]), repeats)
+    note = f"{one:.2f} s; bare backbones + FPN {bare:.2f} s"
+    return [Figure("photograph → mask ÷ bare backbones + FPN", one / bare, "≤ 1.35", note)]
+
+
+@torch.inference_mode()
+def grounding_dino_seconds(repeats: int) -> float:
+    """Seconds of one Grounding DINO (tiny) pass over a 4:3 photograph at its default size."""
+    model = GroundingDinoForObjectDetection(GroundingDinoConfig()).eval()
+    pixels, words = torch.randn(1, 3, 800, 1066), torch.randint(1000, 20000, (1, 8))
+    words[0, 0], words[0, -1] = 101, 102
+    return median_seconds(lambda: model(pixel_values=pixels, input_ids=words), repeats)
+
+
+@torch.inference_mode()
+def owlv2_seconds(repeats: int) -> float:
+    """Seconds of one OWLv2 (base, patch 16) pass at its default size."""
+    config = Owlv2Config()
+    config.vision_config.image_size, config.vision_config.patch_size = 960, 16
+    model = Owlv2ForObjectDetection(config).eval()
+    pixels, words = torch.randn(1, 3, 960, 960), torch.randint(1, 400, (1, 16))
+    return median_seconds(lambda: model(pixel_values=pixels, input_ids=words), repeats)
+
+
+def text_encoder_seconds(repeats: int) -> float:
+    """Seconds of one BERT-base pass over an expression, for the profile of a miss."""
+    model = BertModel(BertConfig(), add_pooling_layer=False).eval()
+    words = torch.randint(1000, 20000, (1, 8))
+    with torch.inference_mode():
+        return median_seconds(lambda: model(words), repeats)

@@ -96,7 +96,7 @@ def draw_view(
 
 
 def recolour_(config: AugmentationConfig, picture: torch.Tensor, generator: torch.Generator) -> None:
-    """Jitter the colours of a float32 picture (3, h, w) in [0, 1] and blur it, by chance and in place.
+    """Jitter the colours of a float32 picture (3, h, w) in [0, 255] and blur it, by chance and in place.
 
     The arithmetic is torchvision's (`adjust_brightness`, `adjust_contrast`, `adjust_saturation`). In place, because
     for a picture of a few megabytes fresh memory costs several times what the sums do.
@@ -118,21 +118,20 @@ def recolour_(config: AugmentationConfig, picture: torch.Tensor, generator: torc
 
 
 def _scale_brightness_(picture: torch.Tensor, factor: float) -> None:
-    picture.mul_(factor).clamp_(0, 1)
+    picture.mul_(factor).clamp_(0, 255)
 
 
 def _scale_contrast_(picture: torch.Tensor, factor: float) -> None:
-    mean = _luma(picture).mean()
-    picture.mul_(factor).add_(mean, alpha=1 - factor).clamp_(0, 1)
+    mean = _luma(picture.mean(dim=(1, 2)))
+    torch.lerp(mean.expand_as(picture), picture, factor, out=picture).clamp_(0, 255)
 
 
 def _scale_saturation_(picture: torch.Tensor, factor: float) -> None:
-    grey = _luma(picture).mul_(1 - factor)
-    picture.mul_(factor).add_(grey).clamp_(0, 1)
+    torch.lerp(_luma(picture).expand_as(picture), picture, factor, out=picture).clamp_(0, 255)
 
 
 def _luma(picture: torch.Tensor) -> torch.Tensor:
-    """ITU-R 601 grey (h, w), as torchvision and PIL compute it."""
+    """ITU-R 601 grey of (3, ...), as torchvision and PIL compute it."""
     return (picture[0] * 0.2989).add_(picture[1], alpha=0.587).add_(picture[2], alpha=0.114)
 
 

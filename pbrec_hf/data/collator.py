@@ -200,7 +200,8 @@ class PbrecCollator:
     ) -> tuple[dict[str, torch.Tensor], list[Placement], list[str]]:
         pixel_values = _zeros((len(images), 3, self.canvas, self.canvas), np.float32)
         pixel_mask = _zeros((len(images), self.canvas, self.canvas), np.int64)
-        mean, std = (torch.tensor(getattr(self.image_processor, name))[:, None, None] for name in _COLOURS)
+        mean = torch.tensor(self.image_processor.image_mean)[:, None, None] * 255
+        scale = 1 / (torch.tensor(self.image_processor.image_std)[:, None, None] * 255)
         placements, texts = [], []
         for index, (image, group, generator) in enumerate(zip(images, groups, generators, strict=True)):
             placement, expressions = draw_view(
@@ -213,9 +214,9 @@ class PbrecCollator:
             )
             window = (index, ..., *placement.window)
             picture = pixel_values[window]
-            picture.copy_(placement.picture(image)).div_(255)
+            picture.copy_(placement.picture(image))
             recolour_(self.augmentation, picture, generator)
-            picture.sub_(mean).div_(std)
+            picture.sub_(mean).mul_(scale)
             pixel_mask[window] = 1
             placements.append(placement)
             texts += expressions
@@ -247,9 +248,6 @@ class PbrecCollator:
             )
             labels["repaired"] |= repaired
         return labels
-
-
-_COLOURS = ("image_mean", "image_std")
 
 
 def _key(row: Row) -> str:

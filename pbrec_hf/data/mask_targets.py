@@ -1,11 +1,12 @@
 """Mass-ness targets of a batch of expressions, from segmentations in pixels of the original pictures.
 
 A referent covers a part of the canvas only, and mass-ness is 0 where no mask is: each mask is rasterised in the
-smallest square of whole cells that holds it, its targets are made there, and set into the full grid. Same values as on
-the full canvas at a fraction of the time. Knows nothing of images and texts.
+smallest square of whole cells that holds it, its targets are made there, and set into the full grid; squares of one
+size together. Same values as on the full canvas at a fraction of the time. Knows nothing of images and texts.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,20 +37,25 @@ def massness_labels(
     Returns:
         targets float32 (E, P); repaired bool (E,): no point qualified, the nearest one got 1.
     """
-    canvas = placements[0].canvas
-    cells = canvas // stride
-    targets = torch.zeros(len(boxes), cells, cells)
-    repaired = torch.zeros(len(boxes), dtype=torch.bool)
+    cells = placements[0].canvas // stride
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    squares: dict[int, list[tuple[int, int, int, torch.Tensor]]] = defaultdict(list)
     for index, (segmentation, placement, size) in enumerate(zip(segmentations, placements, sizes, strict=True)):
         corners = placement.points(segmentation_extent(segmentation))
         row, col, side = _cells_around([*corners.tolist(), centers[index].tolist()], stride, cells)
-        origin = (row * stride, col * stride)
-        mask = placement.mask(segmentation, *size, window=(*origin, side * stride, side * stride))
-        values, repaired[index] = massness_targets(
-            mask[None], side * stride, stride, style=style, centers=centers[None, index] - torch.tensor(origin[::-1])
+        mask = placement.mask(segmentation, *size, window=(row * stride, col * stride, side * stride, side * stride))
+        squares[side].append((index, row, col, mask))
+
+    targets = torch.zeros(len(boxes), cells, cells)
+    repaired = torch.zeros(len(boxes), dtype=torch.bool)
+    for side, group in squares.items():
+        indices, rows, cols, masks = zip(*group, strict=True)
+        origins = torch.tensor((cols, rows)).T * stride
+        values, repaired[list(indices)] = massness_targets(
+            torch.stack(masks), side * stride, stride, style=style, centers=centers[list(indices)] - origins
         )
-        targets[index, row : row + side, col : col + side] = values.view(side, side)
+        for index, row, col, value in zip(indices, rows, cols, values, strict=True):
+            targets[index, row : row + side, col : col + side] = value.view(side, side)
     return targets.flatten(1), repaired
 
 

@@ -54,7 +54,8 @@ class Placement:
 
     def picture(self, image: torch.Tensor) -> torch.Tensor:
         """Original uint8 (3, H, W) → the part on the canvas, uint8 (3, *size), without padding."""
-        return self._move(Image(image)).as_subclass(torch.Tensor)
+        # a decoder's channels lie interleaved; everything after this wants planes
+        return self._move(Image(image)).as_subclass(torch.Tensor).contiguous()
 
     def boxes(self, boxes: Sequence[Sequence[float]] | torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(E, 4) XYXY of the original (``height`` x ``width``) → float32 (E, 4) XYXY on the canvas."""

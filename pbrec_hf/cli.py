@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from .data.commands import add_data_commands
 from .version import __version__
 
 _SMALLEST_SIDE = 16  # below this a person, too, sees nothing to refer to
@@ -46,10 +47,10 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="the bundled checkpoint on photographs that ship with the package")
     demo.set_defaults(run=_demo)
-    demo.add_argument(
-        "--out", type=Path, default=Path("pbrec-demo.png"), help="picture to write (%(default)s)"
-    )
+    demo.add_argument("--out", type=Path, default=Path("pbrec-demo.png"), help="picture to write (%(default)s)")
     _add_model(demo)
+
+    add_data_commands(commands)
     return parser
 
 

@@ -113,13 +113,15 @@ def read_refer_folder(folder: str | Path, split_by: str) -> ReferFolder:
         return None
 
     instances = _load_json(path, object_hook=keep)
-    if not isinstance(instances, dict) or not {"images", "categories"} <= instances.keys():
-        raise ValueError(
-            f"{path} is not in COCO's format: it needs the keys 'images', 'annotations' and 'categories'."
-        )
     used = {reference.image_id for reference in references}
-    images = {record["id"]: _image(record, path) for record in instances["images"] if record["id"] in used}
-    categories = {record["id"]: record["name"] for record in instances["categories"]}
+    try:
+        images = {record["id"]: _image(record) for record in instances["images"] if record["id"] in used}
+        categories = {record["id"]: str(record["name"]) for record in instances["categories"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not in COCO's format ({type(error).__name__} {error}): it needs the lists 'images' (id, "
+            "file_name, width, height), 'annotations' and 'categories' (id, name)."
+        ) from error
     _require(used, images, "image", path)
     _require(wanted, annotations, "annotation", path)
     _require({annotation.category_id for annotation in annotations.values()}, categories, "category", path)
@@ -173,11 +175,8 @@ def _pack(segmentation: Sequence | dict | None) -> list[array] | list[dict] | di
     return [array("d", part) for part in segmentation if len(part) >= 6] or None
 
 
-def _image(record: dict, path: Path) -> ImageRecord:
-    try:
-        return ImageRecord(str(record["file_name"]), int(record["width"]), int(record["height"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: image {record.get('id')} needs file_name, width and height.") from error
+def _image(record: dict) -> ImageRecord:
+    return ImageRecord(str(record["file_name"]), int(record["width"]), int(record["height"]))
 
 
 def _load_json(path: Path, **options: Any) -> Any:

@@ -1,0 +1,59 @@
+"""Training rows whose images are held out elsewhere in the family."""
+
+import datasets
+import pytest
+from refer_folders import write_refer_folder
+
+from pbrec_hf.data.leakage import held_out_images, leaking_rows, without_leaks
+from pbrec_hf.data.refcoco import load_refcoco
+
+datasets.disable_progress_bars()
+FAMILY = ["refcoco/unc", "refcocog/umd"]
+
+
+@pytest.fixture
+def refer_dir(tmp_path):
+    for key in [*FAMILY, "referit/berkeley"]:
+        write_refer_folder(tmp_path, key)
+    return tmp_path
+
+
+def load(refer_dir, key):
+    return load_refcoco(key, refer_dir=refer_dir, check_counts=False, cache_dir=refer_dir / "cache")
+
+
+def test_every_evaluation_split_holds_its_images_out(refer_dir):
+    held_out = held_out_images(refer_dir, FAMILY)
+    for key in FAMILY:
+        for split, rows in load(refer_dir, key).items():
+            for image_id in rows["image_id"]:
+                assert (f"{key} {split}" in held_out.get(image_id, [])) == (split != "train")
+
+
+def test_leaks_are_listed_and_dropped(refer_dir):
+    held_out = held_out_images(refer_dir, FAMILY)
+    train = load(refer_dir, "refcoco/unc")["train"]
+    leaks = leaking_rows(train, held_out)
+    expected = [index for index, image_id in enumerate(train["image_id"]) if image_id in held_out]
+    assert 0 < len(expected) < len(train)
+    assert list(leaks) == expected
+    assert all(name.startswith("refcocog/umd") for names in leaks.values() for name in names)
+    clean = without_leaks(train, held_out)
+    assert len(clean) == len(train) - len(leaks)
+    assert held_out.keys().isdisjoint(clean["image_id"])
+    assert leaking_rows(clean, held_out) == {}
+
+
+def test_one_data_set_alone_leaks_nothing(refer_dir):
+    train = load(refer_dir, "refcoco/unc")["train"]
+    assert without_leaks(train, held_out_images(refer_dir, ["refcoco/unc"])) is train
+
+
+def test_ids_of_different_photographs_are_not_compared(refer_dir):
+    with pytest.raises(ValueError, match="different images"):
+        held_out_images(refer_dir, ["refcoco/unc", "referit/berkeley"])
+
+
+def test_a_list_that_would_claim_too_little_is_refused(refer_dir):
+    with pytest.raises(FileNotFoundError, match=r"refcoco\+"):
+        held_out_images(refer_dir)

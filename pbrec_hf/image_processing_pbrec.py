@@ -7,7 +7,6 @@ serves training, inference and export.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
@@ -16,6 +15,9 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.image_utils import pil_torch_interpolation_mapping as interpolations
 
 from .pictures_pbrec import load_picture
+
+# What torchvision resizes alike on every device.
+_RESAMPLES = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
 
 
 def letterbox_geometry(height: int, width: int, size: int) -> tuple[int, int, int, int]:
@@ -33,10 +35,11 @@ class PbrecImageProcessor(TorchvisionBackend):
 
     Args:
         size (`dict`, defaults to `{"longest_edge": 640}`): side S of the canvas in pixels.
-        resample, do_resize, do_rescale, rescale_factor, do_normalize, image_mean, image_std: as in transformers.
+        resample (`int`, defaults to 2): 0 (nearest), 2 (bilinear) or 3 (bicubic).
+        do_resize, do_rescale, rescale_factor, do_normalize, image_mean, image_std: as in transformers.
 
     Raises:
-        ValueError: a picture that cannot be read, or a size other than `{"longest_edge": 16 … 8192}`.
+        ValueError: a picture that cannot be read, a size other than `{"longest_edge": 16 … 8192}`, another `resample`.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -60,6 +63,17 @@ class PbrecImageProcessor(TorchvisionBackend):
         ready = [image if _is_ready(image) else load_picture(image) for image in images]
         return super().preprocess(ready, **kwargs)
 
+    def _standardize_kwargs(self, **kwargs) -> dict:
+        # Runs when a processor is made and with the arguments of every call: bad values are refused at both times.
+        kwargs = super()._standardize_kwargs(**kwargs)
+        size, resample = kwargs["size"], kwargs["resample"]
+        side = size.longest_edge
+        if set(dict(size)) != {"longest_edge"} or not isinstance(side, int) or not 16 <= side <= 8192:
+            raise ValueError(f"size={dict(size)}: give {{'longest_edge': S}} with S from 16 to 8192 pixels.")
+        if resample not in _RESAMPLES:
+            raise ValueError(f"resample={resample!r}: give 0 (nearest), 2 (bilinear) or 3 (bicubic).")
+        return kwargs
+
     def _preprocess(
         self,
         images: list[Tensor],
@@ -75,9 +89,6 @@ class PbrecImageProcessor(TorchvisionBackend):
         **kwargs,
     ) -> BatchFeature:
         side = size.longest_edge
-        if side is None or size.shortest_edge or size.height or size.width or not 16 <= side <= 8192:
-            raise ValueError(f"size={dict(size)}: give {{'longest_edge': S}} with S from 16 to 8192 pixels.")
-        mode = interpolations.get(resample, resample)
         canvas = images[0].new_zeros((len(images), 3, side, side), dtype=torch.float32)
         pixel_mask = images[0].new_zeros((len(images), side, side), dtype=torch.int64)
         letterbox = []
@@ -90,6 +101,7 @@ class PbrecImageProcessor(TorchvisionBackend):
                 new_height, new_width = height, width
                 top, left = (round((side - length) / 2 - 0.1) for length in (height, width))
             elif (height, width) != (new_height, new_width):
+                mode = interpolations[resample]
                 image = tvF.resize(image, [new_height, new_width], interpolation=mode, antialias=True)
             image = self.rescale_and_normalize(
                 image, do_rescale, rescale_factor, do_normalize, tuple(image_mean), tuple(image_std)
@@ -102,7 +114,9 @@ class PbrecImageProcessor(TorchvisionBackend):
 
 
 def _is_ready(image) -> bool:
-    return isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+        return False
+    return image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
 
 
 def boxes_to_canvas(boxes: Tensor, letterbox: Tensor) -> Tensor:
@@ -115,14 +129,16 @@ def boxes_to_original(boxes: Tensor, letterbox: Tensor) -> Tensor:
     """
     Boxes (n, 4) XYXY in pixels of the canvas → pixels of the original picture, clipped to it.
 
-    A box that clipping would leave without area becomes one pixel wide or high, inside the picture.
+    A box that clipping would leave without width or height becomes one pixel wide or high, inside the picture.
     """
     scale, offset = _scale_and_offset(letterbox, boxes)
     height, width = letterbox[:2].tolist()
     boxes = clip_boxes_to_image((boxes - offset) / scale, (height, width))
+    start, end = boxes[:, :2], boxes[:, 2:]
     limit = boxes.new_tensor([width, height])
-    start = torch.minimum(boxes[:, :2], limit - 1)
-    return torch.cat((start, torch.maximum(boxes[:, 2:], start + 1)), dim=1)
+    flat = end <= start
+    start = torch.where(flat, torch.minimum(start, limit - 1), start)
+    return torch.cat((start, torch.where(flat, start + 1, end)), dim=1)
 
 
 def masks_to_original(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], threshold: float = 0.5) -> Tensor:
@@ -140,12 +156,18 @@ def masks_to_original(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], 
         bool (original height, original width).
     """
     height, width, new_height, new_width, top, left = letterbox.tolist()
-    x = (torch.arange(width, device=mask.device) + 0.5) * (new_width / width) + left
+    rows, cols = mask.shape
     y = (torch.arange(height, device=mask.device) + 0.5) * (new_height / height) + top
-    x, y = 2 * x / canvas[1] - 1, 2 * y / canvas[0] - 1
-    points = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).float()
-    values = grid_sample(mask[None, None].float(), points[None], padding_mode="border", align_corners=False)
-    return values[0, 0] > threshold
+    x = (torch.arange(width, device=mask.device) + 0.5) * (new_width / width) + left
+    # Bilinear is linear along y, then along x: two small products, no coordinates for every pixel of a large picture.
+    values = _linear(y * (rows / canvas[0]), rows) @ mask.float() @ _linear(x * (cols / canvas[1]), cols).T
+    return values > threshold
+
+
+def _linear(position: Tensor, cells: int) -> Tensor:
+    """Weights (n, cells) of linear interpolation at `position` (n,), in cells from the left edge of the first one."""
+    centre = (position - 0.5).clamp(0, cells - 1)
+    return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
 
 
 def _scale_and_offset(letterbox: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

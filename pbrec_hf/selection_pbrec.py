@@ -32,10 +32,12 @@ def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     A row with fewer than k valid entries ends in entries of value -inf.
 
     Raises:
-        ValueError: if k is not positive.
+        ValueError: if k is not positive, or there is no point to choose from.
     """
     if k < 1:
         raise ValueError(f"top_k={k}: give a positive number such as 12.")
+    if values.shape[-1] == 0:
+        raise ValueError("There is no proposal to choose from: give a detector whose grids have points.")
     # topk leaves the order of ties open; a stable sort does not.
     values, index = values.sort(dim=-1, descending=True, stable=True)
     return values[..., :k], index[..., :k]

@@ -30,9 +30,9 @@ def centerness_targets(boxes: Tensor, image_size: int, stride: int, style: str =
         targets, float32 (E, P) in [0, 1]; repaired, bool (E,): no point qualified, the nearest to the centre got 1.
 
     Raises:
-        ValueError: on another style, or a box that is not finite.
+        ValueError: on another style, a stride that does not divide the canvas, or a box that is not finite.
     """
-    _check_style(style)
+    _check(image_size, stride, style)
     boxes = boxes.double()
     if not boxes.isfinite().all():
         row = int((~boxes.isfinite()).any(dim=1).nonzero()[0])
@@ -89,9 +89,9 @@ def massness_targets(
         targets, float32 (E, P) in [0, 1]; repaired, bool (E,).
 
     Raises:
-        ValueError: on another style, or masks of another size.
+        ValueError: on another style, a stride that does not divide the canvas, or masks of another size.
     """
-    _check_style(style)
+    _check(image_size, stride, style)
     if masks.shape[1:] != (image_size, image_size):
         raise ValueError(
             f"Masks of {tuple(masks.shape[1:])} pixels: the canvas of {image_size}×{image_size} is needed."
@@ -131,6 +131,8 @@ def _repair(targets: Tensor, points: Tensor, center: Tensor) -> tuple[Tensor, Te
     return targets, repaired
 
 
-def _check_style(style: str) -> None:
+def _check(image_size: int, stride: int, style: str) -> None:
+    if stride < 1 or image_size % stride:
+        raise ValueError(f"stride={stride}: give a divisor of the canvas' side, {image_size} pixels, such as 16.")
     if style not in ("paper", "released_code"):
         raise ValueError(f"style={style!r}: give 'paper' or 'released_code'.")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
+from torch.nn.functional import interpolate
 
 from pbrec_hf import PbrecImageProcessor
 from pbrec_hf.image_processing_pbrec import boxes_to_canvas, boxes_to_original, letterbox_geometry, masks_to_original
@@ -50,13 +51,26 @@ def test_pixels_equal_pillow_s_resize_and_imagenet_s_statistics():
     assert difference.max() < 1.01 / 255 / 0.224 and difference.mean() < 1e-4  # at most one grey level, rarely
 
 
+def test_pixels_equal_the_released_loader_s():
+    meta = json.loads((GOLDEN / "dataset_e2e.json").read_text())
+    golden = load_file(GOLDEN / "dataset_e2e.safetensors")["img_every_8th_pixel"]
+    for index, (sample, expected) in enumerate(zip(meta["samples"], golden, strict=True)):
+        # Two ramps and a chessboard, whose first field is dark in every second picture.
+        x, y = np.meshgrid(*(np.arange(side) for side in sample["size_w_h"]))
+        board = np.where((x // 16 + y // 16 + index) % 2, 220, 20)
+        channels = np.stack((x * 255 // x.max(), y * 255 // y.max(), board), axis=-1)
+        image = PbrecImageProcessor()(channels.astype(np.uint8))["pixel_values"][0]
+        # Pillow and torchvision may round to neighbouring grey levels.
+        torch.testing.assert_close(image[:, ::8, ::8], expected, atol=1.01 / 255 / 0.224, rtol=0)
+        assert image.mean().item() == pytest.approx(sample["img_mean"], abs=1e-4)
+        assert image.std().item() == pytest.approx(sample["img_std"], abs=1e-4)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 10_000))
 def test_the_inverse_is_exact_for_every_size(height, width, seed):
     corners = torch.rand(8, 2, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([width, height])
     boxes = torch.cat((corners.amin(1), corners.amax(1)), dim=1)
-    boxes[:, 2:] = torch.minimum(torch.maximum(boxes[:, 2:], boxes[:, :2] + 1), torch.tensor([width, height]))
-    boxes[:, :2] = torch.minimum(boxes[:, :2], boxes[:, 2:] - 1)
     letterbox = torch.tensor([height, width, *letterbox_geometry(height, width, 320)])
     back = boxes_to_original(boxes_to_canvas(boxes, letterbox), letterbox)
     assert (back - boxes).abs().max() < 0.5
@@ -86,6 +100,19 @@ def test_a_box_in_the_padding_becomes_one_pixel_inside_the_picture():
     letterbox = torch.tensor([100, 200, *letterbox_geometry(100, 200, 320)])
     box = boxes_to_original(torch.tensor([[5.0, 1.0, 8.0, 3.0], [5.0, 310.0, 6.0, 319.0]]), letterbox)
     assert (box[:, 3] - box[:, 1]).tolist() == [1, 1] and box[0, 1] == 0 and box[1, 3] == 100
+
+
+def test_a_mask_is_interpolated_bilinearly_at_the_centres_of_the_pixels():
+    letterbox = torch.tensor([90, 50, *letterbox_geometry(90, 50, 320)])
+    mask = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    canvas = interpolate(mask[None, None], size=(320, 320), mode="bilinear")
+    for threshold in (0.3, 0.5, 0.7):
+        # At the size of the canvas, cropping what the interpolation gives there is the same.
+        itself = torch.tensor([320, 178, 320, 178, 0, 71])
+        expected = canvas[0, 0, :, 71 : 71 + 178] > threshold
+        assert (masks_to_original(mask, itself, (320, 320), threshold) != expected).float().mean() < 1e-3
+    smooth = interpolate(canvas[..., 71 : 71 + 178], size=(90, 50), mode="bilinear")[0, 0] > 0.5
+    assert (masks_to_original(mask, letterbox, (320, 320)) != smooth).float().mean() < 0.05
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "I;16", "I", "F", "YCbCr"])
@@ -175,10 +202,30 @@ def test_other_sources_are_refused_by_name(source, error, message):
         load_picture(source)
 
 
-@pytest.mark.parametrize("size", [{"longest_edge": 0}, {"height": 64, "width": 32}, {"longest_edge": 10**6}])
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"3, 0, 5.* is no picture"):
+        PbrecImageProcessor()(torch.zeros(3, 0, 5, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "size", [640, {"longest_edge": 0}, {"height": 64, "width": 32}, {"longest_edge": 10**6}, {"longest_edge": 64.5}]
+)
 def test_other_canvases_are_refused(size):
+    with pytest.raises(ValueError, match=r"give \{'longest_edge': S\}"):
+        PbrecImageProcessor(size=size)
+
+
+@pytest.mark.parametrize("resample", [1, 99, "bilinear"])
+def test_other_resamplings_are_refused(resample):
+    with pytest.raises(ValueError, match=f"resample={resample!r}: give 0"):
+        PbrecImageProcessor(resample=resample)
+
+
+def test_a_call_is_checked_like_the_processor():
+    with pytest.raises(ValueError, match="resample=4"):
+        PbrecImageProcessor()(picture(4, 4), resample=4)
     with pytest.raises(ValueError, match="longest_edge"):
-        PbrecImageProcessor(size=size)(picture(4, 4))
+        PbrecImageProcessor()(picture(4, 4), size={"longest_edge": 8})
 
 
 def test_round_trip(tmp_path):

@@ -58,6 +58,28 @@ def test_batched_selection_equals_the_plain_loops(expressions, k, seed):
         assert sums[winner] == pytest.approx(max(sums), abs=1e-5)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 25), st.integers(0, 10_000))
+def test_ranking_and_vote_equal_brute_force_with_ties_and_gaps(expressions, points, k, seed):
+    generator = torch.Generator().manual_seed(seed)
+    # Few levels make ties; sixteenths make every sum exact, whatever its order.
+    probabilities, quality = (torch.randint(0, 4, (2, expressions, points), generator=generator) / 4).unbind()
+    probabilities[torch.rand(expressions, points, generator=generator) < 0.1] = torch.nan
+    valid = torch.rand(expressions, points, generator=generator) < 0.7
+    overlap = torch.randint(0, 17, (expressions, points, points), generator=generator) / 16
+    best, index = top_k_points(rank_scores(probabilities, quality, valid), k)
+    row = torch.arange(expressions)[:, None, None]
+    winner = select_by_overlap(overlap[row, index[:, :, None], index[:, None, :]], best > -torch.inf)
+    for e in range(expressions):
+        usable = [n for n in range(points) if valid[e, n] and not probabilities[e, n].isnan()]
+        group = sorted(usable, key=lambda n: (-(probabilities[e, n] * quality[e, n]).item(), n))[:k]
+        assert index[e, : len(group)].tolist() == group
+        assert best[e, : len(group)].tolist() == [(probabilities[e, n] * quality[e, n]).item() for n in group]
+        assert best[e, len(group) :].isneginf().all()
+        votes = [sum(overlap[e, n, other].item() for other in group if other != n) for n in group]
+        assert winner[e].item() == (votes.index(max(votes)) if votes else 0)
+
+
 def test_ties_go_to_the_lower_index():
     values, index = top_k_points(torch.full((1, 400), 0.5), 12)
     assert index.tolist() == [list(range(12))] and values.unique().item() == 0.5
@@ -86,3 +108,11 @@ def test_the_group_is_never_larger_than_the_grid(points, k, expected):
 def test_a_group_without_members_is_refused():
     with pytest.raises(ValueError, match="top_k=0"):
         top_k_points(torch.rand(1, 4), 0)
+    with pytest.raises(ValueError, match="no proposal to choose from"):
+        top_k_points(torch.rand(1, 0), 12)
+
+
+def test_no_expression_has_no_winner():
+    values, index = top_k_points(torch.zeros(0, 400), 12)
+    assert values.shape == index.shape == (0, 12)
+    assert select_by_overlap(box_iou_matrix(torch.zeros(0, 12, 4)), values > 0).shape == (0,)

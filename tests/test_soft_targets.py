@@ -94,5 +94,13 @@ def test_what_cannot_be_a_target_is_refused():
         centerness_targets(torch.zeros(1, 4), 640, 32, "hard")
     with pytest.raises(ValueError, match="Box 1 is"):
         centerness_targets(torch.tensor([[0.0, 0, 1, 1], [0, 0, float("nan"), 1]]), 640, 32)
+    with pytest.raises(ValueError, match="stride=33: give a divisor"):
+        centerness_targets(torch.zeros(1, 4), 640, 33)
     with pytest.raises(ValueError, match="canvas of 640"):
         massness_targets(torch.zeros(1, 320, 320), 640, 32)
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+def test_no_expression_has_no_targets(style):
+    assert centerness_targets(torch.zeros(0, 4), 320, 16, style)[0].shape == (0, 400)
+    assert massness_targets(torch.zeros(0, 320, 320), 320, 16, style)[0].shape == (0, 400)

@@ -1,0 +1,88 @@
+"""The grid lies where the paper puts it, knows the picture from its padding, and passes values to other grids."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import interpolate
+
+from pbrec_hf.image_processing_pbrec import letterbox_geometry
+from pbrec_hf.points_pbrec import feature_mask, grid_points, points_in_picture, resample_grid
+
+
+def letterboxes(*sizes, canvas=320):
+    return torch.tensor([[height, width, *letterbox_geometry(height, width, canvas)] for height, width in sizes])
+
+
+@pytest.mark.parametrize(("rows", "cols", "stride"), [(20, 20, 32), (20, 20, 16), (3, 5, 8), (1, 1, 640)])
+def test_points_are_the_centres_of_the_cells_row_by_row(rows, cols, stride):
+    points = grid_points(rows, cols, stride)
+    expected = [[(col + 0.5) * stride, (row + 0.5) * stride] for row in range(rows) for col in range(cols)]
+    assert points.tolist() == expected and points.dtype == torch.float32
+    assert grid_points(rows, cols, stride, dtype=torch.float64).tolist() == expected
+
+
+def test_a_grid_resampled_to_itself_is_itself():
+    values = torch.rand(2, 3, 400)
+    assert resample_grid(values, (20, 20), (20, 20)) is values
+
+
+@pytest.mark.parametrize("to", [(24, 24), (40, 40), (10, 10), (3, 7)])
+def test_resampling_is_bilinear_for_any_leading_shape(to):
+    values = torch.rand(2, 3, 400, generator=torch.Generator().manual_seed(0))
+    resampled = resample_grid(values, (20, 20), to)
+    expected = interpolate(values.view(2, 3, 20, 20), size=to, mode="bilinear", align_corners=False).flatten(2)
+    assert resampled.shape == (2, 3, to[0] * to[1])
+    torch.testing.assert_close(resampled, expected)
+    assert torch.equal(resample_grid(values[0, 0], (20, 20), to), resampled[0, 0])
+    assert resampled.min() >= 0 and resampled.max() <= 1
+
+
+def test_a_linear_ramp_keeps_its_values_at_the_points_of_a_finer_grid():
+    ramp = grid_points(20, 20, 32)[:, 0]
+    finer = resample_grid(ramp, (20, 20), (40, 40)).view(40, 40)
+    torch.testing.assert_close(finer[:, 1:-1], grid_points(40, 40, 16)[:, 0].view(40, 40)[:, 1:-1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([(20, 20), (40, 40), (10, 10), (24, 24)]))
+def test_points_in_the_picture_equal_the_plain_loops(height, width, grid):
+    letterbox = letterboxes((height, width))
+    _, _, new_height, new_width, top, left = letterbox[0].tolist()
+    rows, cols = grid
+    step_y, step_x = 320 / rows, 320 / cols
+    inside = [
+        top <= (row + 0.5) * step_y < top + new_height and left <= (col + 0.5) * step_x < left + new_width
+        for row in range(rows)
+        for col in range(cols)
+    ]
+    touched = [
+        row * step_y < top + new_height
+        and (row + 1) * step_y > top
+        and col * step_x < left + new_width
+        and (col + 1) * step_x > left
+        for row in range(rows)
+        for col in range(cols)
+    ]
+    found = points_in_picture(letterbox, rows, cols, (320, 320))[0].tolist()
+    assert found == (inside if any(inside) else touched) and any(found)
+
+
+def test_a_picture_too_thin_for_a_point_has_the_cells_it_touches():
+    wide, tall = points_in_picture(letterboxes((1, 4000), (4000, 1)), 20, 20, (320, 320)).view(2, 20, 20)
+    assert wide.any(dim=1).tolist() == [row == 9 for row in range(20)] and wide[9].all()
+    assert torch.equal(tall, wide.T)
+
+
+def test_images_do_not_influence_each_other():
+    letterbox = letterboxes((100, 200), (200, 100), (1, 4000), (50, 50))
+    together = points_in_picture(letterbox, 20, 20, (320, 320))
+    alone = torch.cat([points_in_picture(row[None], 20, 20, (320, 320)) for row in letterbox])
+    assert torch.equal(together, alone)
+    assert points_in_picture(letterbox[:0], 20, 20, (320, 320)).shape == (0, 400)
+
+
+def test_the_feature_mask_is_the_top_left_pixel_of_every_cell():
+    pixel_mask = (torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0)) > 0.5).long()
+    assert torch.equal(feature_mask(pixel_mask, 20, 20), pixel_mask[:, ::16, ::16].flatten(1) == 1)
+    assert torch.equal(feature_mask(pixel_mask.bool(), 20, 20), feature_mask(pixel_mask, 20, 20))

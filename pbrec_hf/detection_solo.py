@@ -9,18 +9,20 @@ losses are not here, and nothing here knows expressions.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoBackbone, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoBackbone, AutoConfig, PreTrainedConfig
 from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .coco_classes import COCO_CLASSES
+from .loading_pbrec import StrictConfig, StrictModel
 from .proposals_pbrec import LazyMasks, Proposals
 from .solo_detections_pbrec import SoloThresholds, solo_detections
 
@@ -29,7 +31,7 @@ PRIOR_CLASS_PROBABILITY = 0.01
 
 
 @strict
-class SoloConfig(PreTrainedConfig):
+class SoloConfig(StrictConfig):
     """Sizes of the detector; the defaults are SOLO-R101's.
 
     Args:
@@ -202,7 +204,7 @@ class SoloHead(nn.Module):
 
         def tower(in_channels: int) -> nn.Sequential:
             widths = [in_channels] + [config.channels] * config.stacked_convs
-            return nn.Sequential(*(ConvNormRelu(a, b, config.norm_groups) for a, b in zip(widths, widths[1:])))
+            return nn.Sequential(*(ConvNormRelu(a, b, config.norm_groups) for a, b in pairwise(widths)))
 
         self.mask_tower = tower(config.neck_channels + 2)
         self.mask_outputs = nn.ModuleList(nn.Conv2d(config.channels, grid**2, 1) for grid in config.num_grids)
@@ -242,12 +244,12 @@ def keep_local_maxima(probabilities: Tensor) -> Tensor:
 
 
 def evaluation_form(output: SoloOutput, mask_size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Per level: mask probabilities (I, S·S, *mask_size) and local maxima of class probabilities (I, classes, S, S)."""
+    """Per level: mask probabilities (I, S·S, *mask_size), local maxima of class probabilities (I, classes, S, S)."""
     masks = [resize(logits.sigmoid(), mask_size) for logits in output.mask_logits]
     return masks, [keep_local_maxima(logits.sigmoid()) for logits in output.class_logits]
 
 
-class SoloDetector(PreTrainedModel):
+class SoloDetector(StrictModel):
     """The detector; see the module's text for what it expects."""
 
     config: SoloConfig

@@ -1,8 +1,9 @@
 """SOLO checkpoints of the original repository and of mmdetection 2.x/3.x -> `SoloDetector`.
 
 The two differ in names only: `bbox_head.{ins_convs,cate_convs,solo_ins_list,solo_cate}` is what mmdetection later
-called `mask_head.{mask_convs,cls_convs,conv_mask_list,conv_cls}`. Sizes are read off the tensors; what leaves no trace there
-(strides, scale ranges) is SOLO's default. The trunk must be a ResNet with its stride on the 3×3 ('pytorch' style).
+called `mask_head.{mask_convs,cls_convs,conv_mask_list,conv_cls}`. Sizes are read off the tensors; what leaves no
+trace there (strides, scale ranges) is SOLO's default. The trunk must be a ResNet with its stride on the 3×3
+('pytorch' style).
 """
 
 import math

@@ -1,0 +1,295 @@
+"""Rows to batches: shapes, targets, draws, worker processes, and errors that name the row."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from pbrec_hf.configuration_pbrec import PbrecConfig
+from pbrec_hf.data.augmentation import AugmentationConfig, row_generator
+from pbrec_hf.data.collator import PbrecCollator
+from pbrec_hf.data.images import image_size, load_image
+from pbrec_hf.data.masks import mask_to_segmentation, rasterise
+from pbrec_hf.data.schema import features, without_decoding
+from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
+from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+
+CANVAS, STRIDE = 128, 16
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "left", "right", "dog", "red", "the", "a")
+
+
+def make_tokenizer():
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def make_collator(**options):
+    processor = PbrecImageProcessor(size={"longest_edge": CANVAS})
+    return PbrecCollator(processor, make_tokenizer(), stride=STRIDE, **options)
+
+
+def sentence(index, height, width, **changes):
+    x, y = 5 + 3 * index, 4 + 2 * index
+    polygon = [x, y, x + 30, y, x + 30, y + 25, x, y + 20.0]
+    return {
+        "expression": ("left dog", "the red dog", "a right dog", "dog", "red")[index],
+        "ref_id": 10 + index,
+        "sent_id": 100 + index,
+        "ann_id": index,
+        "bbox": [x, y, x + 30, y + 25],
+        "segmentation": {"polygons": [polygon], "counts": None, "size": None},
+        "area": 700.0,
+        "category": "dog",
+        "category_id": 1,
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def image_rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rows = []
+    for index, (height, width) in enumerate(((60, 100), (90, 70), (64, 64))):
+        path = folder / f"{index}.jpg"
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((width, height)).save(path)
+        sentences = [sentence(i, height, width) for i in range(5 - index)]
+        rows.append(
+            {"image": str(path), "image_id": str(index), "width": width, "height": height, "expressions": sentences}
+        )
+    return rows
+
+
+def equal(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+        assert same, name
+    return True
+
+
+@pytest.mark.parametrize("augmentation", [None, AugmentationConfig()])
+def test_batch_of_the_image_view(image_rows, augmentation):
+    batch = make_collator(augmentation=augmentation)(image_rows)
+    points = (CANVAS // STRIDE) ** 2
+    assert batch["pixel_values"].shape == (3, 3, CANVAS, CANVAS) and batch["pixel_values"].dtype == torch.float32
+    assert batch["pixel_mask"].shape == (3, CANVAS, CANVAS) and batch["pixel_mask"].dtype == torch.int64
+    assert batch["letterbox"].shape == (3, 6)
+    assert batch["image_index"].tolist() == [0] * 5 + [1] * 4 + [2] * 3
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (12, 5)
+    assert batch["centerness_labels"].shape == batch["massness_labels"].shape == (12, points)
+    assert (batch["centerness_labels"].amax(1) > 0).all() and (batch["massness_labels"].amax(1) > 0).all()
+    assert batch["sent_ids"].tolist()[:5] == [100, 101, 102, 103, 104]
+    assert batch["image_ids"] == ["0", "1", "2"]
+    for canvas, mask, (_, _, height, width, top, left) in zip(
+        batch["pixel_values"], batch["pixel_mask"], batch["letterbox"].tolist(), strict=True
+    ):
+        assert mask.sum() == height * width == mask[top : top + height, left : left + width].sum()
+        assert not canvas[:, mask == 0].any()
+
+
+def test_evaluation_uses_the_image_processors_canvas(image_rows):
+    batch = make_collator()(image_rows)
+    inputs = PbrecImageProcessor(size={"longest_edge": CANVAS})(
+        images=[row["image"] for row in image_rows], return_tensors="pt"
+    )
+    for name in ("pixel_values", "pixel_mask", "letterbox"):
+        assert torch.equal(batch[name], inputs[name]), name
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+@pytest.mark.parametrize("encoding", ["polygons", "rle"])
+def test_targets_are_those_of_the_full_canvas(image_rows, style, encoding):
+    rows = image_rows
+    if encoding == "rle":
+        rows = [
+            row
+            | {
+                "expressions": [
+                    item
+                    | {
+                        "segmentation": mask_to_segmentation(
+                            rasterise(item["segmentation"], row["height"], row["width"])
+                        )
+                    }
+                    for item in row["expressions"]
+                ]
+            }
+            for row in rows
+        ]
+    collator = make_collator(soft_targets=style, augmentation=AugmentationConfig(), seed=3)
+    batch = collator(rows)
+    expected, _ = centerness_targets(batch["boxes"], CANVAS, STRIDE, style=style)
+    assert torch.equal(batch["centerness_labels"], expected)
+    _, placements, _ = collator._augmented_canvases(
+        [load_image(row["image"]) for row in rows],
+        [row["expressions"] for row in rows],
+        [generator_of(collator, row) for row in rows],
+    )
+    masks = [
+        placement.mask(item["segmentation"], row["height"], row["width"])
+        for placement, row in zip(placements, rows, strict=True)
+        for item in row["expressions"]
+    ]
+    expected, _ = massness_targets(torch.stack(masks), CANVAS, STRIDE, style=style)
+    torch.testing.assert_close(batch["massness_labels"], expected)
+
+
+def generator_of(collator, row):
+    return row_generator(collator.seed, 0, row["image_id"])
+
+
+def test_sentence_rows_make_the_same_samples(image_rows):
+    grouped = make_collator()(image_rows[:1])
+    rows = [
+        {name: image_rows[0][name] for name in ("image", "image_id", "width", "height")} | item
+        for item in image_rows[0]["expressions"]
+    ]
+    single = make_collator()(rows)
+    assert single["image_index"].tolist() == [0, 1, 2, 3, 4]
+    for name in ("input_ids", "boxes", "centerness_labels", "massness_labels", "sent_ids"):
+        assert torch.equal(single[name], grouped[name]), name
+    assert torch.equal(single["pixel_values"][3], grouped["pixel_values"][0])
+
+
+def test_expressions_are_drawn_anew_each_epoch_and_always_alike(image_rows):
+    collator = make_collator(expressions_per_image=2, augmentation=AugmentationConfig())
+    first = collator(image_rows)
+    assert first["image_index"].tolist() == [0, 0, 1, 1, 2, 2]
+    equal(first, collator(image_rows))
+    drawn = set()
+    for epoch in range(8):
+        collator.set_epoch(epoch)
+        drawn.add(tuple(collator(image_rows)["sent_ids"].tolist()))
+    assert len(drawn) > 3
+    collator.set_epoch(0)
+    equal(first, collator(image_rows))
+    equal(first, pickle.loads(pickle.dumps(collator))(image_rows))
+
+
+def test_a_row_does_not_depend_on_its_batch(image_rows):
+    collator = make_collator(augmentation=AugmentationConfig(), text_padding="max_length", max_text_length=8)
+    together, alone = collator(image_rows), collator(image_rows[1:2])
+    mine = together["image_index"] == 1
+    assert torch.equal(together["pixel_values"][1], alone["pixel_values"][0])
+    for name in ("input_ids", "boxes", "massness_labels"):
+        assert torch.equal(together[name][mine], alone[name])
+
+
+def test_worker_processes_follow_the_epoch(image_rows):
+    collator = make_collator(augmentation=AugmentationConfig(), expressions_per_image=1)
+    data = without_decoding(Dataset.from_list(image_rows, features=features("image")))
+    loader = DataLoader(data, batch_size=3, collate_fn=collator, num_workers=1, persistent_workers=True)
+    for epoch in (0, 1):
+        collator.set_epoch(epoch)
+        equal(next(iter(loader)), collator([data[i] for i in range(3)]))
+
+
+def test_without_masks_only_grounding_trains(image_rows):
+    bare = [image_rows[0] | {"expressions": [sentence(0, 60, 100, segmentation=None)]}]
+    batch = make_collator(tasks=("grounding",))(bare)
+    assert "massness_labels" not in batch and batch["centerness_labels"].shape[0] == 1
+    with pytest.raises(ValueError, match=r"left dog.*no segmentation.*grounding"):
+        make_collator()(bare)
+    absent = [image_rows[0] | {"expressions": [sentence(0, 60, 100, bbox=None, segmentation=None)]}]
+    with pytest.raises(ValueError, match="no referent"):
+        make_collator()(absent)
+    batch = make_collator(targets=False)(absent)
+    assert batch["boxes"].isnan().all() and "centerness_labels" not in batch
+
+
+def test_tiny_referents_are_repaired_and_counted(image_rows):
+    speck = sentence(
+        0, 60, 100, bbox=[20, 20, 21, 21], segmentation=mask_to_segmentation(np.eye(60, 100, k=200, dtype=np.uint8))
+    )
+    batch = make_collator()([image_rows[0] | {"expressions": [sentence(1, 60, 100), speck]}])
+    assert batch["repaired"].tolist() == [False, True]
+    assert batch["centerness_labels"][1].sum() == 1 and batch["massness_labels"][1].sum() == 1
+    # the empty mask's point is where the box is
+    assert batch["massness_labels"][1].argmax() == batch["centerness_labels"][1].argmax()
+
+
+def test_a_picture_of_another_size_is_refused(image_rows):
+    with pytest.raises(ValueError, match=r"60 x 100.*61 x 100"):
+        make_collator()([image_rows[0] | {"height": 61}])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tasks": ("boxes",)},
+        {"tasks": ()},
+        {"text_padding": "none"},
+        {"expressions_per_image": 0},
+    ],
+)
+def test_options_are_checked(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make_collator(**wrong)
+
+
+def test_collator_of_a_model():
+    config = PbrecConfig(image_size=CANVAS, stride=STRIDE, tasks=["grounding"], max_text_length=12)
+    processor = PbrecImageProcessor(size={"longest_edge": CANVAS})
+    collator = PbrecCollator.for_model(config, processor, make_tokenizer(), seed=4)
+    assert (collator.stride, collator.tasks, collator.max_text_length, collator.seed) == (16, ("grounding",), 12, 4)
+    with pytest.raises(ValueError, match="image_size=128"):
+        PbrecCollator.for_model(config, PbrecImageProcessor(size={"longest_edge": 64}), make_tokenizer())
+
+
+def encoded(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def odd_pictures():
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((18, 12))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    return {
+        "jpeg": (encoded(colours, format="JPEG"), (12, 18)),
+        "turned": (encoded(colours, format="JPEG", exif=exif), (18, 12)),
+        "grey": (encoded(colours.convert("L"), format="JPEG"), (12, 18)),
+        "cmyk": (encoded(colours.convert("CMYK"), format="JPEG"), (12, 18)),
+        "alpha": (encoded(colours.convert("RGBA"), format="PNG"), (12, 18)),
+        "palette": (encoded(colours.convert("P"), format="GIF"), (12, 18)),
+        "deep": (encoded(Image.fromarray(np.full((12, 18), 40000, dtype=np.uint16)), format="PNG"), (12, 18)),
+    }
+
+
+@pytest.mark.parametrize("kind", odd_pictures())
+def test_pictures_of_every_kind_are_read_upright(kind, tmp_path):
+    data, size = odd_pictures()[kind]
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    tensor = load_image(path)
+    assert tensor.dtype == torch.uint8 and tensor.shape == (3, *size)
+    assert image_size(path) == size == image_size({"bytes": data, "path": None})
+    assert torch.equal(tensor, load_image({"bytes": data, "path": "name"}))
+    assert torch.equal(tensor, load_image(tensor))
+    if kind == "jpeg":
+        reference = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+        assert (tensor.int() - reference.int()).abs().max() <= 1
+
+
+def test_unreadable_pictures_name_their_file(tmp_path):
+    good, _ = odd_pictures()["jpeg"]
+    for name, data in {"empty.jpg": b"", "text.jpg": b"no picture", "cut.jpg": good[: len(good) // 2]}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=name):
+            load_image(tmp_path / name)
+    with pytest.raises(ValueError, match=r"missing\.jpg"):
+        load_image(str(tmp_path / "missing.jpg"))
+    with pytest.raises(TypeError, match="int"):
+        load_image(3)

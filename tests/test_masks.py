@@ -1,0 +1,84 @@
+"""Masks of segmentations: all parts, both encodings, damage refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from pbrec_hf.data.masks import (
+    mask_to_segmentation,
+    rasterise,
+    rasterise_polygons,
+    segmentation_area,
+    segmentation_extent,
+)
+from pbrec_hf.data.schema import segmentation_struct
+
+SQUARES = [[2, 3, 6, 3, 6, 8, 2, 8], [10, 1, 14, 1, 14, 5, 10, 5]]
+
+
+def expected_squares():
+    mask = torch.zeros(12, 20, dtype=torch.uint8)
+    mask[3:8, 2:6] = 1
+    mask[1:5, 10:14] = 1
+    return mask
+
+
+def test_all_parts_of_an_object_are_rasterised():
+    assert torch.equal(rasterise_polygons(SQUARES, 12, 20), expected_squares())
+    struct = segmentation_struct(SQUARES, 12, 20)
+    assert torch.equal(rasterise(struct, 12, 20), expected_squares())
+    assert segmentation_area(struct, 12, 20) == expected_squares().sum()
+    assert segmentation_extent(struct).tolist() == [[2, 1], [14, 8]]
+
+
+def test_overlapping_parts_count_once_and_outside_is_cut():
+    part = [-5, -5, 4, -5, 4, 4, -5, 4]
+    mask = rasterise_polygons([part, part], 12, 20)
+    assert mask.sum() == 16 and mask[:4, :4].all()
+
+
+@pytest.mark.parametrize("encoding", ["compressed", "bytes", "counts"])
+def test_rle_in_every_encoding(encoding):
+    mask = expected_squares()
+    struct = mask_to_segmentation(mask)
+    rle = {"counts": struct["counts"], "size": [12, 20]}
+    if encoding == "bytes":
+        rle["counts"] = rle["counts"].encode()
+    if encoding == "counts":
+        flat = mask.numpy().flatten(order="F")
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        rle["counts"] = np.diff([0, *edges, flat.size]).tolist()
+    parsed = segmentation_struct(rle, 12, 20)
+    assert parsed == struct
+    assert torch.equal(rasterise(parsed, 12, 20), mask)
+    assert segmentation_extent(parsed).tolist() == [[2, 1], [14, 8]]
+    assert segmentation_area(parsed, 12, 20) == mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3, 4]], "at least 6"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "even number"),
+        ({"counts": [100], "size": [12, 20]}, "sum to 100"),
+        ({"counts": "x", "size": [5, 5]}, r"\[5, 5\]"),
+        ({"size": [12, 20]}, "counts"),
+        ("polygon", "polygons or an RLE"),
+    ],
+)
+def test_wrong_segmentations_are_refused(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        segmentation_struct(segmentation, 12, 20)
+
+
+@pytest.mark.parametrize("absent", [None, []])
+def test_absent_segmentation(absent):
+    assert segmentation_struct(absent, 12, 20) is None
+
+
+def test_rasterise_names_a_wrong_frame():
+    struct = mask_to_segmentation(expected_squares())
+    with pytest.raises(ValueError, match=r"\[20, 12\]"):
+        rasterise(struct, 20, 12)
+    with pytest.raises(ValueError, match="neither polygons nor RLE"):
+        rasterise({"polygons": None, "counts": None, "size": None}, 12, 20)

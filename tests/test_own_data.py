@@ -1,0 +1,209 @@
+"""Own data: every form is read, every mistake is told with line, field, value and remedy."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import DatasetDict
+from PIL import Image
+
+from pbrec_hf.data.masks import mask_to_segmentation
+from pbrec_hf.data.own_data import ERRORS_SHOWN, OwnDataError, load_own_data
+from pbrec_hf.data.schema import features
+
+TRIANGLE = [[10, 10, 40, 10, 10, 30]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (64, 48), "green").save(tmp_path / name)
+    return tmp_path
+
+
+def good_rows():
+    mask = np.zeros((48, 64), np.uint8)
+    mask[5:9, 6:20] = 1
+    rle = mask_to_segmentation(mask)
+    return [
+        {"image": "a.jpg", "expression": " the triangle ", "bbox": [10, 10, 40, 30], "segmentation": TRIANGLE},
+        {"image": "b.jpg", "expression": "stripe", "bbox": [6, 5, 20, 9], "category": "line", "ann_id": 7},
+        {
+            "image": "a.jpg",
+            "expression": "bar",
+            "bbox": [6, 5, 20, 9],
+            "segmentation": {"counts": rle["counts"], "size": rle["size"]},
+        },
+    ]
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_csv(path, rows):
+    names = ("image", "expression", "bbox", "segmentation", "category", "ann_id")
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for row in rows:
+            cells = {name: json.dumps(row[name]) for name in ("bbox", "segmentation") if name in row}
+            writer.writerow(row | cells)
+    return path
+
+
+def write_parquet(path, rows):
+    names = ("image", "expression", "bbox", "category", "ann_id")
+    pq.write_table(pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows]), path)
+    return path
+
+
+@pytest.mark.parametrize("writer", [write_jsonl, write_csv, write_parquet])
+def test_every_table_gives_the_shared_columns(folder, writer):
+    suffix = writer.__name__.removeprefix("write_")
+    data = load_own_data(writer(folder / f"rows.{suffix}", good_rows()))
+    assert data.features == features() and len(data) == 3
+    rows = list(data.remove_columns("image"))
+    assert rows[0]["expression"] == "the triangle" and rows[0]["bbox"] == [10, 10, 40, 30]
+    assert (rows[0]["width"], rows[0]["height"], rows[0]["image_id"]) == (64, 48, "a.jpg")
+    assert rows[1]["category"] == "line" and rows[1]["ann_id"] == 7 and rows[1]["segmentation"] is None
+    assert [row["sent_id"] for row in rows] == [0, 1, 2]
+    assert data[0]["image"].size == (64, 48)
+    if suffix != "parquet":
+        assert rows[0]["segmentation"]["polygons"] == TRIANGLE and 250 < rows[0]["area"] < 350
+        assert rows[2]["area"] == 4 * 14
+
+
+def test_image_view_and_splits(folder):
+    table = write_jsonl(folder / "rows.jsonl", good_rows())
+    data = load_own_data({"train": table, "test": table}, folder, view="image")
+    assert isinstance(data, DatasetDict) and data["train"].features == features("image")
+    assert [len(row["expressions"]) for row in data["train"].remove_columns("image")] == [2, 1]
+
+
+def test_boxes_of_width_and_height(folder):
+    rows = [good_rows()[0] | {"bbox": [10, 10, 30, 20]}]
+    data = load_own_data(write_jsonl(folder / "rows.jsonl", rows), bbox_format="xywh")
+    assert data[0]["bbox"] == [10, 10, 40, 30]
+
+
+def test_rounded_coordinates_are_set_on_the_edge(folder):
+    rows = [good_rows()[1] | {"bbox": [-0.4, 0, 64.4, 48.2]}]
+    assert load_own_data(write_jsonl(folder / "rows.jsonl", rows))[0]["bbox"] == [0, 0, 64, 48]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "remedy"),
+    [
+        ({"bbox": [10, 10, 70, 30]}, "bbox", "leaves the picture of 64x48"),
+        ({"bbox": [10, 10, 10, 30]}, "bbox", "bbox_format='xywh'"),
+        ({"bbox": [-3, 0, -0.2, 9]}, "bbox", "leaves"),
+        ({"bbox": [64.1, 0, 64.4, 9]}, "bbox", "no area inside"),
+        ({"bbox": [1, 2, 3]}, "bbox", "list of 4 finite numbers"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox", "finite"),
+        ({"bbox": "1 2 3 4"}, "bbox", "list of 4"),
+        ({"bbox": None}, "bbox", "give four numbers"),
+        ({"expression": "  "}, "expression", "not blank"),
+        ({"expression": 3}, "expression", "text"),
+        ({"image": "c.jpg"}, "image", "no such file"),
+        ({"image": "../a.jpg"}, "image", "leads out"),
+        ({"image": None}, "image", "name of an image file"),
+        ({"image": "broken.jpg"}, "image", "broken.jpg"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "segmentation", "at least 6"),
+        ({"segmentation": [[1, 2, 3, float("nan"), 5, 6]]}, "segmentation", "leaves"),
+        ({"segmentation": [[1, 2, 3e9, 4, 5, 6]]}, "segmentation", "leaves"),
+        ({"segmentation": [[12, 12, 12, 12, 12, 12]]}, "segmentation", "no pixel"),
+        ({"segmentation": [[45, 35, 60, 35, 60, 45]]}, "segmentation", "outside the row's bbox"),
+        ({"segmentation": {"counts": "garbage~~", "size": [48, 64]}}, "segmentation", ""),
+        ({"segmentation": {"counts": [9], "size": [9, 1]}}, "segmentation", "height, width"),
+        ({"ann_id": "seven"}, "ann_id", "integer"),
+        ({"area": "big"}, "area", "number"),
+        ({"width": 640}, "width", "another version"),
+    ],
+)
+def test_every_mistake_names_line_field_value_and_remedy(folder, change, field, remedy):
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    rows = [good_rows()[0], good_rows()[0] | change]
+    with pytest.raises(OwnDataError) as error:
+        load_own_data(write_jsonl(folder / "rows.jsonl", rows), folder)
+    (problem,) = error.value.problems
+    assert (problem.line, problem.field) == (2, field)
+    assert remedy in problem.remedy and problem.remedy
+    assert f"line 2, {field}: " in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once_and_the_rest_counted(folder):
+    rows = [good_rows()[0] | {"bbox": [0, 0, 99, 99], "expression": ""} for _ in range(ERRORS_SHOWN)]
+    table = write_jsonl(folder / "rows.jsonl", rows)
+    table.write_text(table.read_text() + "{not json\n[1]\n")
+    with pytest.raises(OwnDataError, match=f"{2 * ERRORS_SHOWN + 2} problems.*rows.jsonl") as error:
+        load_own_data(table)
+    assert f"and {ERRORS_SHOWN + 2} more" in str(error.value)
+    assert [problem.line for problem in error.value.problems[-2:]] == [ERRORS_SHOWN + 1, ERRORS_SHOWN + 2]
+
+
+def test_csv_mistakes(folder):
+    table = folder / "rows.csv"
+    table.write_text('image,expression,bbox\na.jpg,dog,"[1,2,3"\na.jpg,dog\na.jpg,dog,"[1,2,30,40]"\n')
+    with pytest.raises(OwnDataError) as error:
+        load_own_data(table)
+    assert [(problem.line, problem.field) for problem in error.value.problems] == [(2, "row"), (3, "row")]
+
+
+def test_files_and_arguments(folder):
+    table = write_jsonl(folder / "rows.jsonl", [])
+    with pytest.raises(ValueError, match="no rows"):
+        load_own_data(table)
+    with pytest.raises(ValueError, match="bbox_format"):
+        load_own_data(table, bbox_format="cxcywh")
+    with pytest.raises(ValueError, match="view"):
+        load_own_data(table, view="picture")
+    with pytest.raises(ValueError, match=r"no file .*missing\.jsonl"):
+        load_own_data(folder / "missing.jsonl")
+    with pytest.raises(ValueError, match=r"\.jsonl, \.csv, \.parquet"):
+        load_own_data(folder / "rows.txt")
+
+
+def instances():
+    return {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}, {"id": 2, "file_name": "b.jpg"}],
+        "categories": [{"id": 18, "name": "dog"}],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 18, "bbox": [10, 10, 30, 20], "segmentation": TRIANGLE},
+        ],
+    }
+
+
+def test_coco_instances_with_expressions(folder):
+    (folder / "instances.json").write_text(json.dumps(instances()))
+    rows = [
+        {"ann_id": 5, "expression": "the triangle"},
+        {"annotation_id": 5, "expression": "again"},
+        {"image_id": 2, "bbox": [1, 2, 3, 4], "expression": "anything"},
+    ]
+    data = load_own_data(write_jsonl(folder / "rows.jsonl", rows), folder, instances=folder / "instances.json")
+    first, second, third = data.remove_columns("image")
+    assert first["bbox"] == second["bbox"] == [10, 10, 40, 30]
+    assert (first["category"], first["category_id"], first["ann_id"], first["image_id"]) == ("dog", 18, 5, "1")
+    assert first["segmentation"]["polygons"] == TRIANGLE
+    assert (third["bbox"], third["image_id"], third["segmentation"]) == ([1, 2, 3, 4], "2", None)
+
+
+def test_coco_mistakes(folder):
+    (folder / "instances.json").write_text(json.dumps(instances()))
+    rows = [
+        {"ann_id": 6, "expression": "unknown"},
+        {"image_id": 3, "bbox": [1, 2, 3, 4], "expression": "unknown"},
+        {"expression": "nothing"},
+    ]
+    table = write_jsonl(folder / "rows.jsonl", rows)
+    with pytest.raises(OwnDataError) as error:
+        load_own_data(table, folder, instances=folder / "instances.json")
+    assert [problem.line for problem in error.value.problems] == [1, 2, 3]
+    (folder / "instances.json").write_text('{"images": []}')
+    with pytest.raises(ValueError, match="no COCO instances file"):
+        load_own_data(table, folder, instances=folder / "instances.json")

@@ -9,6 +9,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .loading_pbrec import StrictConfig
+
 TASKS = ("grounding", "segmentation")
 SOFT_TARGETS = ("paper", "released_code")
 
@@ -27,7 +29,7 @@ _MOST_LAYERS = 1000
 
 
 @strict
-class PbrecConfig(PreTrainedConfig):
+class PbrecConfig(StrictConfig):
     r"""
     Configuration of [`PbrecForReferringExpression`]. The defaults are the published PBREC-MT.
 

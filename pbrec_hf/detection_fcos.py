@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 from torchvision.ops import FrozenBatchNorm2d
-from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .coco_classes import TORCHVISION_COCO_CLASSES
+from .loading_pbrec import StrictConfig, StrictModel
 from .points_pbrec import grid_points
 from .proposals_pbrec import Proposals, boxes_from_distances
 
@@ -34,7 +34,7 @@ NORM_GROUPS = 32
 
 
 @strict
-class FcosConfig(PreTrainedConfig):
+class FcosConfig(StrictConfig):
     """Which FCOS it is.
 
     Args:
@@ -108,7 +108,7 @@ class FcosOutput(ModelOutput):
     centerness_logits: Tensor | None = None
 
 
-class FcosDetector(PreTrainedModel):
+class FcosDetector(StrictModel):
     """The detector; see the module's text for what it expects."""
 
     config: FcosConfig

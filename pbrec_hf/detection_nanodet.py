@@ -13,7 +13,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, nms
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
@@ -21,12 +21,13 @@ from transformers.utils.generic import can_return_tuple
 
 from .backbone_nanodet import STAGE_NAMES, STRIDES, ConvAct, NanoDetBackbone, NanoDetTrunkConfig
 from .coco_classes import COCO_CLASSES
+from .loading_pbrec import StrictConfig, StrictModel
 from .points_pbrec import grid_points
 from .proposals_pbrec import Proposals, boxes_from_distances
 
 
 @strict
-class NanoDetConfig(PreTrainedConfig):
+class NanoDetConfig(StrictConfig):
     """Sizes of the detector and the settings of its own non-maximum suppression.
 
     Args:
@@ -100,7 +101,7 @@ class NanoDetHead(nn.Module):
         return self.output(self.tower(features)).flatten(2).transpose(1, 2)
 
 
-class NanoDetDetector(PreTrainedModel):
+class NanoDetDetector(StrictModel):
     """The detector; see the module's text for what it expects."""
 
     config: NanoDetConfig

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -25,6 +24,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_pbrec import PbrecConfig
+from .loading_pbrec import StrictModel
 
 
 def xavier_bound(fan_in: int, fan_out: int) -> float:
@@ -126,7 +126,7 @@ class PbrecHead(nn.Module):
         return self.layers[-1](features).squeeze(-1)
 
 
-class PbrecPreTrainedModel(PreTrainedModel):
+class PbrecPreTrainedModel(StrictModel):
     """Loading, saving and initialisation shared by the classes below."""
 
     config: PbrecConfig

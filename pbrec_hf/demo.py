@@ -10,6 +10,7 @@ from .grounding import Grounded, Grounder
 from .visualization import contact_sheet, draw_answers, draw_proposals, draw_score_map
 
 ASSETS = Path(__file__).parent / "assets" / "demo"
+_EXPLAINED = 2  # which photograph is shown with what is behind its answer
 
 
 def demo_photographs() -> list[dict]:
@@ -20,8 +21,8 @@ def demo_photographs() -> list[dict]:
 
 def run_demo(grounder: Grounder, on_answer: Callable[[dict, Grounded], None]) -> Image.Image:
     """
-    Ground every expression of the demo and draw one sheet: all answers, and for the first photograph what is behind
-    its answer, the map of scores and the proposals that voted.
+    Ground every expression of the demo and draw one sheet: all answers, and for one photograph what is behind its
+    first answer, the map of scores and the proposals that voted.
 
     Args:
         on_answer: called with each photograph's row and its result.
@@ -31,7 +32,7 @@ def run_demo(grounder: Grounder, on_answer: Callable[[dict, Grounded], None]) ->
         result = grounder(row["image"], row["expressions"])
         on_answer(row, result)
         pictures.append((", ".join(row["expressions"]), draw_answers(result.image, result.answers)))
-        if len(pictures) == 1:
+        if len(pictures) == _EXPLAINED:
             pictures += _behind(result)
     return contact_sheet(pictures)
 
@@ -41,10 +42,10 @@ def _behind(result: Grounded) -> list[tuple[str, Image.Image]]:
     logits = result.outputs.center_logits if result.outputs.center_logits is not None else result.outputs.mass_logits
     side = round(logits.shape[1] ** 0.5)
     scores = draw_score_map(result.image, logits[0].sigmoid(), (side, side), letterbox)
-    pictures = [("… its score map", scores)]
+    pictures = [(f"scores for «{result.inputs['expressions'][0]}»", scores)]
     if "boxes" in result.groups:
         group = result.groups["boxes"]
         boxes = group.boxes[0][group.values[0].isfinite()]
         drawn = draw_proposals(result.image, boxes, int(group.winner[0]), letterbox)
-        pictures.append((f"… the {len(boxes)} proposals that voted", drawn))
+        pictures.append((f"the {len(boxes)} proposals that voted", drawn))
     return pictures

@@ -34,13 +34,16 @@ def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
             canvas = draw_segmentation_masks(canvas, masks[:, 0], alpha=0.45, colors=COLORS[number % len(COLORS)])
     picture = tvF.to_pil_image(canvas)
     draw = ImageDraw.Draw(picture)
-    taken: list[tuple[float, float, float, float]] = []
+    captions = []
     for number, answer in enumerate(answers):
         color = COLORS[number % len(COLORS)]
         for label, score, box in zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True):
             corners = [float(value) for value in box]
             draw.rectangle(corners, outline=color, width=_line_width(image))
-            taken.append(_caption(draw, picture.size, corners[:2], f"{label}  {float(score):.2f}", color, taken))
+            captions.append((corners[:2], f"{label}  {float(score):.2f}", color))
+    taken: list[tuple[float, float, float, float]] = []
+    for corner, text, color in captions:  # last, so that no box crosses them
+        taken.append(_caption(draw, picture.size, corner, text, color, taken))
     return picture
 
 
@@ -77,24 +80,25 @@ def draw_proposals(image: Image.Image, boxes: Tensor, winner: int, letterbox: Te
     return picture
 
 
-def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int = 3, width: int = 420) -> Image.Image:
-    """Titled pictures side by side, `columns` to a row, each `width` pixels wide."""
-    font, margin, title = _font(16), 12, 30
-    scaled = [
-        (text, picture.resize((width, round(picture.height * width / picture.width)))) for text, picture in pictures
-    ]
-    rows = [scaled[start : start + columns] for start in range(0, len(scaled), columns)]
-    heights = [title + max(picture.height for _, picture in row) + margin for row in rows]
-    size = (margin + columns * (width + margin), margin + sum(heights))
-    sheet = Image.new("RGB", size, "white")
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320, height: int = 330) -> Image.Image:
+    """Titled pictures, all `height` pixels high, in rows of about `width` pixels."""
+    font, margin, title = _font(15), 12, 26
+    rows: list[list[tuple[str, Image.Image]]] = [[]]
+    for text, picture in pictures:
+        picture = picture.resize((max(1, round(picture.width * height / picture.height)), height))
+        used = sum(other.width + margin for _, other in rows[-1])
+        if rows[-1] and used + picture.width > width:
+            rows.append([])
+        rows[-1].append((text, picture))
+    widths = [sum(picture.width + margin for _, picture in row) for row in rows]
+    sheet = Image.new("RGB", (margin + max(widths), margin + len(rows) * (title + height + margin)), "white")
     draw = ImageDraw.Draw(sheet)
-    y = margin
-    for row, height in zip(rows, heights, strict=True):
-        for number, (text, picture) in enumerate(row):
-            x = margin + number * (width + margin)
-            draw.text((x, y), _fitting(text, font, width), fill="black", font=font)
-            sheet.paste(picture, (x, y + title - 4))
-        y += height
+    for number, row in enumerate(rows):
+        x, y = margin, margin + number * (title + height + margin)
+        for text, picture in row:
+            draw.text((x, y), _fitting(text, font, picture.width), fill="black", font=font)
+            sheet.paste(picture, (x, y + title))
+            x += picture.width + margin
     return sheet
 
 
@@ -118,10 +122,6 @@ def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, floa
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _to_width(picture: Image.Image, width: int) -> Image.Image:
-    return picture.resize((width, round(picture.height * width / picture.width)))
 
 
 def _fitting(text: str, font, width: float) -> str:

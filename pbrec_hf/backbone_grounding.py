@@ -2,8 +2,8 @@
 
 One map of stride 16 joins the neck's features, NanoDet's class probabilities, the colour names of the pixels, and the
 description of the object that the point belongs to (see objects_pbrec.py); `channel_names` names every channel.
-Expects letterboxed, ImageNet-normalised canvases with sides that are multiples of 32. Gradients reach the neck features
-only. Knows nothing of expressions.
+Expects letterboxed, ImageNet-normalised canvases with sides that are multiples of 32. Gradients reach the neck's
+features only. Knows nothing of expressions.
 """
 
 import torch

@@ -60,7 +60,7 @@ def describe_objects(
 
 def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
-    Shares of the colour names in the inner part of each box: whole, upper (20 to 50 % of its height), lower (55 to 85 %).
+    Shares of the colour names inside each box: whole, upper (20 to 50 % of its height) and lower part (55 to 85 %).
 
     Args:
         boxes: (n, 4) XYXY canvas pixels.

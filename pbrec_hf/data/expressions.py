@@ -1,0 +1,378 @@
+"""True referring expressions for annotated objects, in the words people use.
+
+`generate_expressions` composes a noun (category, synonym, hypernym, clothes) with attributes (colour, relation to
+another object, negation) and a selector (side, ordinal, size, distance), and keeps an expression only if it fits
+exactly one object and no other even possibly (see `expression_predicates`). Deterministic for a given generator.
+It knows what COCO annotates, no gender, age, action or material: "man" and "lady" are names of a person.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from ..colors_pbrec import COLOR_NAMES
+from . import expression_words as words
+from .expression_predicates import Layout, Selector, Truth, extreme, middle
+from .scene_objects import SceneObject
+
+_CATEGORIES_OF: dict[str, frozenset[str]] = {
+    noun: frozenset(category for category, nouns in words.NOUNS.items() if noun in nouns)
+    for nouns in words.NOUNS.values()
+    for noun in nouns
+}
+_SMALLEST_TARGET = 0.0016  # share of the picture; smaller things are nothing a person would point out
+_CARRIED = frozenset(
+    (
+        "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "sports ball", "kite", "baseball bat",
+        "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "cell phone",
+        "remote", "book", "laptop", "banana", "apple", "sandwich", "hot dog", "pizza", "donut", "teddy bear",
+        "toothbrush", "knife", "fork", "spoon", "skis", "snowboard", "bowl", "cake", "orange",
+    )
+)  # fmt: skip
+_RIDDEN = frozenset(
+    ("bicycle", "motorcycle", "horse", "skateboard", "surfboard", "snowboard", "elephant", "skis", "boat")
+)
+_SUPPORTS = frozenset(("dining table", "bed", "couch", "chair", "bench", "boat", "truck", "oven", "sink"))
+_HOLDERS = frozenset(
+    ("bowl", "dining table", "oven", "vase", "cup", "boat", "truck", "chair", "bench", "couch", "bed")
+)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`text` fits the object number `target` and no other; `kind` names the statements it makes, joined by "+"."""
+
+    text: str
+    target: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """An attribute with its truth per object, or a selector; `pattern` has the place {n} for the noun phrase."""
+
+    kind: str
+    pattern: str
+    truth: Truth | None = None
+    select: Selector | None = None
+
+
+def generate_expressions(
+    objects: Sequence[SceneObject],
+    image_size: tuple[int, int],
+    rng: Generator,
+    count: int = 8,
+    complete: bool = True,
+    attempts: int = 12,
+) -> list[Expression]:
+    """
+    Up to `count` different expressions, each true of exactly one object.
+
+    Args:
+        objects: all annotated objects of the picture, with colours where colours are to be named.
+        image_size: (height, width) of the picture.
+        rng: the source of every choice.
+        complete: whether all objects of the 80 categories are annotated. If not, nothing is said that an object
+            without annotation could make false: hypernyms, "without".
+        attempts: tries per expression asked for.
+    """
+    composer = _Composer(objects, image_size, rng, complete)
+    targets = [
+        index
+        for index, item in enumerate(objects)
+        if not item.vague and composer.layout.area[index] >= _SMALLEST_TARGET
+    ]
+    found: dict[str, Expression] = {}
+    for _ in range(count * attempts if targets else 0):
+        expression = composer.compose(targets[rng.integers(len(targets))])
+        if expression is not None:
+            found.setdefault(expression.text, expression)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def mirror_text(text: str) -> str:
+    """`text` as it has to read for the picture flipped left to right; whole words only."""
+    swap = words.MIRRORED | {value: key for key, value in words.MIRRORED.items()}
+    return re.sub(r"[a-z]+", lambda match: swap.get(match[0], match[0]), text)
+
+
+class _Composer:
+    def __init__(self, objects: Sequence[SceneObject], image_size: tuple[int, int], rng: Generator, complete: bool):
+        self.objects, self.rng, self.complete = objects, rng, complete
+        self.layout = Layout(objects, image_size)
+
+    def compose(self, target: int) -> Expression | None:
+        """One random expression, or None if it is not true of `target` alone."""
+        if self.objects[target].category == "person" and self.rng.random() < 0.08:
+            noun = self._clothes(target)
+        else:
+            noun = self._noun(target)
+        if noun is None:
+            return None
+        truth, text, kinds = noun.truth, noun.pattern, [noun.kind]
+        attributes = self.rng.choice(3, p=(0.42, 0.48, 0.1))
+        for _ in range(attributes):
+            statement = self._attribute(target)
+            if statement is None or statement.kind in kinds:
+                return None
+            truth, kinds = truth & statement.truth, [*kinds, statement.kind]
+            text = statement.pattern.replace("{n}", text)
+        if self.rng.random() < (0.85 if not attributes else 0.35):
+            statement = self._selector(target)
+            # A side says nothing new of a thing that is told apart already.
+            if truth.only() is not None and self.rng.random() < 0.6:
+                return None
+            truth, kinds = statement.select(truth) & truth, [*kinds, statement.kind]
+            text = statement.pattern.replace("{n}", text)
+        if truth.only() != target:
+            return None
+        return Expression(self._article(text), target, "+".join(kinds))
+
+    def _pick(self, options: Sequence[str]) -> str:
+        return options[self.rng.integers(len(options))]
+
+    def _article(self, text: str) -> str:
+        draw = self.rng.random()
+        if text.startswith(("the ", "not ")) or draw < 0.62:
+            return text
+        if draw < 0.87:
+            return f"the {text}"
+        return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+
+    def _noun_word(self, category: str) -> str | None:
+        noun = self._pick(words.NOUNS[category])
+        return None if noun in words.LOOSE_NOUNS and not self.complete else noun
+
+    def _noun(self, target: int) -> _Statement | None:
+        if self.complete and self.rng.random() < 0.02:
+            everything = np.ones(len(self.objects), dtype=bool)
+            return _Statement("thing", self._pick(("thing", "object", "one")), Truth(~self.layout.vague, everything))
+        noun = self._noun_word(self.objects[target].category)
+        return noun and _Statement("noun", noun, self.layout.categories(_CATEGORIES_OF[noun]))
+
+    def _clothes(self, target: int) -> _Statement | None:
+        color = self._main_color(target, "upper")
+        if color is None:
+            return None
+        truth = self.layout.categories(frozenset(["person"])) & self.layout.colored(color, "upper")
+        if self.complete:  # a red jacket may be meant by anything red
+            others = ~self.layout.categories(frozenset(["person"]))
+            red = self.layout.colored(color, "whole")
+            truth = Truth(truth.sure, truth.possible | (others.possible & red.sure))
+        return _Statement("clothes", self._pick(words.CLOTHES_NOUNS).replace("{c}", self._color_word(color)), truth)
+
+    def _attribute(self, target: int) -> _Statement | None:
+        person = self.objects[target].category == "person"
+        makers: list[Callable[[int], _Statement | None]] = [self._color, self._relation, self._relation, self._color]
+        if person:
+            makers += [self._trousers, self._with, self._color]
+        if self.complete:
+            makers += [self._without]
+        makers += [self._negated]
+        return makers[self.rng.integers(len(makers))](target)
+
+    def _main_color(self, target: int, part: str) -> str | None:
+        shares = self.objects[target].colors.get(part)
+        if shares is None or shares.max() <= 0.5:
+            return None
+        return COLOR_NAMES[int(shares.argmax())]
+
+    def _color_word(self, color: str) -> str:
+        return self._pick(words.COLOR_SYNONYMS.get(color, (color,)))
+
+    def _color(self, target: int) -> _Statement | None:
+        person = self.objects[target].category == "person"
+        part = "upper" if person else "whole"
+        color = self._main_color(target, part)
+        if color is None:
+            return None if person else self._two_colors(target)
+        pattern = self._pick(words.CLOTHED if person else words.COLORED).replace("{c}", self._color_word(color))
+        return _Statement("color", pattern, self.layout.colored(color, part))
+
+    def _two_colors(self, target: int) -> _Statement | None:
+        shares = self.objects[target].colors.get("whole")
+        if shares is None:
+            return None
+        second, first = (COLOR_NAMES[index] for index in np.argsort(shares)[-2:])
+        truth = self.layout.two_colored((first, second))
+        if not truth.sure[target]:
+            return None
+        pattern = self._pick(words.TWO_COLORED).replace("{c}", first).replace("{d}", second)
+        return _Statement("two colors", pattern, truth)
+
+    def _trousers(self, target: int) -> _Statement | None:
+        width, height = self.layout.width[target], self.layout.height[target]
+        color, upper = self._main_color(target, "lower"), self._main_color(target, "upper")
+        if color is None or self.objects[target].size[1] < 1.8 * self.objects[target].size[0] or height * width < 0.01:
+            return None
+        truth = self.layout.colored(color, "lower")
+        if upper is not None and self.rng.random() < 0.4:
+            pattern = self._pick(words.DRESSED).replace("{c}", upper).replace("{d}", color)
+            return _Statement("dressed", pattern, truth & self.layout.colored(upper, "upper"))
+        return _Statement("trousers", self._pick(words.TROUSERED).replace("{c}", self._color_word(color)), truth)
+
+    def _other(self, categories: Iterator[str]) -> tuple[str, Truth] | None:
+        """Another thing to relate to: its phrase and which objects it names."""
+        present = sorted(set(categories))
+        noun = self._noun_word(self._pick(present)) if present else None
+        if noun is None:
+            return None
+        phrase = self._pick((f"the {noun}", f"the {noun}", noun, f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"))
+        return phrase, self.layout.categories(_CATEGORIES_OF[noun])
+
+    def _relation(self, target: int) -> _Statement | None:
+        other = self._other(
+            item.category for index, item in enumerate(self.objects) if index != target and not item.vague
+        )
+        if other is None:
+            return None
+        phrase, named = other
+        layout, category = self.layout, self.objects[target].category
+        choices = [
+            ("beside", words.BESIDE, layout.beside(named)),
+            ("left of", words.LEFT_OF, layout.left_of(named)),
+            ("right of", _mirrored(words.LEFT_OF), layout.left_of(named, mirrored=True)),
+            ("above", words.ABOVE, layout.above(named)),
+            ("below", words.BELOW, layout.above(named, mirrored=True)),
+        ]
+        names = {item.category for item, sure in zip(self.objects, named.sure, strict=True) if sure}
+        if category == "person" and names <= _RIDDEN:
+            choices += [("riding", words.RIDING, layout.on(named))] * 2
+        elif names <= _SUPPORTS:
+            choices += [("on", words.ON, layout.on(named))] * 2
+        if names and category in _HOLDERS:
+            choices += [("thing with", words.THING_WITH, layout.holding(named))]
+        true = [choice for choice in choices if choice[2].sure[target]]
+        if not true:
+            return None
+        kind, patterns, truth = true[self.rng.integers(len(true))]
+        return _Statement(kind, self._pick(patterns).replace("{m}", phrase), truth)
+
+    def _with(self, target: int) -> _Statement | None:
+        other = self._other(item.category for item in self.objects if item.category in _CARRIED)
+        if other is None:
+            return None
+        phrase, named = other
+        truth = self.layout.holding(named)
+        pattern = self._pick(words.WITH)
+        if pattern.startswith("{m}"):
+            phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
+        return _Statement("with", pattern.replace("{m}", phrase), truth) if truth.sure[target] else None
+
+    def _without(self, target: int) -> _Statement | None:
+        other = self._other(item.category for item in self.objects if item.category in _CARRIED)
+        if other is None or self.objects[target].category != "person":
+            return None
+        phrase, named = other
+        truth = ~self.layout.holding(named)
+        phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
+        if not truth.sure[target]:
+            return None
+        return _Statement("without", self._pick(words.WITHOUT).replace("{m}", phrase), truth)
+
+    def _negated(self, target: int) -> _Statement | None:
+        """ "the one not on the left", "man not in red"."""
+        if self.rng.random() < 0.5:
+            low = bool(self.rng.integers(2))
+            truth, phrase = ~self.layout.side("x", low), "on the left" if low else "on the right"
+        else:
+            colors = [item.colors.get("upper") for item in self.objects if item.category == "person"]
+            colors = [COLOR_NAMES[int(share.argmax())] for share in colors if share is not None and share.max() > 0.5]
+            if not colors or self.objects[target].category != "person":
+                return None
+            color = self._pick(colors)
+            truth, phrase = ~self.layout.colored(color, "upper"), f"in {color}"
+        if not truth.sure[target]:
+            return None
+        return _Statement("not", self._pick(words.NEGATED[1:]).replace("{p}", phrase), truth)
+
+    def _selector(self, target: int) -> _Statement:
+        layout, draw = self.layout, self.rng.random()
+        left, up = bool(layout.x[target] < 0.5), bool(layout.y[target] < 0.5)
+        if self.rng.random() < 0.15:
+            left, up = not left, not up
+        across, down = (layout.x if left else -layout.x), (layout.y if up else -layout.y)
+        if draw < 0.36:
+            return self._sided(words.LEFT if left else _mirrored(words.LEFT), "side", across, layout.side("x", left))
+        if draw < 0.48:
+            patterns = words.FAR_LEFT if left else _mirrored(words.FAR_LEFT)
+            return _Statement("far side", self._pick(patterns), select=extreme(across, 0.04))
+        if draw < 0.56:
+            return _Statement("middle", self._pick(words.MIDDLE), select=middle(layout.x, 0.05))
+        if draw < 0.64:
+            return self._sided(words.TOP if up else words.BOTTOM, "height", down, layout.side("y", up))
+        if draw < 0.70:
+            return self._corner(left, up, across, down)
+        if draw < 0.79:
+            return self._ordinal(left, across)
+        if draw < 0.86:
+            return self._sized(bool(self.rng.integers(2)))
+        return self._distance(bool(self.rng.integers(2)))
+
+    def _sided(self, patterns: Sequence[str], kind: str, values: np.ndarray, side: Truth) -> _Statement:
+        """The leftmost one, or a lone one on the left side; of three and more, only one that is there, too."""
+
+        def select(base: Truth) -> Truth:
+            members = base.possible.sum()
+            if members < 2:
+                return base & side
+            chosen = extreme(values, 0.06)(base)
+            return chosen if members == 2 else chosen & Truth(side.possible, np.ones_like(side.possible))
+
+        return _Statement(kind, self._pick(patterns), select=select)
+
+    def _corner(self, left: bool, up: bool, across: np.ndarray, down: np.ndarray) -> _Statement:
+        side = self.layout.side("x", left) & self.layout.side("y", up)
+
+        def select(base: Truth) -> Truth:
+            return (
+                base & side if (base & side).only() is not None else base & extreme(across + down, 0.12)(base) & side
+            )
+
+        pattern = self._pick(words.CORNER).replace("{h}", "left" if left else "right")
+        vertical = self._pick(("top", "top", "upper") if up else ("bottom", "bottom", "lower"))
+        return _Statement("corner", pattern.replace("{v}", vertical), select=select)
+
+    def _ordinal(self, left: bool, across: np.ndarray) -> _Statement:
+        rank = int(self.rng.choice((2, 2, 2, 3, 3, 4)))
+        pattern = self._pick(words.NTH).replace("{o}", self._pick(words.ORDINALS[rank]))
+        nth = extreme(across, 0.025, rank)
+
+        def select(base: Truth) -> Truth:
+            return nth(base) if base.possible.sum() > rank else Truth(*(np.zeros_like(base.sure),) * 2)
+
+        return _Statement("ordinal", pattern.replace("{h}", "left" if left else "right"), select=select)
+
+    def _sized(self, big: bool) -> _Statement:
+        if self.rng.random() < 0.25:
+            heights = np.log(self.layout.height.clip(1e-6))
+            return self._compared("tall", words.TALL if big else words.SHORT, -heights if big else heights, 0.25)
+        areas = np.log(self.layout.area.clip(1e-9))
+        return self._compared("size", words.BIG if big else words.SMALL, -areas if big else areas, 0.45)
+
+    def _distance(self, near: bool) -> _Statement:
+        """Near things are larger and reach further down."""
+        closeness = np.log(self.layout.area.clip(1e-9)) / 2 + 3 * self.layout.bottom
+        return self._compared(
+            "near" if near else "far", words.NEAR if near else words.FAR, -closeness if near else closeness, 0.5
+        )
+
+    def _compared(self, kind: str, patterns: Sequence[str], values: np.ndarray, margin: float) -> _Statement:
+        select = extreme(values, margin)
+
+        def of_several(base: Truth) -> Truth:
+            return select(base) if base.possible.sum() > 1 else Truth(*(np.zeros_like(base.sure),) * 2)
+
+        return _Statement(kind, self._pick(patterns), select=of_several)
+
+
+def _mirrored(patterns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(mirror_text(pattern) for pattern in patterns)
+
+
+__all__ = ["Expression", "generate_expressions", "mirror_text"]

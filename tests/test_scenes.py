@@ -1,0 +1,129 @@
+"""Photographs and composed scenes: deterministic, masks and boxes that belong together, expressions that hold."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pbrec_hf.data.scene_objects import SceneObject, box_of_mask
+from pbrec_hf.data.scenes import ComposedScenes, Scene, crop, draw, flip, read_photographs, vary, with_expressions
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Two drawn photographs with three rectangles each, written and read as a COCO-format set."""
+    folder = tmp_path_factory.mktemp("coco")
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    categories = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 18, "name": "dog"}]
+    for image_id in (1, 2, 3):
+        pixels = rng.integers(90, 110, size=(240, 320, 3), dtype=np.uint8)
+        for number, (category, x) in enumerate(((1, 20), (3, 120), (18, 220))):
+            y, width, height = 60 + 20 * number, 60, 80
+            pixels[y : y + height, x : x + width] = ((200, 30, 30), (30, 30, 200), (30, 160, 30))[number]
+            polygon = [x, y, x + width, y, x + width, y + height, x, y + height]
+            annotations.append(
+                {"id": len(annotations), "image_id": image_id, "category_id": category, "iscrowd": 0,
+                 "bbox": [x, y, width, height], "area": width * height, "segmentation": [polygon]}
+            )  # fmt: skip
+        Image.fromarray(pixels).save(folder / f"{image_id}.png")
+        images.append({"id": image_id, "file_name": f"{image_id}.png", "width": 320, "height": 240})
+    images[2]["annotated"] = False
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return read_photographs(path, folder, longest_edge=160)
+
+
+def assert_consistent(scene):
+    for item in scene.objects:
+        assert item.mask.shape == scene.size
+        assert np.allclose(box_of_mask(item.mask), item.box, atol=1.5)
+
+
+def test_photographs_are_scaled_with_their_masks(photographs):
+    assert [scene.name for scene in photographs] == ["1", "2"]
+    assert all(scene.size == (120, 160) for scene in photographs)
+    assert [item.category for item in photographs[0].objects] == ["person", "car", "dog"]
+    for scene in photographs:
+        assert_consistent(scene)
+
+
+def test_excluded_images_are_left_out(photographs, tmp_path):
+    scene = photographs[0]
+    Image.fromarray(scene.image).save(tmp_path / "7.png")
+    record = {"id": 7, "file_name": "7.png", "width": 160, "height": 120}
+    annotation = {
+        "image_id": 7,
+        "category_id": 1,
+        "bbox": [10, 10, 50, 50],
+        "segmentation": [[10, 10, 60, 10, 60, 60]],
+    }
+    content = {"images": [record], "annotations": [annotation], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    assert len(read_photographs(tmp_path / "instances.json", tmp_path)) == 1
+    assert read_photographs(tmp_path / "instances.json", tmp_path, exclude={7}) == []
+
+
+def test_flip_and_crop_keep_masks_and_boxes_together(photographs):
+    flipped = flip(photographs[0])
+    assert_consistent(flipped)
+    assert flipped.objects[0].center[0] > flipped.objects[2].center[0]
+    part = crop(photographs[0], 20, 10, 120, 110)
+    assert part.size == (100, 100)
+    assert part.objects[0].vague and not part.objects[1].vague
+    assert_consistent(part)
+    for seed in range(5):
+        assert_consistent(vary(photographs[1], np.random.default_rng(seed)))
+
+
+def test_composed_scenes_depend_on_the_seed_alone(photographs):
+    first, second = ComposedScenes(photographs, longest_edge=160), ComposedScenes(photographs, longest_edge=160)
+    second.sample(4)
+    one, other = first.sample(9), second.sample(9)
+    assert np.array_equal(one.image, other.image) and one.expressions == other.expressions
+    assert not np.array_equal(one.image, first.sample(10).image)
+
+
+def test_composed_scenes_are_consistent_and_named(photographs):
+    scenes = ComposedScenes(photographs, longest_edge=160)
+    named = 0
+    for seed in range(12):
+        scene = scenes.sample(seed)
+        assert max(scene.size) == 160
+        assert_consistent(scene)
+        for expression in scene.expressions:
+            assert not scene.objects[expression.target].vague
+            named += 1
+    assert named > 40
+
+
+def test_covered_objects_become_vague(photographs):
+    scenes = ComposedScenes(photographs, longest_edge=160)
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[20:60, 20:60] = True
+    item = SceneObject("dog", box_of_mask(mask), mask)
+    cover = np.zeros_like(mask)
+    cover[20:50] = True
+    assert scenes._covered(item, cover).vague
+    assert scenes._covered(item, np.ones_like(mask)) is None
+
+
+def test_a_set_without_cutouts_is_refused():
+    with pytest.raises(ValueError, match="24 pixels"):
+        ComposedScenes([Scene(np.zeros((50, 50, 3), dtype=np.uint8), ())])
+
+
+def test_preview_shows_picture_and_texts(photographs):
+    scenes = ComposedScenes(photographs, longest_edge=160)
+    scene = scenes.sample(1)
+    picture = scenes.preview(1)
+    assert picture.size == (320, scene.size[0] + 14 * len(scene.expressions) + 4)
+    bare = draw(replace(scene, expressions=()))
+    assert bare.size[1] == scene.size[0] + 4
+
+
+def test_expressions_of_a_photograph(photographs):
+    scene = with_expressions(photographs[0], np.random.default_rng(1), count=5)
+    assert len(scene.expressions) == 5

@@ -1,0 +1,167 @@
+"""Reads the pool that small_pool.py wrote and draws training batches from it: some scenes, several expressions each.
+
+A batch holds a subset of each scene's points: those at the middle of an object and random others. The fusion encoder
+takes any number of points, and a step costs a quarter. Imported by train_small.py.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from pbrec_hf.backbone_grounding import assemble
+from pbrec_hf.objects_pbrec import SHAPE
+
+GRID = (20, 20)
+MAX_TOKENS = 20
+# Said of persons and things without being annotated anywhere: to be passed over.
+FILLERS = (
+    "standing", "sitting", "walking", "looking at camera", "facing us", "in the picture", "you can see", "smiling",
+    "with hat", "with glasses", "in photo", "please", "half cut off", "partially visible", "that we can see",
+    "by itself", "looking down", "in the image", "facing away", "the whole thing",
+)  # fmt: skip
+
+
+@dataclass
+class Batch:
+    """`features` (I, C, P') of the chosen `points` (I, P'), `index` (E,) of their images, targets (E, P')."""
+
+    features: Tensor
+    points: Tensor
+    present: Tensor
+    masks: Tensor
+    index: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    centerness: Tensor
+    massness: Tensor
+
+
+class Chunk:
+    """One file of the pool in memory."""
+
+    def __init__(self, path: Path, classes: int):
+        with safe_open(path, "pt") as file:
+            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.expressions = json.loads(file.metadata()["expressions"])
+        self.described_start = _starts(self.tensors["described_count"])
+        self.objects_start = _starts(self.tensors["objects_count"])
+        # Highest probability of each class anywhere in the scene.
+        self.seen = self.tensors["at_points"][:, :classes].amax(2).float()
+
+    def __len__(self) -> int:
+        return len(self.expressions)
+
+    def map(self, scene: int) -> Tensor:
+        """The backbone's whole map of a scene: (C, 400)."""
+        start, stop = self.described_start[scene], self.described_start[scene + 1]
+        described = self.tensors["described"][start:stop]
+        shared = assemble(
+            self.tensors["at_points"][scene][None], [(described, self.tensors["index"][scene].long())], GRID
+        )
+        return torch.cat((self.tensors["neck"][scene], shared[0].flatten(1))).float()
+
+    def targets(self, scene: int, target: int) -> tuple[Tensor, Tensor]:
+        """Centre-ness and mass-ness (400,) of an object."""
+        row = self.objects_start[scene] + target
+        return self.tensors["centerness"][row].float(), self.tensors["massness"][row].float()
+
+    def class_of(self, scene: int, target: int, classes: int) -> int | None:
+        """The class the detector sees at the middle of an object, if it is sure of it."""
+        point = self.targets(scene, target)[0].argmax()
+        found = self.tensors["index"][scene, point]
+        if found < 0:
+            return None
+        score, label = self.tensors["described"][self.described_start[scene] + found, :classes].float().max(0)
+        return int(label) if score > 0.4 else None
+
+
+def _starts(counts: Tensor) -> list[int]:
+    return [0, *counts.cumsum(0).tolist()]
+
+
+class Pool:
+    """All chunks of some kinds; `batches` draws without end."""
+
+    def __init__(self, files: Sequence[Path], tokenizer: PreTrainedTokenizerFast, classes: int = 80):
+        if not files:
+            raise ValueError("the pool is empty; run small_pool.py first")
+        self.chunks = [Chunk(path, classes) for path in files]
+        self.tokenizer, self.classes = tokenizer, classes
+        self.scenes = [(c, s) for c, chunk in enumerate(self.chunks) for s in range(len(chunk))]
+
+    def batches(
+        self, seed: int, images: int, expressions: int, points: int | None, negatives: float, fillers: float
+    ) -> Iterator[Batch]:
+        """
+        Args:
+            seed: of every draw.
+            images: scenes per batch.
+            expressions: per scene.
+            points: points kept per scene; None = all.
+            negatives: share of expressions that name something the scene does not hold.
+            fillers: share of expressions with words added that say nothing.
+        """
+        rng = np.random.default_rng(seed)
+        while True:
+            order = rng.permutation(len(self.scenes))
+            for start in range(0, len(order) - images + 1, images):
+                chosen = [self.scenes[number] for number in order[start : start + images]]
+                yield self._batch(chosen, rng, expressions, points, negatives, fillers)
+
+    def _batch(self, chosen, rng, expressions, points, negatives, fillers) -> Batch:
+        features, kept, present, masks, index, texts, center, mass = [], [], [], [], [], [], [], []
+        for image, (c, scene) in enumerate(chosen):
+            chunk = self.chunks[c]
+            mask = chunk.tensors["mask"][scene]
+            whole = chunk.map(scene)
+            subset = torch.arange(mask.numel()) if points is None else _subset(whole, mask, points, rng)
+            features.append(whole[:, subset])
+            kept.append(subset)
+            present.append(mask[subset])
+            masks.append(mask)
+            available = chunk.expressions[scene]
+            picks = rng.permutation(len(available))[:expressions]
+            for pick in picks:
+                text, target, _ = available[pick]
+                center_target, mass_target = chunk.targets(scene, target)
+                if rng.random() < negatives:
+                    other = self._absent(chunk, scene, rng)
+                    if other is not None:
+                        text, center_target, mass_target = other, torch.zeros(400), torch.zeros(400)
+                if rng.random() < fillers:
+                    filler = FILLERS[rng.integers(len(FILLERS))]
+                    text = f"{text} {filler}" if rng.random() < 0.8 else f"{filler} {text}"
+                index.append(image)
+                texts.append(text)
+                center.append(center_target[subset])
+                mass.append(mass_target[subset])
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        return Batch(
+            torch.stack(features), torch.stack(kept), torch.stack(present), torch.stack(masks), torch.tensor(index),
+            tokens["input_ids"], tokens["attention_mask"], torch.stack(center), torch.stack(mass),
+        )  # fmt: skip
+
+    def _absent(self, chunk: Chunk, scene: int, rng) -> str | None:
+        """An expression of another scene for something that the detector does not see in this one."""
+        for _ in range(4):
+            c, other = self.scenes[rng.integers(len(self.scenes))]
+            donor = self.chunks[c]
+            text, target, _ = donor.expressions[other][rng.integers(len(donor.expressions[other]))]
+            label = donor.class_of(other, target, self.classes)
+            if label is not None and chunk.seen[scene, label] < 0.08:
+                return text
+        return None
+
+
+def _subset(whole: Tensor, mask: Tensor, points: int, rng) -> Tensor:
+    """`points` points of the picture: all near the middle of a detected object first, then random ones."""
+    central = whole[len(whole) - len(SHAPE) + SHAPE.index("central")]
+    order = torch.from_numpy(rng.random(len(mask))).float() + (central > 0.45) * 1.0 + mask * 4.0
+    return order.topk(min(points, len(mask))).indices.sort().values

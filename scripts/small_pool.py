@@ -1,0 +1,152 @@
+"""First stage of training pbrec-mt-small: scenes → stored feature maps, targets and expressions, in resumable chunks.
+
+    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind photographs --chunks 16
+    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind composed --chunks 16
+    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
+
+DATA holds `images/`, `instances_{train,val}2017.json` and the `expressions_*_dev.jsonl` whose images are left out of
+everything; DIR a NanoDet saved by `pbrec_hf.convert.nanodet`. About 60 ms per scene on one CPU core.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig
+from pbrec_hf.data.scenes import ComposedScenes, Scene, read_photographs, vary, with_expressions
+from pbrec_hf.detection_nanodet import NanoDetDetector
+from pbrec_hf.points_pbrec import feature_mask
+from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+
+CANVAS, STRIDE, SCENES_PER_CHUNK = 320, 16, 500
+HELD_OUT_EVERY = 6
+logger = logging.getLogger("small_pool")
+
+
+def split_photographs(data: Path, longest_edge: int) -> tuple[list[Scene], list[Scene]]:
+    """Photographs to train on and held-out ones (every sixth complete one), without those of human expressions."""
+    human = set()
+    for path in sorted(data.glob("expressions_*_dev.jsonl")):
+        human |= {json.loads(line)["image_id"] for line in path.read_text().splitlines()}
+    scenes = []
+    for part in ("train2017", "val2017"):
+        scenes += read_photographs(data / f"instances_{part}.json", data / "images", human, longest_edge)
+    complete = sorted(int(scene.name) for scene in scenes if scene.complete)
+    held_out = {str(image_id) for image_id in complete[::HELD_OUT_EVERY]}
+    return [s for s in scenes if s.name not in held_out], [s for s in scenes if s.name in held_out]
+
+
+def to_canvas(image: Tensor, antialias: bool = True) -> Tensor:
+    """(C, H, W) letterboxed to (C, 320, 320): centred, longer side 320, padded with 0."""
+    height, width = image.shape[-2:]
+    scale = CANVAS / max(height, width)
+    new = (max(1, round(height * scale)), max(1, round(width * scale)))
+    resized = transforms.resize(image, list(new), antialias=antialias)
+    top, left = (CANVAS - new[0]) // 2, (CANVAS - new[1]) // 2
+    return torch.nn.functional.pad(resized, (left, CANVAS - new[1] - left, top, CANVAS - new[0] - top))
+
+
+def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
+    """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
+    image = torch.from_numpy(scene.image.copy()).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    pixel_values = to_canvas((image - mean) / std)
+    pixel_mask = to_canvas(torch.ones_like(image[:1]), antialias=False)[0] > 0.5
+    neck, at_points, [(described, index)] = backbone.describe(pixel_values[None])
+    height, width = scene.size
+    scale = CANVAS / max(height, width)
+    offset = torch.tensor([(CANVAS - round(width * scale)) // 2, (CANVAS - round(height * scale)) // 2]).repeat(2)
+    boxes = torch.tensor([item.box for item in scene.objects]) * scale + offset
+    masks = torch.stack(
+        [to_canvas(torch.from_numpy(item.mask.copy())[None].float())[0] > 0.5 for item in scene.objects]
+    )
+    vague = torch.tensor([item.vague for item in scene.objects])
+    return {
+        "neck": neck[0].flatten(1).half(),
+        "at_points": at_points[0].half(),
+        "described": described.half(),
+        "index": index.short(),
+        "mask": feature_mask(pixel_mask[None], CANVAS // STRIDE, CANVAS // STRIDE)[0],
+        "boxes": boxes,
+        "vague": vague,
+        "centerness": centerness_targets(boxes, CANVAS, STRIDE)[0].half(),
+        "massness": massness_targets(masks, CANVAS, STRIDE)[0].half(),
+    }
+
+
+def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int):
+    """The scenes of one chunk; the same for the same photographs, whatever ran before."""
+    if kind == "composed":
+        composed = ComposedScenes(train)
+        for number in range(SCENES_PER_CHUNK):
+            yield composed.sample(chunk * SCENES_PER_CHUNK + number, expressions)
+    elif kind == "composed_heldout":
+        composed = ComposedScenes(held_out)
+        for number in range(SCENES_PER_CHUNK):
+            yield composed.sample(10**6 + number, expressions)
+    elif kind == "heldout":
+        for scene in held_out:
+            yield with_expressions(scene, np.random.default_rng((7, int(scene.name))), expressions)
+    else:
+        rng = np.random.default_rng((chunk, 77))
+        for number in rng.permutation(np.arange(SCENES_PER_CHUNK) + chunk * SCENES_PER_CHUNK):
+            yield with_expressions(vary(train[number % len(train)], rng), rng, expressions)
+
+
+def write_chunk(path: Path, scenes, backbone: GroundingBackbone) -> None:
+    """Encode scenes that have expressions and write them as one safetensors file with the expressions as metadata."""
+    encoded, expressions = [], []
+    for scene in scenes:
+        if not scene.expressions:
+            continue
+        expressions.append([[e.text, e.target, e.kind] for e in scene.expressions])
+        encoded.append(encode(scene, backbone))
+    tensors = {name: torch.stack([item[name] for item in encoded]) for name in ("neck", "at_points", "index", "mask")}
+    for name in ("described", "boxes", "vague", "centerness", "massness"):
+        tensors[name] = torch.cat([item[name] for item in encoded])
+    tensors["described_count"] = torch.tensor([len(item["described"]) for item in encoded])
+    tensors["objects_count"] = torch.tensor([len(item["boxes"]) for item in encoded])
+    temporary = path.with_suffix(".part")
+    save_file(tensors, temporary, metadata={"expressions": json.dumps(expressions)})
+    temporary.rename(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--detector", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--kind", choices=("photographs", "composed", "heldout", "composed_heldout"), default="photographs"
+    )
+    parser.add_argument("--chunks", type=int, default=1)
+    parser.add_argument("--expressions", type=int, default=12, help="per scene")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    detector = NanoDetDetector.from_pretrained(args.detector)
+    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config)).eval()
+    backbone.detector.load_state_dict(detector.state_dict())
+    train, held_out = split_photographs(args.data, 512 if args.kind in ("photographs", "heldout") else 320)
+    logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for chunk in range(args.chunks):
+        path = args.out / f"{args.kind}_{chunk:03d}.safetensors"
+        if path.exists():
+            continue
+        with torch.inference_mode():
+            write_chunk(path, scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions), backbone)
+        logger.info("wrote %s", path)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ N processes on a CPU:
     torchrun --nproc_per_node N scripts/train_detector.py --cpu (same arguments)
 
 DETECTOR_FOLDER is a `save_pretrained` folder, or one with a config.json alone (random weights); --part_weights fills a
-part of it from another detector's folder. RUN/last holds the detector, RUN/checkpoints what `--resume` continues from.
+part of it from another detector's folder. RUN/last holds the detector. Interrupted runs go on: give the same command.
 Images named in --exclude (JSON lines with "image_id") are never read; --held_out of the others measure the masks.
 """
 
@@ -21,11 +21,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, set_seed
+from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import AutoConfig, AutoModel, get_cosine_schedule_with_warmup
 
 import pbrec_hf  # noqa: F401  (registers the detectors)
+from pbrec_hf.training.checkpoints import CheckpointFolder, replaced_folder
 from pbrec_hf.training.detection.coco_instances import CocoInstances, image_ids
 from pbrec_hf.training.detection.mask_quality import mask_quality
 from pbrec_hf.training.detection.objectives import collate, objective_of
@@ -58,7 +59,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mixed_precision", default="no", choices=("no", "bf16", "fp16"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", action="store_true")
-    parser.add_argument("--resume", action="store_true", help="continue from RUN/checkpoints")
     return parser.parse_args()
 
 
@@ -74,19 +74,6 @@ class Scenes(Dataset):
     def __getitem__(self, index: int) -> dict:
         other = int(torch.randint(len(self), ()))
         return self.augmentation(self.photographs[index], self.photographs[other])
-
-
-class Progress:
-    """Epochs done; saved with the training state."""
-
-    def __init__(self):
-        self.epoch = 0
-
-    def state_dict(self) -> dict:
-        return {"epoch": self.epoch}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.epoch = state["epoch"]
 
 
 def build_detector(args: argparse.Namespace) -> torch.nn.Module:
@@ -114,9 +101,6 @@ def main() -> None:
     accelerator = Accelerator(
         cpu=args.cpu,
         mixed_precision=args.mixed_precision,
-        project_config=ProjectConfiguration(
-            project_dir=str(args.out), automatic_checkpoint_naming=True, total_limit=2
-        ),
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
     )
     set_seed(args.seed, device_specific=False)
@@ -132,7 +116,6 @@ def main() -> None:
         drop_last=len(training) >= args.batch_size,
         num_workers=args.workers,
         collate_fn=collate,
-        persistent_workers=args.workers > 0,
     )
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -143,30 +126,27 @@ def main() -> None:
     steps = args.epochs * len(loader)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.warmup_steps * accelerator.num_processes, steps)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
-    progress = Progress()
-    accelerator.register_for_checkpointing(progress)
-    if args.resume:
-        accelerator.load_state()
-    accelerator.print(f"{len(training)} photographs to train on, {len(held_out)} held out")
-    objective = objective_of(accelerator.unwrap_model(model).config)
-    while progress.epoch < args.epochs:
+    checkpoints = CheckpointFolder(args.out / "checkpoints", accelerator)
+    start = 0
+    if checkpoint := checkpoints.last():
+        checkpoints.load(checkpoint)
+        start = checkpoint.position["step"]
+    accelerator.print(f"{len(training)} photographs to train on, {len(held_out)} held out, from epoch {start}")
+    detector = accelerator.unwrap_model(model)
+    objective = objective_of(detector.config)
+    for epoch in range(start, args.epochs):
         # Seeded by the epoch, so that a resumed run draws what an uninterrupted one would have drawn.
-        set_seed(args.seed + progress.epoch, device_specific=True)
-        report = train_epoch(
-            accelerator, model, objective, optimizer, schedule, loader, progress.epoch, args.clip_norm
-        )
-        progress.epoch += 1
-        detector = accelerator.unwrap_model(model)
-        due = progress.epoch % args.measure_every == 0 or progress.epoch == args.epochs
-        if due and accelerator.is_main_process and len(held_out):
-            report |= measure(detector, held_out, args.canvas)
+        set_seed(args.seed + epoch, device_specific=True)
+        report = train_epoch(accelerator, model, objective, optimizer, schedule, loader, epoch, args.clip_norm)
         if accelerator.is_main_process:
-            detector.save_pretrained(args.out / "last")
+            if len(held_out) and ((epoch + 1) % args.measure_every == 0 or epoch + 1 == args.epochs):
+                report |= measure(detector, held_out, args.canvas)
+            with replaced_folder(args.out / "last") as folder:
+                detector.save_pretrained(folder)
             with (args.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"epoch": progress.epoch, **report}) + "\n")
-        accelerator.print(f"epoch {progress.epoch}: " + ", ".join(f"{k} {v:.4g}" for k, v in report.items()))
-        accelerator.save_state()
-        accelerator.wait_for_everyone()
+                log.write(json.dumps({"epoch": epoch + 1, **report}) + "\n")
+        accelerator.print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in report.items()))
+        checkpoints.save({"step": epoch + 1})
     accelerator.end_training()
 
 

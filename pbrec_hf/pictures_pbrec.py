@@ -44,13 +44,19 @@ def load_picture(source, timeout: float | None = 30.0) -> PIL.Image.Image:
         raise TypeError(
             f"{type(source).__name__} is no picture: give a path, URL, base64 text, image, array or tensor."
         )
+    file = _open(os.fspath(source), timeout)
     try:
-        with PIL.Image.open(_open(os.fspath(source), timeout)) as image:
-            return _upright_rgb(image, name)
+        image = PIL.Image.open(file)
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large ({error}): scale the picture down first.") from error
     except PIL.UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that Pillow can read: give a JPEG or PNG file.") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged header makes Pillow's readers raise nearly anything
+        raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
+    with image:
+        return _upright_rgb(image, name)
 
 
 def _open(source: str, timeout: float | None) -> str | BytesIO:
@@ -100,7 +106,7 @@ def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
             white = PIL.Image.new("RGBA", image.size, "white")
             return PIL.Image.alpha_composite(white, image).convert("RGB")
         return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # damaged data make Pillow's decoders raise nearly anything
         raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
 
 

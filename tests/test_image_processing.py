@@ -186,6 +186,22 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path, content, message):
     assert "photo.jpg" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "ICO", "JPEG2000"])
+def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, format):
+    random = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    picture(48, 32).save(buffer, format=format)
+    path = tmp_path / "photo.jpg"
+    for trial in range(40):
+        content = np.frombuffer(buffer.getvalue(), dtype=np.uint8).copy()
+        content[random.integers(len(content), size=3)] = random.integers(256, size=3)
+        path.write_bytes(content[: random.integers(len(content)) if trial % 3 == 0 else None].tobytes())
+        try:
+            assert load_picture(path).mode == "RGB"
+        except ValueError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [

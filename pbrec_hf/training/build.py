@@ -1,0 +1,145 @@
+"""From a `TrainingConfig` to what a run is made of: model, processor, rows, collator.
+
+Loads from folders and the Hub. Knows nothing of the loop.
+"""
+
+import datasets
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+
+from ..configuration_pbrec import PbrecConfig
+from ..data.augmentation import AugmentationConfig
+from ..data.collator import PbrecCollator
+from ..data.own_data import load_own_data
+from ..data.refcoco import load_refcoco
+from ..data.schema import without_decoding
+from ..image_processing_pbrec import PbrecImageProcessor
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from .config import TrainingConfig
+
+
+def load_model_and_processor(config: TrainingConfig) -> tuple[PbrecForReferringExpression, PbrecProcessor]:
+    """
+    The model to train, in float32, and its processor with the detectors there are.
+
+    Raises:
+        OSError: a checkpoint that is not there.
+        ValueError: a tower's weights that do not fit.
+    """
+    tasks = {"tasks": config.tasks} if config.tasks else {}
+    if config.init is not None:
+        # With other tasks than it was saved with, a checkpoint has a head too many or starts with a new one.
+        model = PbrecForReferringExpression.from_pretrained(config.init, dtype="float32", strict=not tasks, **tasks)
+        processor = PbrecProcessor.from_pretrained(config.init)
+    else:
+        model = PbrecForReferringExpression(PbrecConfig.from_pretrained(config.model_config, **tasks))
+        _load_towers(model, config)
+        processor = PbrecProcessor(
+            PbrecImageProcessor.from_pretrained(config.model_config),
+            AutoTokenizer.from_pretrained(config.text_checkpoint or config.model_config),
+            max_text_length=model.config.max_text_length,
+        )
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    return model, add_detectors(processor, config.box_detector, config.mask_detector)
+
+
+def add_detectors(
+    processor: PbrecProcessor, box_detector: str | None = None, mask_detector: str | None = None
+) -> PbrecProcessor:
+    """The processor with the detectors of these folders or Hub ids; where one is None it keeps its own."""
+    given = {"box_detector": box_detector, "mask_detector": mask_detector}
+    if not any(given.values()):
+        return processor
+    detectors = {
+        name: AutoModel.from_pretrained(source) if source else getattr(processor, name)
+        for name, source in given.items()
+    }
+    return PbrecProcessor(
+        processor.image_processor,
+        processor.tokenizer,
+        max_text_length=processor.max_text_length,
+        selection=processor.selection,
+        **detectors,
+    )
+
+
+def load_rows(
+    data: str | None = None,
+    dataset: str | None = None,
+    split: str = "train",
+    split_by: str | None = None,
+    refer_dir: str | None = None,
+    image_dir: str | None = None,
+    check_counts: bool = True,
+) -> datasets.Dataset:
+    """
+    Rows of the image view, images not decoded: of a file of one's own (`data`), or of a split of a published set.
+
+    Raises:
+        ValueError: rows that are wrong, or a split that the data set does not have.
+    """
+    if data is not None:
+        return without_decoding(load_own_data(data, image_dir, view="image"))
+    splits = load_refcoco(
+        dataset, split_by=split_by, refer_dir=refer_dir, image_dir=image_dir, view="image", check_counts=check_counts
+    )
+    if split not in splits:
+        raise ValueError(f"{dataset} has no split {split!r}: give one of {', '.join(splits)}.")
+    return without_decoding(splits[split])
+
+
+def training_rows(config: TrainingConfig) -> datasets.Dataset:
+    """The rows to train on."""
+    return _rows(config, config.data, config.train_split)
+
+
+def validation_rows(config: TrainingConfig) -> datasets.Dataset | None:
+    """The rows to validate on, or None."""
+    return _rows(config, config.validation_data, config.validation_split) if config.validates else None
+
+
+def training_collator(
+    config: TrainingConfig, model: PbrecForReferringExpression, processor: PbrecProcessor
+) -> PbrecCollator:
+    """The collator with targets that fit the model, and the config's augmentation."""
+    augmentation = AugmentationConfig(
+        flip_probability=config.flip_probability,
+        crop_probability=config.crop_probability,
+        blur_probability=config.blur_probability,
+    )
+    return PbrecCollator.for_model(
+        model.config,
+        processor.image_processor,
+        processor.tokenizer,
+        augmentation=augmentation if config.augment else None,
+        text_padding="max_length" if config.compile else "longest",  # a new length would compile anew
+        seed=config.seed,
+    )
+
+
+def _rows(config: TrainingConfig, data: str | None, split: str | None) -> datasets.Dataset:
+    return load_rows(
+        data, config.dataset, split, config.split_by, config.refer_dir, config.image_dir, config.check_counts
+    )
+
+
+def _load_towers(model: PbrecForReferringExpression, config: TrainingConfig) -> None:
+    if config.backbone_checkpoint is not None:
+        backbone = model.model.backbone
+        loaded = type(backbone).from_pretrained(config.backbone_checkpoint, config=model.config.backbone_config)
+        _copy(loaded, backbone, config.backbone_checkpoint)
+    if config.text_checkpoint is not None:
+        _copy(AutoModel.from_pretrained(config.text_checkpoint), model.model.text_model, config.text_checkpoint)
+
+
+def _copy(source: nn.Module, target: nn.Module, name: str) -> None:
+    """Every tensor of `target` from `source`, which may have more (a pooler, counters of BatchNorm)."""
+    there, wanted = source.state_dict(), target.state_dict()
+    wrong = [key for key, value in wanted.items() if key not in there or there[key].shape != value.shape]
+    if wrong:
+        raise ValueError(
+            f"{name!r} does not fit the config: {', '.join(wrong[:3])} … are missing or of another shape."
+        )
+    target.load_state_dict({key: there[key] for key in wanted})

@@ -1,0 +1,171 @@
+"""Checkpoints of a run that survive being killed: written aside, described by a manifest, renamed when whole.
+
+A checkpoint is a folder `step-00000123` with whatever `Accelerator.save_state` writes and a `manifest.json` that holds
+the SHA-256 of every file and the position in the run. A folder without manifest, or with a file that is not as the
+manifest says, is damaged and passed over. Knows nothing of models.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+_MANIFEST = "manifest.json"
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: where it is, and the position in the run that was saved with it."""
+
+    path: Path
+    position: dict[str, Any]
+
+
+class CheckpointFolder:
+    """
+    Args:
+        folder: of all checkpoints of one run.
+        accelerator: saves and restores the state; several processes act together.
+        keep: number of checkpoints that are kept.
+    """
+
+    def __init__(self, folder: str | Path, accelerator: Accelerator, keep: int = 2):
+        self.folder, self.accelerator, self.keep = Path(folder), accelerator, keep
+
+    def save(self, position: dict[str, Any]) -> Path:
+        """
+        Save the accelerator's state. All processes must call it, between optimiser steps.
+
+        Args:
+            position: plain values, among them "step"; what `last` gives back.
+
+        Raises:
+            OSError: it cannot be written, in one line.
+        """
+        name = f"step-{position['step']:08}"
+        partial, final = self.folder / (name + _PARTIAL), self.folder / name
+        with one_line_errors(self.folder):
+            if self.accelerator.is_main_process:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            self.accelerator.wait_for_everyone()
+            self.accelerator.save_state(str(partial))
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                write_manifest(partial, {"position": position})
+                shutil.rmtree(final, ignore_errors=True)  # of a damaged one with the same step
+                os.replace(partial, final)
+                self._delete_old()
+        self.accelerator.wait_for_everyone()
+        return final
+
+    def last(self) -> Checkpoint | None:
+        """The last whole checkpoint, the same on every process; damaged ones are reported and passed over."""
+        found = [None]
+        if self.accelerator.is_main_process:
+            found = [next((entry for path in self._newest_first() if (entry := _read(path))), None)]
+        return broadcast_object_list(found)[0]
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Restore the accelerator's state from `checkpoint`."""
+        self.accelerator.load_state(str(checkpoint.path))
+        self.accelerator.wait_for_everyone()
+
+    def _newest_first(self) -> list[Path]:
+        paths = self.folder.glob("step-*") if self.folder.is_dir() else ()
+        return sorted((path for path in paths if path.suffix != _PARTIAL), reverse=True)
+
+    def _delete_old(self) -> None:
+        for path in self._newest_first()[self.keep :]:
+            # Without its manifest it is no checkpoint any more, should the deletion be cut short.
+            (path / _MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    """Write `manifest.json`: `values` and the SHA-256 of every file, all of which are on the disk before it is."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with open(path, "rb") as file:
+            files[path.relative_to(folder).as_posix()] = _sha256(file)
+            os.fsync(file.fileno())
+    with open(folder / _MANIFEST, "w", encoding="utf-8") as file:
+        json.dump({**values, "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replaced_folder(final: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `final` when all is written, or vanishes on an error."""
+    partial = final.with_name(final.name + _PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with one_line_errors(final.parent):
+            yield partial
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def one_line_errors(folder: Path) -> Iterator[None]:
+    """Turns what torch, safetensors and the system raise when writing fails into one OSError with a remedy.
+
+    Torch and safetensors raise their own errors for a full disk, without its errno.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or _free(folder) < 2**20
+        if not full and not isinstance(error, OSError):
+            raise
+        reason = "the disk is full" if full else str(error).splitlines()[0]
+        raise OSError(
+            f"Cannot write to {folder}: {reason} ({_free(folder) / 2**30:.1f} GiB free). Make room or choose another "
+            "output_dir, then run the same command: it goes on from the last whole checkpoint."
+        ) from error
+
+
+def _free(folder: Path) -> int:
+    """Free bytes on the disk of `folder`, which need not exist."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        for name, digest in manifest["files"].items():
+            with open(path / name, "rb") as file:
+                if _sha256(file) != digest:
+                    raise ValueError(f"{name} is not as it was written")
+        return Checkpoint(path, manifest["position"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning(f"Checkpoint {path} is damaged ({error}): passing over it.")
+        return None

@@ -1,0 +1,181 @@
+"""`TrainingConfig`: every number of a training run, checked before anything is loaded.
+
+Read from YAML and from flags (`parse_arguments`: every field is a flag, flags win). The defaults are the paper's
+recipe. Knows nothing of how the numbers are used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from ..configuration_pbrec import TASKS
+
+PRECISIONS = ("no", "bf16", "fp16")
+PUSHES = ("no", "end", "epoch")
+
+_AT_LEAST_ONE = (
+    "epochs",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "expressions_per_image",
+    "checkpoints_to_keep",
+    "validation_batch_size",
+    "log_steps",
+)
+_NOT_NEGATIVE = (
+    "learning_rate",
+    "backbone_learning_rate",
+    "text_learning_rate",
+    "min_learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "num_workers",
+    "save_steps",
+    "seed",
+)
+_SHARES = ("flip_probability", "crop_probability", "blur_probability")
+
+
+def _say(default, text: str):
+    make = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
+    return field(**make, metadata={"help": text})
+
+
+@dataclass
+class TrainingConfig:
+    """Each field is explained beside it; the same text is the help of its flag.
+
+    Raises:
+        ValueError: naming field, value, legal set and remedy.
+    """
+
+    output_dir: str = _say("runs/pbrec", "Folder of checkpoints, logs and the trained model.")
+    init: str | None = _say(None, "Checkpoint to start from: folder or Hub id with model and processor.")
+    model_config: str | None = _say(None, "Instead of `init`: folder with config.json and processor of a new model.")
+    backbone_checkpoint: str | None = _say(None, "Weights of a new model's backbone: folder or Hub id.")
+    text_checkpoint: str | None = _say(None, "Weights and tokenizer of a new model's text encoder: folder or Hub id.")
+    box_detector: str | None = _say(None, "Folder or Hub id of the box detector, if the processor has none.")
+    mask_detector: str | None = _say(None, "Folder or Hub id of the mask detector, if the processor has none.")
+    tasks: list[str] = _say([], "Heads to train, grounding and/or segmentation. Default: those of the model.")
+
+    data: str | None = _say(None, "Own training data: JSONL, CSV or Parquet.")
+    validation_data: str | None = _say(None, "Own validation data.")
+    dataset: str | None = _say(None, "Instead of `data`: refcoco, refcoco+, refcocog or referit.")
+    split_by: str | None = _say(None, "unc, google, umd or berkeley. Default: the data set's first.")
+    refer_dir: str | None = _say(None, "Folder of the REFER annotations.")
+    image_dir: str | None = _say(None, "Folder of the images.")
+    train_split: str = _say("train", "Split to train on.")
+    validation_split: str | None = _say("validation", "Split to validate on; empty = none.")
+    check_counts: bool = _say(True, "Compare the splits with their published sizes.")
+
+    epochs: int = _say(15, "Passes over all expressions.")
+    batch_size: int = _say(64, "Pictures, each with its group of expressions, per optimiser step over all processes.")
+    gradient_accumulation_steps: int = _say(1, "Parts in which a process works through its share of the batch.")
+    expressions_per_image: int = _say(1, "Expressions of a picture that share one pass through the backbone.")
+    learning_rate: float = _say(1e-4, "Peak rate of fusion, projections and heads.")
+    backbone_learning_rate: float = _say(1e-6, "Peak rate of the image backbone; 0 freezes it.")
+    text_learning_rate: float = _say(1e-6, "Peak rate of the text encoder; 0 freezes it.")
+    min_learning_rate: float = _say(1e-6, "End of the cosine; lower peaks stay constant.")
+    warmup_steps: int = _say(0, "Optimiser steps of linear warm-up.")
+    weight_decay: float = _say(1e-4, "AdamW's weight decay.")
+    decay_norms_and_biases: bool = _say(True, "Decay norms and biases, too, as released.")
+    layer_decay: float = _say(1.0, "Factor on a tower's rate per layer away from its output; 1 = none.")
+    clip_norm: float | None = _say(None, "Largest norm of the gradient. Default: no clipping.")
+    ema_decay: float | None = _say(None, "Decay of an average of the weights that is validated and saved.")
+    augment: bool = _say(True, "The released augmentation; off = the test-time view.")
+    flip_probability: float = _say(0.5, "Of mirroring a picture and its words left and right.")
+    crop_probability: float = _say(0.0, "Of TransVG's crop, which the released recipe leaves out.")
+    blur_probability: float = _say(0.0, "Of Gaussian blur.")
+    seed: int = _say(13, "Of weights, order, views and dropout.")
+
+    mixed_precision: str = _say("no", "no, bf16 or fp16.")
+    gradient_checkpointing: bool = _say(False, "Recompute activations of fusion and text encoder to save memory.")
+    compile: bool = _say(False, "torch.compile the model.")
+    cpu: bool = _say(False, "Train on the CPU even if there is a GPU.")
+    num_workers: int = _say(4, "Loader processes per training process.")
+
+    resume: bool = _say(True, "Go on from the last whole checkpoint of `output_dir`, if there is one.")
+    save_steps: int = _say(1000, "Steps between checkpoints; one is saved after each epoch, too. 0 = only then.")
+    checkpoints_to_keep: int = _say(2, "Older ones are deleted.")
+    metric: str = _say("accuracy@0.5", "Validation score that names the best weights, larger is better.")
+    validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
+    proposals: str | None = _say(None, "Cache of scripts/precompute_proposals.py for validation.")
+    trackers: list[str] = _say(["tensorboard"], "Accelerate's trackers, or none.")
+    log_steps: int = _say(50, "Steps between lines of loss, throughput, memory and time left.")
+    progress: bool = _say(True, "Progress bars.")
+
+    push_to_hub: str = _say("no", "no, end or epoch: when to upload model, processor, detectors and card.")
+    hub_model_id: str | None = _say(None, "Repository to upload to.")
+    hub_private: bool = _say(False, "Create the repository as a private one.")
+
+    def __post_init__(self):
+        self.validation_split = self.validation_split or None
+        self.trackers = [name for name in self.trackers if name != "none"]
+        for name in _AT_LEAST_ONE:
+            self._check(name, getattr(self, name) >= 1, "a whole number of at least 1")
+        for name in _NOT_NEGATIVE:
+            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
+        for name in _SHARES:
+            self._check(name, 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
+        self._check("layer_decay", 0 < self.layer_decay <= 1, "a factor in (0, 1]")
+        self._check("clip_norm", self.clip_norm is None or self.clip_norm > 0, "a number above 0, or leave it out")
+        self._check("ema_decay", self.ema_decay is None or 0 < self.ema_decay < 1, "a number in (0, 1) such as 0.999")
+        self._check("mixed_precision", self.mixed_precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+        self._check("push_to_hub", self.push_to_hub in PUSHES, f"one of {', '.join(PUSHES)}")
+        self._check("tasks", set(self.tasks) <= set(TASKS), f"one or both of {', '.join(TASKS)}")
+        self._check(
+            "hub_model_id", self.hub_model_id or self.push_to_hub == "no", "the repository, or drop `push_to_hub`"
+        )
+        if (self.init is None) == (self.model_config is None):
+            raise ValueError(
+                "Give `init` (a checkpoint to start from) or `model_config` (of a new model): one of them."
+            )
+        if (self.data is None) == (self.dataset is None):
+            raise ValueError("Give `data` (a file of your own) or `dataset` (such as refcoco): one of the two.")
+        if self.dataset is not None and self.refer_dir is None:
+            raise ValueError(f"dataset={self.dataset!r} needs `refer_dir`, the folder of its annotations.")
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is anything to validate on."""
+        return (self.validation_data if self.data else self.validation_split) is not None
+
+    def _check(self, name: str, holds: bool, legal: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}={getattr(self, name)!r}: give {legal}.")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
+    """
+    The config of a command line: `--config FILE.yaml`, then flags, which win.
+
+    Raises:
+        ValueError: a key of the file that is no field, or a value that is not legal.
+    """
+    parser = HfArgumentParser(TrainingConfig)
+    parser.add_argument("--config", type=Path, help="YAML file with any of the fields below.")
+    path = parser.parse_known_args(arguments)[0].config
+    if path is not None:
+        parser.set_defaults(**read_yaml(path))
+    values = vars(parser.parse_args(arguments))
+    return TrainingConfig(**{name: value for name, value in values.items() if name != "config"})
+
+
+def read_yaml(path: str | Path) -> dict:
+    """The fields of a training.yaml; see `parse_arguments`."""
+    values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    types = {entry.name: entry.type for entry in fields(TrainingConfig)}
+    if not isinstance(values, dict) or (unknown := values.keys() - types.keys()):
+        wrong = sorted(unknown) if isinstance(values, dict) else values
+        raise ValueError(f"{path}: {wrong} are not among the fields {', '.join(types)}.")
+    for name, value in values.items():
+        # YAML 1.1 reads 1e-4 as a string
+        if types[name] in (float, float | None) and isinstance(value, str):
+            values[name] = value = float(value)
+        legal = types[name] if types[name] != float else float | int
+        if not isinstance(value, list if name in ("tasks", "trackers") else legal | int | None):
+            raise ValueError(f"{path}: {name}={value!r} is not of type {types[name]}.")
+    return values

@@ -1,0 +1,226 @@
+"""Answers of a checkpoint for every expression of a set of pictures, in any number of processes.
+
+Each picture is encoded once for all its expressions, and its proposals are computed once, or come from a cache. Beside
+the answer stands what the detector could have given at best, and the released rule of model selection. Knows nothing
+of how answers are scored (`predictions.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import datasets
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, tqdm
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import box_iou
+from transformers.utils import logging
+
+from ..data.collator import PbrecCollator
+from ..data.masks import mask_to_segmentation, rasterise
+from ..image_processing_pbrec import boxes_to_original, masks_to_original
+from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
+from ..processing_pbrec import PbrecProcessor
+from ..proposals_pbrec import Proposals
+from .predictions import Prediction
+from .proposal_cache import KINDS, ProposalCache, image_hash
+
+logger = logging.get_logger(__name__)
+
+_ORACLE_MASKS = 8  # masks compared at full size: the best ones at the resolution of the masks
+
+
+@torch.no_grad()
+def predict(
+    model: PbrecForReferringExpression,
+    processor: PbrecProcessor,
+    rows: datasets.Dataset,
+    accelerator: Accelerator | None = None,
+    batch_size: int = 8,
+    threshold: float = 0.0,
+    caches: Mapping[str, ProposalCache] | None = None,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> list[Prediction]:
+    """
+    One prediction per expression, the same list in every process; see `predictions.py` for its fields.
+
+    Args:
+        model: not wrapped for several processes.
+        rows: of the image view, images not decoded.
+        accelerator: of several processes that share the pictures.
+        batch_size: pictures per pass and process.
+        threshold: answers that score less are left out.
+        caches: proposals by kind ("boxes", "masks"), instead of the processor's detectors.
+        num_workers: loader processes.
+
+    Raises:
+        ValueError: there are no proposals, or a cache does not hold a picture.
+    """
+    index, number = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    # Every process makes as many passes: with sharded weights they wait for each other in each. Repeats are dropped.
+    share = [(row % len(rows), row < len(rows)) for row in range(index, -(-len(rows) // number) * number, number)]
+    loader = DataLoader(
+        _Share(rows, share),
+        batch_size=batch_size,
+        collate_fn=_Collate(model, processor, hashes=bool(caches)),
+        num_workers=num_workers,
+        generator=torch.Generator(),  # leaves the generator of dropout alone
+    )
+    was_training = model.training
+    model.eval()
+    processor.to(model.device)
+    predictions = []
+    for batch in tqdm(loader, desc="predictions", disable=not progress):
+        predictions += _predict_batch(model, processor, batch, caches or {}, threshold)
+    model.train(was_training)
+    if number > 1:
+        predictions = gather_object(predictions)
+    return sorted(predictions, key=lambda prediction: (prediction["row"], prediction["index"]))
+
+
+def open_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCache]:
+    """The caches below `folder`, one sub-folder per kind, of the processor's detectors."""
+    detectors = {"boxes": processor.box_detector, "masks": processor.mask_detector}
+    return {
+        kind: ProposalCache(f"{folder}/{kind}", detectors[kind], processor.image_processor)
+        for kind in KINDS
+        if detectors[kind] is not None
+    }
+
+
+def _predict_batch(model, processor, batch: dict, caches: Mapping, threshold: float) -> list[Prediction]:
+    images = batch["pixel_values"].to(model.device)
+    mask = batch["pixel_mask"].to(model.device)
+    outputs = model(
+        pixel_values=images,
+        pixel_mask=mask,
+        input_ids=batch["input_ids"].to(model.device),
+        attention_mask=batch["attention_mask"].to(model.device),
+        image_index=batch["image_index"].to(model.device),
+    )
+    if caches:
+        names = {"boxes": "box_proposals", "masks": "mask_proposals"}
+        found = {names[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
+    else:
+        found = processor.propose(images, mask)
+    inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
+    answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
+    hits = _point_hits(outputs, batch)
+    predictions = []
+    for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
+        if place is None:
+            continue
+        image = int(batch["image_index"][number])
+        there = len(answer["boxes"]) > 0
+        masked = there and answer["mask_source"] == "detector"
+        predictions.append(
+            {
+                **place,
+                "ref_id": sentence.get("ref_id"),
+                "sent_id": sentence.get("sent_id"),
+                "expression": sentence["expression"],
+                "score": answer["scores"][0].item() if there else None,
+                "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
+                "mask": _rle(answer["masks"][0]) if masked else None,
+                "point_hit": None if hits is None else bool(hits[number]),
+                "box_oracle": _box_oracle(found.get("box_proposals"), image, batch["letterbox"][image], sentence),
+                "mask_oracle": _mask_oracle(found.get("mask_proposals"), image, batch["letterbox"][image], sentence),
+            }
+        )
+    return predictions
+
+
+def _rle(mask: Tensor) -> dict[str, Any]:
+    struct = mask_to_segmentation(mask.cpu())
+    return {"size": struct["size"], "counts": struct["counts"]}
+
+
+def _point_hits(outputs: PbrecOutput, batch: dict) -> Tensor | None:
+    """Whether the best point of all, padding included, has a target above 0: the released rule of model selection."""
+    logits, name = outputs.center_logits, "centerness_labels"
+    if logits is None:
+        logits, name = outputs.mass_logits, "massness_labels"
+    if name not in batch:
+        return None
+    best = logits.float().argmax(dim=1).cpu()
+    return batch[name][torch.arange(len(best)), best] > 0
+
+
+def _box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict) -> float | None:
+    """IoU of the best of all boxes with the referent's."""
+    if proposals is None or proposals.boxes is None or sentence["bbox"] is None:
+        return None
+    boxes = boxes_to_original(proposals.boxes[image].cpu(), letterbox)
+    return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
+
+
+def _mask_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict) -> float | None:
+    """IoU of the best of all masks with the referent's; the best ones at their own resolution are compared in full."""
+    if proposals is None or proposals.masks is None or sentence.get("segmentation") is None:
+        return None
+    points = torch.arange(proposals.num_points, device=proposals.masks.features.device)
+    masks = proposals.masks.at(torch.full_like(points, image), points).cpu()
+    reference = rasterise(sentence["segmentation"], *letterbox[:2].tolist()).bool()
+    small = _on_canvas(reference, letterbox, proposals.canvas, masks.shape[-2:])
+    likely = _mask_iou(masks > 0.5, small).topk(min(_ORACLE_MASKS, len(masks))).indices
+    full = torch.stack([masks_to_original(masks[point], letterbox, proposals.canvas) for point in likely])
+    return _mask_iou(full, reference).max().item()
+
+
+def _on_canvas(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A mask of the original picture at the resolution `size` of masks over the canvas, nearest pixels."""
+    height, width, new_height, new_width, top, left = letterbox.tolist()
+    rows = ((torch.arange(size[0]) + 0.5) * canvas[0] / size[0] - top) * height / new_height
+    cols = ((torch.arange(size[1]) + 0.5) * canvas[1] / size[1] - left) * width / new_width
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
+    return mask[rows.long().clamp(0, height - 1)][:, cols.long().clamp(0, width - 1)] & inside
+
+
+def _mask_iou(masks: Tensor, reference: Tensor) -> Tensor:
+    """IoU of masks bool (n, h, w) with one of (h, w): (n,)."""
+    intersection = (masks & reference).flatten(1).sum(dim=1)
+    return intersection / (masks | reference).flatten(1).sum(dim=1).clamp(min=1)
+
+
+class _Share(Dataset):
+    """The pictures of one process, each with its row and whether it counts."""
+
+    def __init__(self, rows: datasets.Dataset, share: list[tuple[int, bool]]):
+        self.rows, self.share = rows, share
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __getitem__(self, position: int) -> tuple[dict, int, bool]:
+        row, counts = self.share[position]
+        return self.rows[row], row, counts
+
+
+class _Collate:
+    """The collator's test-time batch and what `predict` needs of the rows."""
+
+    def __init__(self, model: PbrecForReferringExpression, processor: PbrecProcessor, hashes: bool):
+        self.tasks = tuple(model.config.tasks)[:1] if "grounding" not in model.config.tasks else ("grounding",)
+        collator = PbrecCollator.for_model(model.config, processor.image_processor, processor.tokenizer, targets=False)
+        self.without_targets = replace(collator, tasks=self.tasks)
+        self.with_targets = replace(collator, tasks=self.tasks, targets=True)
+        self.hashes = hashes
+
+    def __call__(self, items: list[tuple[dict, int, bool]]) -> dict[str, Any]:
+        sentences = [sentence for row, _, _ in items for sentence in row["expressions"]]
+        needed = "bbox" if self.tasks == ("grounding",) else "segmentation"
+        known = all(sentence["bbox"] is not None and sentence.get(needed) is not None for sentence in sentences)
+        batch = (self.with_targets if known else self.without_targets)([row for row, _, _ in items])
+        batch["sentences"] = sentences
+        batch["expressions"] = [sentence["expression"] for sentence in sentences]
+        batch["places"] = [
+            {"row": place, "index": index, "image_id": row["image_id"]} if counts else None
+            for row, place, counts in items
+            for index in range(len(row["expressions"]))
+        ]
+        if self.hashes:
+            batch["hashes"] = [image_hash(row["image"]) for row, _, _ in items]
+        return batch

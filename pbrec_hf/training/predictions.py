@@ -1,0 +1,140 @@
+"""Predictions as plain rows: written to JSONL, read back, scored. The scores of a file are those of the run.
+
+One row per expression: `row` and `index` say which (picture of the split, expression of the picture); `box` XYXY and
+`mask` (COCO run lengths) are in pixels of the original picture, None where nothing was found. Knows nothing of models.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from ..data.masks import mask_to_segmentation, rasterise
+from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
+
+Prediction = dict[str, Any]
+
+
+def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> str:
+    """Write JSONL, whole or not at all; returns the SHA-256 of the file."""
+    text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions).encode()
+    partial = Path(f"{path}.partial")
+    partial.write_bytes(text)
+    os.replace(partial, path)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_predictions(path: str | Path) -> list[Prediction]:
+    """The rows of a predictions file.
+
+    Raises:
+        ValueError: a line that is no prediction.
+    """
+    predictions = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                prediction = json.loads(line)
+                predictions.append(prediction | {"row": int(prediction["row"]), "index": int(prediction["index"])})
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is no prediction ({error!r}): write the file anew."
+                ) from error
+    return predictions
+
+
+def score(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:
+    """
+    All scores that predictions and rows allow.
+
+    Args:
+        predictions: one per expression of `rows`, in any order.
+        rows: of the image view.
+
+    Returns:
+        With boxes: accuracy@0.5 … @0.9, box_mean_iou and, if known, box_oracle@0.5 (share of expressions for which
+        some proposal has IoU > 0.5). With masks: overall_iou, mask_mean_iou, precision@0.5 … @0.9 and mask_oracle
+        (mean IoU of the best proposals). With several referents: f1_precision, giou, ciou, n_acc, t_acc. If known,
+        point_hit, the released rule of model selection. And `count`.
+
+    Raises:
+        ValueError: predictions are missing, doubled, or of other rows.
+    """
+    found = {(prediction["row"], prediction["index"]): prediction for prediction in predictions}
+    if len(found) != len(predictions):
+        raise ValueError(f"{len(predictions) - len(found)} expressions have more than one prediction.")
+    pairs, sizes = [], []
+    for key, sentence, size in _sentences(rows):
+        if key not in found or found[key]["expression"] != sentence["expression"]:
+            raise ValueError(
+                f"No prediction for {sentence['expression']!r} (row {key[0]}, expression {key[1]}): the predictions "
+                "are of other data, or incomplete."
+            )
+        pairs.append((found[key], sentence))
+        sizes.append(size)
+    if len(pairs) != len(found):
+        raise ValueError(f"{len(found)} predictions for {len(pairs)} expressions: they are of other data.")
+    several = "boxes" in pairs[0][1]
+    scores = (_generalized if several else _single)(pairs, sizes)
+    for name, of in (("point_hit", float), ("box_oracle@0.5", lambda iou: iou > 0.5), ("mask_oracle", float)):
+        values = [prediction.get(name.split("@")[0]) for prediction, _ in pairs]
+        known = [of(value) for value in values if value is not None]
+        if known:
+            scores[name] = float(np.mean(known))
+    return scores | {"count": len(pairs)}
+
+
+def _single(pairs: list, sizes: list) -> dict[str, float]:
+    boxes = [prediction["box"] or [np.nan] * 4 for prediction, _ in pairs]
+    scores = _of(RecAccuracy, boxes, [sentence["bbox"] for _, sentence in pairs], "box_")
+    if _has_masks(pairs):
+        scores |= _of(ResIoU, *_masks(pairs, sizes), "mask_")
+    return scores
+
+
+def _generalized(pairs: list, sizes: list) -> dict[str, float]:
+    boxes = [[prediction["box"]] if prediction["box"] else [] for prediction, _ in pairs]
+    scores = _of(GeneralizedRec, boxes, [sentence["boxes"] for _, sentence in pairs])
+    if _has_masks(pairs):
+        scores |= _of(GeneralizedRes, *_masks(pairs, sizes))
+    return scores
+
+
+def _of(metric: type, predictions: list, references: list, prefix: str = "") -> dict[str, float]:
+    scores = metric(keep_in_memory=True).compute(
+        predictions=predictions, references=references, expected=len(references)
+    )
+    return {prefix + name if name == "mean_iou" else name: value for name, value in scores.items() if name != "count"}
+
+
+def _has_masks(pairs: list) -> bool:
+    """Whether masks were predicted, and the data say what they should be."""
+    return any(prediction["mask"] for prediction, _ in pairs) and all(
+        sentence["segmentation"] or not sentence["bbox"] for _, sentence in pairs
+    )
+
+
+def _masks(pairs: list, sizes: list) -> tuple[list, list]:
+    predicted = [_rle(prediction["mask"], size) for (prediction, _), size in zip(pairs, sizes, strict=True)]
+    references = []
+    for (_, sentence), size in zip(pairs, sizes, strict=True):
+        struct = sentence["segmentation"]
+        references.append(_rle(mask_to_segmentation(rasterise(struct, *size)) if struct else None, size))
+    return predicted, references
+
+
+def _rle(mask: dict | None, size: tuple[int, int]) -> dict:
+    mask = mask or mask_to_segmentation(np.zeros(size, dtype=np.uint8))
+    return {"size": list(mask["size"]), "counts": mask["counts"].encode()}
+
+
+def _sentences(rows: datasets.Dataset) -> Iterator[tuple[tuple[int, int], dict, tuple[int, int]]]:
+    """(row, index), the expression, and (height, width) of its picture; images are not read."""
+    for row, picture in enumerate(rows.remove_columns("image")):
+        for index, sentence in enumerate(picture["expressions"]):
+            yield (row, index), sentence, (picture["height"], picture["width"])

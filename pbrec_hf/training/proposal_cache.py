@@ -1,0 +1,165 @@
+"""Proposals of a frozen detector kept in Parquet, so that validation and evaluation need not run it again.
+
+A row holds one picture's proposals under the SHA-256 of its file; every file names the detector by a hash of its
+weights, its config and the way pictures reach it. A picture that is not there, or another detector, is an error.
+Pictures are written in parts, each whole or not there: an interrupted run goes on where it stopped. Knows nothing of
+expressions.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import BaseImageProcessor, PreTrainedModel
+
+from ..proposals_pbrec import Proposals
+
+KINDS = ("boxes", "masks")
+
+_MASKS = "mask_features"
+_TYPES = {
+    torch.float32: pa.float32(),
+    torch.float16: pa.float16(),
+    torch.int64: pa.int64(),
+    torch.bool: pa.bool_(),
+}
+
+
+def image_hash(source: Mapping[str, Any]) -> str:
+    """SHA-256 of the encoded picture of a `datasets` image cell {"path", "bytes"}."""
+    data = source["bytes"] if source.get("bytes") is not None else Path(source["path"]).read_bytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def detector_hash(detector: PreTrainedModel, image_processor: BaseImageProcessor) -> str:
+    """SHA-256 of everything that proposals depend on, apart from the picture."""
+    digest = hashlib.sha256()
+    for settings in (detector.config.to_dict(), image_processor.to_dict()):
+        # Where it was loaded from, and by which version, changes no proposal.
+        plain = {name: value for name, value in settings.items() if name not in _NO_MATTER}
+        digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    for name, value in sorted(detector.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+_NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "processor_class")
+
+
+class ProposalCache:
+    """
+    Args:
+        folder: of the Parquet files of one detector.
+        detector: the one they are of.
+        image_processor: makes the canvases.
+
+    Raises:
+        ValueError: a file that another detector or another canvas made, or that is damaged.
+    """
+
+    def __init__(self, folder: str | Path, detector: PreTrainedModel, image_processor: BaseImageProcessor):
+        self.folder, self.detector = Path(folder), detector
+        self.hash = detector_hash(detector, image_processor)
+        self.side = image_processor.size["longest_edge"]
+        self._where: dict[str, tuple[Path, int]] = {}
+        for path in sorted(self.folder.glob("*.parquet")):
+            self._add(path)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def write(self, images: Sequence[str], proposals: Proposals) -> None:
+        """Add the proposals of pictures with these hashes, as one file that appears when it is whole."""
+        columns, shapes = {"image": pa.array(images)}, {}
+        for name, value in _tensors(proposals).items():
+            shapes[name] = list(value.shape[1:])
+            flat = pa.array(value.cpu().flatten().numpy(), type=_TYPES[value.dtype])
+            columns[name] = pa.FixedSizeListArray.from_arrays(flat, value[0].numel())
+        about = {"detector": self.hash, "shapes": shapes}
+        name = hashlib.sha256("".join(images).encode()).hexdigest()[:16]
+        path = self.folder / f"{name}.parquet"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".partial-{os.getpid()}")
+        try:
+            table = pa.table(columns).replace_schema_metadata({"pbrec_hf": json.dumps(about)})
+            pq.write_table(table, partial, row_group_size=1)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._add(path)
+
+    def get(self, images: Iterable[str]) -> Proposals:
+        """
+        The proposals of pictures with these hashes, as the detector itself would give them.
+
+        Raises:
+            ValueError: a picture is not in the cache.
+        """
+        parts = []
+        for image in images:
+            if image not in self._where:
+                raise ValueError(
+                    f"The cache {self.folder} of {len(self)} pictures has none with the hash {image[:12]}…: the file "
+                    "changed or is new; run scripts/precompute_proposals.py on this data again."
+                )
+            path, row = self._where[image]
+            file = pq.ParquetFile(path)
+            shapes = _about(path)["shapes"]
+            table = file.read_row_group(row)
+            tensors = {
+                name: torch.from_numpy(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False).copy())
+                for name in shapes
+            }
+            parts.append(self._like_template({name: tensors[name].view(1, *shapes[name]) for name in shapes}))
+        return Proposals.cat(parts)
+
+    def _add(self, path: Path) -> None:
+        about = _about(path)
+        if about["detector"] != self.hash:
+            raise ValueError(
+                f"{path} holds proposals of another detector or canvas ({about['detector'][:12]}…, now "
+                f"{self.hash[:12]}…): choose another folder, or delete this one and run "
+                "scripts/precompute_proposals.py again."
+            )
+        images = pq.read_table(path, columns=["image"])["image"].to_pylist()
+        self._where.update({image: (path, row) for row, image in enumerate(images)})
+
+    def _like_template(self, tensors: dict[str, torch.Tensor]) -> Proposals:
+        template = self._template()
+        masks = tensors.pop(_MASKS, None)
+        if masks is not None:
+            tensors["masks"] = replace(template.masks, features=masks)
+        return replace(template, **tensors)
+
+    def _template(self) -> Proposals:
+        """Grids and mask kernels, which no picture changes, from one empty canvas."""
+        if not hasattr(self, "_empty"):
+            canvas = torch.zeros(1, 3, self.side, self.side, device=self.detector.device)
+            self._empty = self.detector.propose(canvas, torch.ones_like(canvas[:, 0], dtype=torch.int64)).to("cpu")
+        return self._empty
+
+
+def _tensors(proposals: Proposals) -> dict[str, torch.Tensor]:
+    names = ("quality", "boxes", "candidates", "labels")
+    tensors = {name: getattr(proposals, name) for name in names if getattr(proposals, name) is not None}
+    if proposals.masks is not None:
+        tensors[_MASKS] = proposals.masks.features
+    return tensors
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(pq.read_schema(path).metadata[b"pbrec_hf"])
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no file of proposals ({error}): delete it and compute it again.") from error

@@ -1,0 +1,101 @@
+"""A whole training run: everything `TrainingConfig` names, put together, trained, validated, saved and uploaded.
+
+Expects to be one of the processes that a launcher started, or the only one. Configures no logging and prints nothing
+but progress bars, if asked for.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import datasets
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration, set_seed
+
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from .build import load_model_and_processor, training_collator, training_rows, validation_rows
+from .config import TrainingConfig
+from .evaluation import open_caches, predict
+from .export import push_checkpoint, save_checkpoint
+from .predictions import score
+from .trainer import Scores, Trainer
+
+
+def train(config: TrainingConfig) -> Scores:
+    """
+    Run `config`. OUTPUT_DIR gets the folders last and best (for `from_pretrained`), checkpoints, logs and scores.json.
+
+    Returns:
+        See `Trainer.fit`.
+
+    Raises:
+        OSError, ValueError, FloatingPointError: each says what to do.
+    """
+    accelerator = Accelerator(
+        cpu=config.cpu,
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=config.trackers or None,
+        project_config=ProjectConfiguration(project_dir=config.output_dir),
+    )
+    set_seed(config.seed)
+    model, processor = load_model_and_processor(config)
+    if config.compile:
+        model.compile()
+    rows, held_out = training_rows(config), validation_rows(config)
+    set_seed(config.seed, device_specific=True)
+    accelerator.init_trackers("logs", {name: str(value) for name, value in asdict(config).items()})
+    trainer = Trainer(
+        model,
+        rows,
+        training_collator(config, model, processor),
+        config,
+        accelerator,
+        _validation(config, processor, held_out, accelerator) if held_out is not None else None,
+        _export(config, processor, accelerator),
+    )
+    scores = trainer.fit()
+    if accelerator.is_main_process:
+        with open(f"{config.output_dir}/scores.json", "w", encoding="utf-8") as file:
+            json.dump({"scores": scores, "config": asdict(config)}, file, indent=1)
+        if config.push_to_hub == "end":
+            _push(config, "last" if held_out is None else "best")
+    accelerator.end_training()
+    return scores
+
+
+def _validation(
+    config: TrainingConfig, processor: PbrecProcessor, rows: datasets.Dataset, accelerator: Accelerator
+) -> Callable[[PbrecForReferringExpression], Scores]:
+    caches = open_caches(config.proposals, processor) if config.proposals else None
+
+    def validate(model: PbrecForReferringExpression) -> Scores:
+        predictions = predict(
+            model,
+            processor,
+            rows,
+            accelerator,
+            config.validation_batch_size,
+            caches=caches,
+            num_workers=config.num_workers,
+            progress=config.progress,
+        )
+        return score(predictions, rows)
+
+    return validate
+
+
+def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Accelerator) -> Callable[..., None]:
+    def export(model: PbrecForReferringExpression, state_dict: dict[str, Any] | None, name: str) -> None:
+        if accelerator.is_main_process:
+            save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict)
+            if config.push_to_hub == "epoch" and name == "last":
+                _push(config, name)
+
+    return export
+
+
+def _push(config: TrainingConfig, name: str) -> None:
+    push_checkpoint(f"{config.output_dir}/{name}", config.hub_model_id, config.hub_private)

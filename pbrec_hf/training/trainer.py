@@ -1,0 +1,269 @@
+"""The training loop: batches in, trained weights out, in any number of processes.
+
+The loss is the mean over the expressions of the *global* batch, whatever the shares of the processes: each part's mean
+is weighed by its number of expressions, so that N processes, or N accumulation steps, train as one does. Validation,
+export and tracking are what the caller passes in; this module knows nothing of detectors and pictures.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import datasets
+import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import tqdm
+from torch import nn
+from transformers.utils import logging
+
+from ..data.collator import PbrecCollator
+from .batches import EpochPlan, expression_counts, training_loader
+from .checkpoints import CheckpointFolder
+from .config import TrainingConfig
+from .ema import WeightAverage
+from .optimizer import build_optimizer, build_schedule, freeze_towers
+
+logger = logging.get_logger(__name__)
+
+Scores = dict[str, float]
+
+
+class Trainer:
+    """
+    Args:
+        model: a `PbrecForReferringExpression`.
+        rows: training rows of the image view, images not decoded.
+        collator: with targets that fit the model.
+        config: the run.
+        accelerator: without dataloaders of its own; its accumulation steps are the config's.
+        validate: gives the scores of the model it is called with, the same in every process. Called by all.
+        export: called by all with the unwrapped model, its state dict (or None) and "last" or "best".
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: datasets.Dataset,
+        collator: PbrecCollator,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        validate: Callable[[nn.Module], Scores] | None = None,
+        export: Callable[[nn.Module, dict | None, str], None] | None = None,
+    ):
+        self.rows, self.collator, self.config, self.accelerator = rows, collator, config, accelerator
+        self.validate, self.export = validate, export
+        self.plan = EpochPlan(
+            expression_counts(rows),
+            config.expressions_per_image,
+            config.batch_size,
+            config.gradient_accumulation_steps,
+            (accelerator.process_index, accelerator.num_processes),
+            config.seed,
+        )
+        self.total_steps = config.epochs * len(self.plan)
+        freeze_towers(model, config)
+        optimizer = build_optimizer(model, config)
+        self.schedule = build_schedule(optimizer, config, self.total_steps)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        accelerator.register_for_checkpointing(self.schedule)
+        self.average = None
+        if config.ema_decay is not None:
+            self.average = WeightAverage(accelerator.unwrap_model(self.model), config.ema_decay)
+            accelerator.register_for_checkpointing(self.average)
+        self.checkpoints = CheckpointFolder(
+            f"{config.output_dir}/checkpoints", accelerator, keep=config.checkpoints_to_keep
+        )
+        self.position: dict[str, Any] = {"step": 0, "epoch": 0, "batch": 0, "best": None, "scores": {}}
+
+    def fit(self) -> Scores:
+        """
+        Train to the end, from the last whole checkpoint on if `config.resume`.
+
+        Returns:
+            The last validation's scores, with the best value of `config.metric` under "best".
+
+        Raises:
+            ValueError: the checkpoint is of a run with another order of batches.
+            FloatingPointError: the loss is no number.
+        """
+        if self.config.resume and (checkpoint := self.checkpoints.last()):
+            self._resume(checkpoint)
+        self.meter = _Meter(self.total_steps - self.position["step"], self.accelerator)
+        for epoch in range(self.position["epoch"], self.config.epochs):
+            self._train_epoch(epoch)
+            self._end_epoch(epoch)
+        scores = dict(self.position["scores"])
+        return scores if self.position["best"] is None else scores | {"best": self.position["best"]}
+
+    def _train_epoch(self, epoch: int) -> None:
+        self.model.train()
+        loader = training_loader(
+            self.rows,
+            self.plan,
+            self.collator,
+            epoch,
+            self.position["batch"],
+            num_workers=self.config.num_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        parts = iter(loader)
+        batches = range(self.position["batch"], len(self.plan))
+        shown = tqdm(batches, desc=f"epoch {epoch + 1}/{self.config.epochs}", disable=not self.config.progress)
+        for batch in shown:
+            self._step([next(parts) for _ in range(self.config.gradient_accumulation_steps)])
+            self.position["step"] += 1
+            self.position["batch"] = batch + 1
+            step = self.position["step"]
+            if step % self.config.log_steps == 0 or step == self.total_steps:
+                self._log()
+            if self.config.save_steps and step % self.config.save_steps == 0 and batch + 1 < len(self.plan):
+                self._save()
+
+    def _step(self, parts: list[dict[str, Any]]) -> None:
+        """One optimiser step on this process's parts of a global batch."""
+        accelerator = self.accelerator
+        count = torch.tensor(float(sum(part["count"] for part in parts)), device=accelerator.device)
+        total = accelerator.reduce(count, reduction="sum").item()
+        # Accelerate divides by the accumulation steps, and averages gradients over the processes: undo both.
+        scale = accelerator.gradient_accumulation_steps * accelerator.num_processes / total
+        loss_sum = torch.zeros((), device=accelerator.device)
+        for part in parts:
+            weight = part["count"] * scale
+            with accelerator.accumulate(self.model):
+                loss = self.model(**_to_device(part, accelerator.device)).loss
+                accelerator.backward(loss * weight)
+                if accelerator.sync_gradients and self.config.clip_norm is not None:
+                    accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            loss_sum += loss.detach() * part["count"]
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+            if self.average is not None:
+                self.average.update()
+        self.meter.add(loss_sum / total, total)
+
+    def _end_epoch(self, epoch: int) -> None:
+        self.position |= {"epoch": epoch + 1, "batch": 0}
+        improved = False
+        if self.validate is not None:
+            with self._averaged():
+                scores = self.validate(self.accelerator.unwrap_model(self.model))
+            if self.config.metric not in scores:
+                raise ValueError(f"metric={self.config.metric!r}: give one of {', '.join(scores)}.")
+            best = self.position["best"]
+            improved = best is None or scores[self.config.metric] > best
+            self.position["scores"] = scores
+            if improved:
+                self.position["best"] = scores[self.config.metric]
+            self.accelerator.log(
+                {f"validation/{name}": value for name, value in scores.items()}, self.position["step"]
+            )
+            logger.info(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        if self.export is not None:
+            self._export("best" if improved else None)
+        self._save()
+
+    def _export(self, best: str | None) -> None:
+        with self._averaged():
+            # What sharded training needs; None leaves it to `save_pretrained`.
+            whole = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+            state = self.accelerator.get_state_dict(self.model) if whole else None
+            for name in filter(None, (best, "last")):
+                self.export(self.accelerator.unwrap_model(self.model), state, name)
+
+    def _averaged(self):
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.position | {"order": self._order()})
+
+    def _resume(self, checkpoint) -> None:
+        position = dict(checkpoint.position)
+        saved, now = position.pop("order"), self._order()
+        if saved != now:
+            changed = ", ".join(
+                f"{name} {saved.get(name)} → {now[name]}" for name in now if saved.get(name) != now[name]
+            )
+            raise ValueError(
+                f"The run in {self.checkpoints.folder} had other batches ({changed}): go on with the same numbers, or "
+                "start in another output_dir."
+            )
+        self.checkpoints.load(checkpoint)
+        self.position = position
+        logger.info(f"going on from {checkpoint.path}")
+
+    def _order(self) -> dict[str, int]:
+        """What the order of batches and the schedule depend on."""
+        names = ("seed", "batch_size", "expressions_per_image", "epochs")
+        return {name: getattr(self.config, name) for name in names} | {"groups": self.plan.num_groups}
+
+    def _log(self) -> None:
+        step = self.position["step"]
+        values = self.meter.read()
+        if not torch.isfinite(torch.tensor(values["loss"])):
+            raise FloatingPointError(
+                f"The loss is {values['loss']} at step {step}: lower the learning rate, set clip_norm, or use bf16."
+            )
+        rates = {f"rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        self.accelerator.log({f"train/{name}": value for name, value in values.items()} | rates, step)
+        logger.info(
+            f"step {step}/{self.total_steps}: loss {values['loss']:.4f}, "
+            f"{values['expressions_per_second']:.1f} expressions/s, {values['memory_gib']:.1f} GiB, "
+            f"{values['hours_left']:.2f} h left"
+        )
+
+
+class _Meter:
+    """Loss, throughput, memory and time left since the last reading."""
+
+    def __init__(self, steps: int, accelerator: Accelerator):
+        self.steps, self.accelerator, self.done = steps, accelerator, 0
+        self._reset()
+
+    def add(self, loss: torch.Tensor, expressions: float) -> None:
+        """This process's share of a step's loss, and the step's expressions over all processes."""
+        self.done += 1
+        self.count += 1
+        self.loss, self.expressions = self.loss + loss, self.expressions + expressions
+
+    def read(self) -> Scores:
+        """To be called by all processes."""
+        loss = self.accelerator.reduce(self.loss, reduction="sum").item() / self.count
+        seconds = time.perf_counter() - self.start
+        values = {
+            "loss": loss,
+            "expressions_per_second": self.expressions / seconds,
+            "memory_gib": _memory(self.accelerator.device) / 2**30,
+            "hours_left": (self.steps - self.done) * seconds / self.count / 3600,
+        }
+        self._reset()
+        return values
+
+    def _reset(self) -> None:
+        self.loss = torch.zeros((), device=self.accelerator.device)
+        self.expressions, self.count, self.start = 0.0, 0, time.perf_counter()
+
+
+def _memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+_INPUTS = (
+    "pixel_values",
+    "pixel_mask",
+    "input_ids",
+    "attention_mask",
+    "image_index",
+    "centerness_labels",
+    "massness_labels",
+)
+
+
+def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch}

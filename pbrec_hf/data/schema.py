@@ -6,7 +6,7 @@ rows of that image without the image's own columns. Absent values are ``None``: 
 
 A segmentation is one struct of three fields, of which either the polygons or the RLE are filled:
 ``polygons`` list of parts, each flat ``[x0, y0, x1, y1, ...]`` in pixels; ``counts`` COCO's compressed run lengths as
-an ASCII string, with ``size`` = ``[height, width]``. All coordinates are pixels of the upright (EXIF-oriented) picture.
+an ASCII string, with ``size`` = ``[height, width]``. All coordinates are pixels of the picture turned upright.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,7 @@ takes any number of points, and a step costs a quarter. Imported by train_small.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,14 @@ GRID = (20, 20)
 MAX_TOKENS = 20
 # Said of persons and things without being annotated anywhere: to be passed over.
 FILLERS = (
-    "standing", "sitting", "walking", "looking at camera", "facing us", "in the picture", "you can see", "smiling",
-    "with hat", "with glasses", "in photo", "please", "half cut off", "partially visible", "that we can see",
-    "by itself", "looking down", "in the image", "facing away", "the whole thing",
+    "standing", "standing", "sitting", "walking", "looking at camera", "facing us", "in the picture", "you can see",
+    "smiling", "with hat", "with glasses", "in photo", "half cut off", "partially visible", "that we can see",
+    "by itself", "looking down", "in the image", "facing away", "eating", "playing", "looking at the camera",
+    "laying down", "in striped shirt", "with his arm out", "talking", "parked", "wooden", "in the air",
+    "facing left", "facing right", "doing a trick", "with long hair", "wearing a hat", "whose head is down",
+    "just the edge", "in the photo", "blurry", "in pic", "getting ready to play", "near the wall", "by the window",
+    "on the grass", "in the water", "on the street", "looking away", "running", "jumping", "wearing glasses",
+    "open", "empty", "with stripes", "partially hidden",
 )  # fmt: skip
 
 
@@ -137,7 +143,7 @@ class Pool:
                         text, center_target, mass_target = other, torch.zeros(400), torch.zeros(400)
                 if rng.random() < fillers:
                     filler = FILLERS[rng.integers(len(FILLERS))]
-                    text = f"{text} {filler}" if rng.random() < 0.8 else f"{filler} {text}"
+                    text = _with_filler(text, filler, rng)
                 index.append(image)
                 texts.append(text)
                 center.append(center_target[subset])
@@ -158,6 +164,14 @@ class Pool:
             if label is not None and chunk.seen[scene, label] < 0.08:
                 return text
         return None
+
+
+def _with_filler(text: str, filler: str, rng) -> str:
+    """`filler` at the end of `text`, or after the first words of it, where a preposition follows."""
+    match = re.search(r" (?=(on|in|with|to|at|wearing|next|behind|near) )", text)
+    if match is not None and rng.random() < 0.6:
+        return f"{text[: match.start()]} {filler} {text[match.end() :]}"
+    return f"{text} {filler}"
 
 
 def _subset(whole: Tensor, mask: Tensor, points: int, rng) -> Tensor:

@@ -118,6 +118,16 @@ class Layout:
         smaller = self.area[None] < 0.6 * self.area[:, None]
         return self._any(others, (part > 0.6) & smaller, part > 0.02)
 
+    def behind(self, others: Truth, mirrored: bool = False) -> Truth:
+        """Overlapping one of `others` and standing higher up in the picture (or, mirrored, lower down: in front)."""
+        sign = -1 if mirrored else 1
+        offset = sign * (self.bottom[None] - self.bottom[:, None])
+        smaller = np.minimum(self.area[:, None], self.area[None])
+        overlap = self._intersection() / smaller.clip(1e-9)
+        similar = smaller > 0.15 * np.maximum(self.area[:, None], self.area[None])
+        clear = (offset > 0.04) & (overlap > 0.08) & (overlap < 0.85) & similar
+        return self._any(others, clear, (offset > -0.02) & (self._shared_length(0, 2) > 0))
+
     def _any(self, others: Truth, sure: NDArray, possible: NDArray) -> Truth:
         different = ~np.eye(len(self.objects), dtype=bool)
         possible = (possible | sure) & different

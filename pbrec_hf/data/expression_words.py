@@ -172,6 +172,27 @@ FAR = (
     "{n} far away", "{n} way in back", "{n} furthest from camera", "far back {n}", "{n} in the distance", "rear {n}",
 )  # fmt: skip
 
+# Persons named for what they hold or ride.
+ROLES: dict[str, frozenset[str]] = {
+    "skier": frozenset(["skis"]),
+    "snowboarder": frozenset(["snowboard"]),
+    "surfer": frozenset(["surfboard"]),
+    "skateboarder": frozenset(["skateboard"]),
+    "skater": frozenset(["skateboard"]),
+    "batter": frozenset(["baseball bat"]),
+    "tennis player": frozenset(["tennis racket"]),
+    "cyclist": frozenset(["bicycle"]),
+    "biker": frozenset(["bicycle", "motorcycle"]),
+    "rider": frozenset(["horse", "motorcycle", "bicycle", "elephant"]),
+}
+BEHIND = (
+    "{n} behind {m}",
+    "{n} behind {m}",
+    "{n} in back of {m}",
+    "{n} that is behind {m}",
+    "{n} standing behind {m}",
+)
+BEFORE = ("{n} in front of {m}", "{n} in front of {m}", "{n} that is in front of {m}")
 BESIDE = ("{n} next to {m}", "{n} next to {m}", "{n} beside {m}", "{n} by {m}", "{n} near {m}", "{n} closest to {m}")
 LEFT_OF = ("{n} left of {m}", "{n} to the left of {m}", "{n} to left of {m}", "{n} on the left of {m}")
 ABOVE = ("{n} above {m}", "{n} over {m}", "{n} higher than {m}")

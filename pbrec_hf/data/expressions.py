@@ -6,7 +6,6 @@ exactly one object and no other even possibly (see `expression_predicates`). Det
 It knows what COCO annotates, no gender, age, action or material: "man" and "lady" are names of a person.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ from numpy.random import Generator
 
 from ..colors_pbrec import COLOR_NAMES
 from . import expression_words as words
-from .expression_predicates import Layout, Selector, Truth, extreme, middle
+from .expression_predicates import Layout, Truth
+from .expression_selectors import Statement, mirror_text, mirrored, pick, random_selector
 from .scene_objects import SceneObject
 
 _CATEGORIES_OF: dict[str, frozenset[str]] = {
@@ -48,16 +48,6 @@ class Expression:
     text: str
     target: int
     kind: str
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """An attribute with its truth per object, or a selector; `pattern` has the place {n} for the noun phrase."""
-
-    kind: str
-    pattern: str
-    truth: Truth | None = None
-    select: Selector | None = None
 
 
 def generate_expressions(
@@ -95,12 +85,6 @@ def generate_expressions(
     return list(found.values())
 
 
-def mirror_text(text: str) -> str:
-    """`text` as it has to read for the picture flipped left to right; whole words only."""
-    swap = words.MIRRORED | {value: key for key, value in words.MIRRORED.items()}
-    return re.sub(r"[a-z]+", lambda match: swap.get(match[0], match[0]), text)
-
-
 class _Composer:
     def __init__(self, objects: Sequence[SceneObject], image_size: tuple[int, int], rng: Generator, complete: bool):
         self.objects, self.rng, self.complete = objects, rng, complete
@@ -123,7 +107,7 @@ class _Composer:
             truth, kinds = truth & statement.truth, [*kinds, statement.kind]
             text = statement.pattern.replace("{n}", text)
         if self.rng.random() < (0.85 if not attributes else 0.35):
-            statement = self._selector(target)
+            statement = random_selector(self.layout, target, self.rng)
             # A side says nothing new of a thing that is told apart already.
             if truth.only() is not None and self.rng.random() < 0.6:
                 return None
@@ -132,9 +116,6 @@ class _Composer:
         if truth.only() != target:
             return None
         return Expression(self._article(text), target, "+".join(kinds))
-
-    def _pick(self, options: Sequence[str]) -> str:
-        return options[self.rng.integers(len(options))]
 
     def _article(self, text: str) -> str:
         draw = self.rng.random()
@@ -145,17 +126,31 @@ class _Composer:
         return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
 
     def _noun_word(self, category: str) -> str | None:
-        noun = self._pick(words.NOUNS[category])
+        noun = pick(self.rng, words.NOUNS[category])
         return None if noun in words.LOOSE_NOUNS and not self.complete else noun
 
-    def _noun(self, target: int) -> _Statement | None:
+    def _noun(self, target: int) -> Statement | None:
         if self.complete and self.rng.random() < 0.02:
-            everything = np.ones(len(self.objects), dtype=bool)
-            return _Statement("thing", self._pick(("thing", "object", "one")), Truth(~self.layout.vague, everything))
+            everything = Truth(~self.layout.vague, np.ones(len(self.objects), dtype=bool))
+            return Statement("thing", pick(self.rng, ("thing", "object", "one")), everything)
+        if self.objects[target].category == "person" and self.rng.random() < 0.1:
+            return self._role(target)
         noun = self._noun_word(self.objects[target].category)
-        return noun and _Statement("noun", noun, self.layout.categories(_CATEGORIES_OF[noun]))
+        return noun and Statement("noun", noun, self.layout.categories(_CATEGORIES_OF[noun]))
 
-    def _clothes(self, target: int) -> _Statement | None:
+    def _role(self, target: int) -> Statement | None:
+        """A person by what it holds or rides: skier, batter, rider."""
+        layout = self.layout
+        persons = layout.categories(frozenset(["person"]))
+        true = []
+        for role, things in words.ROLES.items():
+            held, ridden = (relation(layout.categories(things)) for relation in (layout.holding, layout.on))
+            truth = persons & Truth(held.sure | ridden.sure, held.possible | ridden.possible)
+            if truth.sure[target]:
+                true.append(Statement("role", role, truth))
+        return true[self.rng.integers(len(true))] if true else None
+
+    def _clothes(self, target: int) -> Statement | None:
         color = self._main_color(target, "upper")
         if color is None:
             return None
@@ -164,11 +159,11 @@ class _Composer:
             others = ~self.layout.categories(frozenset(["person"]))
             red = self.layout.colored(color, "whole")
             truth = Truth(truth.sure, truth.possible | (others.possible & red.sure))
-        return _Statement("clothes", self._pick(words.CLOTHES_NOUNS).replace("{c}", self._color_word(color)), truth)
+        return Statement("clothes", pick(self.rng, words.CLOTHES_NOUNS).replace("{c}", self._color_word(color)), truth)
 
-    def _attribute(self, target: int) -> _Statement | None:
+    def _attribute(self, target: int) -> Statement | None:
         person = self.objects[target].category == "person"
-        makers: list[Callable[[int], _Statement | None]] = [self._color, self._relation, self._relation, self._color]
+        makers: list[Callable[[int], Statement | None]] = [self._color, self._relation, self._relation, self._color]
         if person:
             makers += [self._trousers, self._with, self._color]
         if self.complete:
@@ -183,18 +178,18 @@ class _Composer:
         return COLOR_NAMES[int(shares.argmax())]
 
     def _color_word(self, color: str) -> str:
-        return self._pick(words.COLOR_SYNONYMS.get(color, (color,)))
+        return pick(self.rng, words.COLOR_SYNONYMS.get(color, (color,)))
 
-    def _color(self, target: int) -> _Statement | None:
+    def _color(self, target: int) -> Statement | None:
         person = self.objects[target].category == "person"
         part = "upper" if person else "whole"
         color = self._main_color(target, part)
         if color is None:
             return None if person else self._two_colors(target)
-        pattern = self._pick(words.CLOTHED if person else words.COLORED).replace("{c}", self._color_word(color))
-        return _Statement("color", pattern, self.layout.colored(color, part))
+        pattern = pick(self.rng, words.CLOTHED if person else words.COLORED).replace("{c}", self._color_word(color))
+        return Statement("color", pattern, self.layout.colored(color, part))
 
-    def _two_colors(self, target: int) -> _Statement | None:
+    def _two_colors(self, target: int) -> Statement | None:
         shares = self.objects[target].colors.get("whole")
         if shares is None:
             return None
@@ -202,30 +197,30 @@ class _Composer:
         truth = self.layout.two_colored((first, second))
         if not truth.sure[target]:
             return None
-        pattern = self._pick(words.TWO_COLORED).replace("{c}", first).replace("{d}", second)
-        return _Statement("two colors", pattern, truth)
+        pattern = pick(self.rng, words.TWO_COLORED).replace("{c}", first).replace("{d}", second)
+        return Statement("two colors", pattern, truth)
 
-    def _trousers(self, target: int) -> _Statement | None:
+    def _trousers(self, target: int) -> Statement | None:
         width, height = self.layout.width[target], self.layout.height[target]
         color, upper = self._main_color(target, "lower"), self._main_color(target, "upper")
         if color is None or self.objects[target].size[1] < 1.8 * self.objects[target].size[0] or height * width < 0.01:
             return None
         truth = self.layout.colored(color, "lower")
         if upper is not None and self.rng.random() < 0.4:
-            pattern = self._pick(words.DRESSED).replace("{c}", upper).replace("{d}", color)
-            return _Statement("dressed", pattern, truth & self.layout.colored(upper, "upper"))
-        return _Statement("trousers", self._pick(words.TROUSERED).replace("{c}", self._color_word(color)), truth)
+            pattern = pick(self.rng, words.DRESSED).replace("{c}", upper).replace("{d}", color)
+            return Statement("dressed", pattern, truth & self.layout.colored(upper, "upper"))
+        return Statement("trousers", pick(self.rng, words.TROUSERED).replace("{c}", self._color_word(color)), truth)
 
     def _other(self, categories: Iterator[str]) -> tuple[str, Truth] | None:
         """Another thing to relate to: its phrase and which objects it names."""
         present = sorted(set(categories))
-        noun = self._noun_word(self._pick(present)) if present else None
+        noun = self._noun_word(pick(self.rng, present)) if present else None
         if noun is None:
             return None
-        phrase = self._pick((f"the {noun}", f"the {noun}", noun, f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"))
+        phrase = pick(self.rng, (f"the {noun}", f"the {noun}", noun, f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"))
         return phrase, self.layout.categories(_CATEGORIES_OF[noun])
 
-    def _relation(self, target: int) -> _Statement | None:
+    def _relation(self, target: int) -> Statement | None:
         other = self._other(
             item.category for index, item in enumerate(self.objects) if index != target and not item.vague
         )
@@ -236,9 +231,11 @@ class _Composer:
         choices = [
             ("beside", words.BESIDE, layout.beside(named)),
             ("left of", words.LEFT_OF, layout.left_of(named)),
-            ("right of", _mirrored(words.LEFT_OF), layout.left_of(named, mirrored=True)),
+            ("right of", mirrored(words.LEFT_OF), layout.left_of(named, mirrored=True)),
             ("above", words.ABOVE, layout.above(named)),
             ("below", words.BELOW, layout.above(named, mirrored=True)),
+            ("behind", words.BEHIND, layout.behind(named)),
+            ("before", words.BEFORE, layout.behind(named, mirrored=True)),
         ]
         names = {item.category for item, sure in zip(self.objects, named.sure, strict=True) if sure}
         if category == "person" and names <= _RIDDEN:
@@ -251,20 +248,20 @@ class _Composer:
         if not true:
             return None
         kind, patterns, truth = true[self.rng.integers(len(true))]
-        return _Statement(kind, self._pick(patterns).replace("{m}", phrase), truth)
+        return Statement(kind, pick(self.rng, patterns).replace("{m}", phrase), truth)
 
-    def _with(self, target: int) -> _Statement | None:
+    def _with(self, target: int) -> Statement | None:
         other = self._other(item.category for item in self.objects if item.category in _CARRIED)
         if other is None:
             return None
         phrase, named = other
         truth = self.layout.holding(named)
-        pattern = self._pick(words.WITH)
+        pattern = pick(self.rng, words.WITH)
         if pattern.startswith("{m}"):
             phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
-        return _Statement("with", pattern.replace("{m}", phrase), truth) if truth.sure[target] else None
+        return Statement("with", pattern.replace("{m}", phrase), truth) if truth.sure[target] else None
 
-    def _without(self, target: int) -> _Statement | None:
+    def _without(self, target: int) -> Statement | None:
         other = self._other(item.category for item in self.objects if item.category in _CARRIED)
         if other is None or self.objects[target].category != "person":
             return None
@@ -273,9 +270,9 @@ class _Composer:
         phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
         if not truth.sure[target]:
             return None
-        return _Statement("without", self._pick(words.WITHOUT).replace("{m}", phrase), truth)
+        return Statement("without", pick(self.rng, words.WITHOUT).replace("{m}", phrase), truth)
 
-    def _negated(self, target: int) -> _Statement | None:
+    def _negated(self, target: int) -> Statement | None:
         """ "the one not on the left", "man not in red"."""
         if self.rng.random() < 0.5:
             low = bool(self.rng.integers(2))
@@ -285,94 +282,11 @@ class _Composer:
             colors = [COLOR_NAMES[int(share.argmax())] for share in colors if share is not None and share.max() > 0.5]
             if not colors or self.objects[target].category != "person":
                 return None
-            color = self._pick(colors)
+            color = pick(self.rng, colors)
             truth, phrase = ~self.layout.colored(color, "upper"), f"in {color}"
         if not truth.sure[target]:
             return None
-        return _Statement("not", self._pick(words.NEGATED[1:]).replace("{p}", phrase), truth)
-
-    def _selector(self, target: int) -> _Statement:
-        layout, draw = self.layout, self.rng.random()
-        left, up = bool(layout.x[target] < 0.5), bool(layout.y[target] < 0.5)
-        if self.rng.random() < 0.15:
-            left, up = not left, not up
-        across, down = (layout.x if left else -layout.x), (layout.y if up else -layout.y)
-        if draw < 0.36:
-            return self._sided(words.LEFT if left else _mirrored(words.LEFT), "side", across, layout.side("x", left))
-        if draw < 0.48:
-            patterns = words.FAR_LEFT if left else _mirrored(words.FAR_LEFT)
-            return _Statement("far side", self._pick(patterns), select=extreme(across, 0.04))
-        if draw < 0.56:
-            return _Statement("middle", self._pick(words.MIDDLE), select=middle(layout.x, 0.05))
-        if draw < 0.64:
-            return self._sided(words.TOP if up else words.BOTTOM, "height", down, layout.side("y", up))
-        if draw < 0.70:
-            return self._corner(left, up, across, down)
-        if draw < 0.79:
-            return self._ordinal(left, across)
-        if draw < 0.86:
-            return self._sized(bool(self.rng.integers(2)))
-        return self._distance(bool(self.rng.integers(2)))
-
-    def _sided(self, patterns: Sequence[str], kind: str, values: np.ndarray, side: Truth) -> _Statement:
-        """The leftmost one, or a lone one on the left side; of three and more, only one that is there, too."""
-
-        def select(base: Truth) -> Truth:
-            members = base.possible.sum()
-            if members < 2:
-                return base & side
-            chosen = extreme(values, 0.06)(base)
-            return chosen if members == 2 else chosen & Truth(side.possible, np.ones_like(side.possible))
-
-        return _Statement(kind, self._pick(patterns), select=select)
-
-    def _corner(self, left: bool, up: bool, across: np.ndarray, down: np.ndarray) -> _Statement:
-        side = self.layout.side("x", left) & self.layout.side("y", up)
-
-        def select(base: Truth) -> Truth:
-            return (
-                base & side if (base & side).only() is not None else base & extreme(across + down, 0.12)(base) & side
-            )
-
-        pattern = self._pick(words.CORNER).replace("{h}", "left" if left else "right")
-        vertical = self._pick(("top", "top", "upper") if up else ("bottom", "bottom", "lower"))
-        return _Statement("corner", pattern.replace("{v}", vertical), select=select)
-
-    def _ordinal(self, left: bool, across: np.ndarray) -> _Statement:
-        rank = int(self.rng.choice((2, 2, 2, 3, 3, 4)))
-        pattern = self._pick(words.NTH).replace("{o}", self._pick(words.ORDINALS[rank]))
-        nth = extreme(across, 0.025, rank)
-
-        def select(base: Truth) -> Truth:
-            return nth(base) if base.possible.sum() > rank else Truth(*(np.zeros_like(base.sure),) * 2)
-
-        return _Statement("ordinal", pattern.replace("{h}", "left" if left else "right"), select=select)
-
-    def _sized(self, big: bool) -> _Statement:
-        if self.rng.random() < 0.25:
-            heights = np.log(self.layout.height.clip(1e-6))
-            return self._compared("tall", words.TALL if big else words.SHORT, -heights if big else heights, 0.25)
-        areas = np.log(self.layout.area.clip(1e-9))
-        return self._compared("size", words.BIG if big else words.SMALL, -areas if big else areas, 0.45)
-
-    def _distance(self, near: bool) -> _Statement:
-        """Near things are larger and reach further down."""
-        closeness = np.log(self.layout.area.clip(1e-9)) / 2 + 3 * self.layout.bottom
-        return self._compared(
-            "near" if near else "far", words.NEAR if near else words.FAR, -closeness if near else closeness, 0.5
-        )
-
-    def _compared(self, kind: str, patterns: Sequence[str], values: np.ndarray, margin: float) -> _Statement:
-        select = extreme(values, margin)
-
-        def of_several(base: Truth) -> Truth:
-            return select(base) if base.possible.sum() > 1 else Truth(*(np.zeros_like(base.sure),) * 2)
-
-        return _Statement(kind, self._pick(patterns), select=of_several)
-
-
-def _mirrored(patterns: Sequence[str]) -> tuple[str, ...]:
-    return tuple(mirror_text(pattern) for pattern in patterns)
+        return Statement("not", pick(self.rng, words.NEGATED[1:]).replace("{p}", phrase), truth)
 
 
 __all__ = ["Expression", "generate_expressions", "mirror_text"]

@@ -1,9 +1,10 @@
-"""A light mask head on a frozen NanoDet: one mask for every point of the stride-16 grid.
+"""A light mask head on a frozen NanoDet: a mask beside the box of every point of its three grids.
 
 Like SOLOv2 (arXiv 2003.10152), with what the frozen detector knows as input: its maps, class logits and box distances
 of all three strides, summed from coarse to fine. Shallow features of the picture itself add edges and colours. Each
-point predicts the kernel that draws its mask at a quarter of the canvas. It expects letterboxed, ImageNet-normalised
-canvases whose sides are multiples of 32, of any size. Knows nothing of targets and losses.
+point predicts the kernel that draws its mask at a quarter of the canvas, beginning from the ellipse in its box. It
+expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32, of any size. Knows nothing of
+targets and losses.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,14 @@ from .backbone_nanodet import STRIDES
 from .detection_nanodet import NanoDetConfig, NanoDetDetector
 from .dynamic_masks_pbrec import NUM_SHAPE, DynamicMasks
 from .loading_pbrec import StrictConfig, StrictModel
-from .proposals_pbrec import Proposals
+from .points_pbrec import grid_points
+from .proposals_pbrec import Proposals, boxes_from_distances
 
 # Brings class logits to the size of the other channels.
 CLASS_LOGIT_SCALE = 0.25
+# A box's ellipse is never thinner than this, in canvas pixels.
+SMALLEST_HALF_AXIS = 2.0
+LARGEST_LOG_SCALE = 2.0
 
 
 @strict
@@ -39,8 +44,6 @@ class NanoDetMasksConfig(StrictConfig):
         picture_channels: channels of those that come from the picture itself.
         stacked_convs: convolutions in each tower.
         norm_groups: groups of the group norms.
-        center_region: share of the box around the centre of mass whose points are positive in training.
-        smallest_object: objects with a smaller sqrt(width · height), in canvas pixels, are no targets in training.
         freeze_detector: whether NanoDet is excluded from training.
     """
 
@@ -51,10 +54,8 @@ class NanoDetMasksConfig(StrictConfig):
     channels: int = 64
     mask_channels: int = 32
     picture_channels: int = 24
-    stacked_convs: int = 3
+    stacked_convs: int = 2
     norm_groups: int = 8
-    center_region: float | int = 0.5
-    smallest_object: float | int = 12
     freeze_detector: bool = True
 
     def __post_init__(self, **kwargs):
@@ -69,29 +70,28 @@ class NanoDetMasksConfig(StrictConfig):
             ("picture_channels", 1, 4096),
             ("stacked_convs", 1, 32),
             ("norm_groups", 1, 4096),
-            ("smallest_object", 0, 8192),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give a number from {low} to {high}")
         for name in ("channels", "picture_channels"):
             if getattr(self, name) % self.norm_groups:
                 raise ValueError(f"{name}={getattr(self, name)} must be a multiple of norm_groups={self.norm_groups}")
-        if not 0 < self.center_region <= 1:
-            raise ValueError(f"center_region={self.center_region} is out of range; give a number in (0, 1]")
 
 
 @dataclass
 class NanoDetMasksOutput(ModelOutput):
-    """What draws the masks, see dynamic_masks_pbrec.py.
+    """What draws the masks (see dynamic_masks_pbrec.py), and what the detector says at the same N points.
 
     Args:
         features: (I, C, H/4, W/4) pixel features.
-        kernels: (I, C + NUM_SHAPE, H/16, W/16), one per point.
-        class_logits: (I, classes, H/16, W/16), the detector's highest at each point.
+        kernels: (I, N, C + NUM_SHAPE).
+        boxes: (I, N, 4) XYXY in canvas pixels.
+        class_logits: (I, N, classes).
     """
 
     features: Tensor | None = None
     kernels: Tensor | None = None
+    boxes: Tensor | None = None
     class_logits: Tensor | None = None
 
 
@@ -104,7 +104,7 @@ class ConvNormRelu(nn.Sequential):
 
 
 class MaskHead(nn.Module):
-    """Maps of the detector at strides 8, 16, 32 and the picture -> pixel features and kernels."""
+    """Maps of the detector at strides 8, 16, 32 and the picture -> pixel features and kernels of all points."""
 
     def __init__(self, in_channels: int, config: NanoDetMasksConfig):
         super().__init__()
@@ -118,22 +118,45 @@ class MaskHead(nn.Module):
         self.picture = nn.Sequential(
             ConvNormRelu(3, fine, groups, stride=2), ConvNormRelu(fine, fine, groups, stride=2)
         )
-        self.mask_tower, self.kernel_tower = tower(), tower()
         self.picture_to_kernel = nn.Conv2d(fine, channels, 1)
+        self.mask_tower, self.kernel_tower = tower(), tower()
         self.mask_output = nn.Conv2d(channels, config.mask_channels, 1)
         self.kernel_output = nn.Conv2d(channels, pixel_channels + NUM_SHAPE, 1)
 
     def forward(self, maps: list[Tensor], pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """maps: three of (I, in_channels, H/stride, W/stride); pixel_values: (I, 3, H, W)."""
-        fine, middle, coarse = (conv(values) for conv, values in zip(self.lateral, maps, strict=True))
-        middle = middle + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-        pixels = fine + F.interpolate(middle, scale_factor=2, mode="bilinear", align_corners=False)
+        """
+        Args:
+            maps: (I, in_channels, H/stride, W/stride) for strides 8, 16, 32.
+            pixel_values: (I, 3, H, W).
+
+        Returns:
+            pixel features (I, C, H/4, W/4) and kernels (I, N, C + NUM_SHAPE), whose ellipses are relative to boxes.
+        """
+        sums = [conv(values) for conv, values in zip(self.lateral, maps, strict=True)]
+        for level in (1, 0):
+            sums[level] = sums[level] + _doubled(sums[level + 1])
         picture = self.picture(pixel_values)
-        at_points = middle + F.avg_pool2d(fine, 2) + self.picture_to_kernel(F.avg_pool2d(picture, 4))
-        kernels = self.kernel_output(self.kernel_tower(at_points))
-        masks = self.mask_output(self.mask_tower(pixels))
-        masks = F.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
-        return torch.cat([masks, picture], dim=1), kernels
+        seen = self.picture_to_kernel(picture)
+        kernels = [
+            self.kernel_output(self.kernel_tower(values + F.adaptive_avg_pool2d(seen, values.shape[-2:])))
+            for values in sums
+        ]
+        pixels = torch.cat([_doubled(self.mask_output(self.mask_tower(sums[0]))), picture], dim=1)
+        return pixels, torch.cat([values.flatten(2) for values in kernels], dim=2).transpose(1, 2)
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def ellipses_in_boxes(kernels: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Kernels (…, C + NUM_SHAPE) with absolute ellipses, from ones relative to boxes (…, 4) XYXY canvas pixels."""
+    sides = boxes.new_tensor([canvas[1], canvas[0]])
+    half = ((boxes[..., 2:] - boxes[..., :2]) / 2).clamp(min=SMALLEST_HALF_AXIS) * (2 / sides)
+    middle = (boxes[..., :2] + boxes[..., 2:]) / sides - 1
+    rest, offset, scale = kernels.split([kernels.shape[-1] - 4, 2, 2], dim=-1)
+    log_axes = half.log() + scale.clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
+    return torch.cat([rest, middle + offset * half, log_axes], dim=-1)
 
 
 class NanoDetMasksDetector(StrictModel):
@@ -159,7 +182,7 @@ class NanoDetMasksDetector(StrictModel):
             for conv in module.modules():
                 if isinstance(conv, nn.Conv2d):
                     init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
-            # Kernels start as nothing but the typical ellipse around their point.
+            # Kernels start as nothing but the ellipse in their point's box.
             init.normal_(module.kernel_output.weight, std=0.01)
             init.zeros_(module.kernel_output.bias)
 
@@ -171,42 +194,50 @@ class NanoDetMasksDetector(StrictModel):
         """
         pixel_values = pixel_values.to(self.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_detector):
-            classes, distances, maps = self._detector_maps(pixel_values)
-        inputs = [
-            torch.cat([features, logits * CLASS_LOGIT_SCALE, sides], dim=1)
-            for features, logits, sides in zip(maps, classes, distances, strict=True)
+            detected = self.detector(pixel_values)
+        sizes = [features.shape[-2:] for features in detected.feature_maps]
+        points, strides = self._points(sizes, pixel_values.device)
+        known = torch.cat(
+            [detected.class_logits * CLASS_LOGIT_SCALE, detected.distances / strides[:, None]], dim=-1
+        ).transpose(1, 2)
+        maps = [
+            torch.cat([features, part.unflatten(2, size).to(features.dtype)], dim=1)
+            for features, part, size in zip(
+                detected.feature_maps, known.split([h * w for h, w in sizes], dim=2), sizes, strict=True
+            )
         ]
-        features, kernels = self.head(inputs, pixel_values)
-        fine, middle, coarse = classes
-        coarse = F.interpolate(coarse, scale_factor=2, mode="nearest")
-        highest = torch.maximum(torch.maximum(F.max_pool2d(fine, 2), middle), coarse)
-        return NanoDetMasksOutput(features=features, kernels=kernels, class_logits=highest)
+        features, kernels = self.head(maps, pixel_values)
+        canvas = tuple(pixel_values.shape[-2:])
+        boxes = boxes_from_distances(points, detected.distances.float(), canvas)
+        kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
+        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.class_logits.float())
 
     @torch.no_grad()
     def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Proposals:
-        """Masks of all points of the stride-16 grid, drawn when asked for, and the best class of each point.
+        """Boxes of all points, masks drawn when asked for, best classes and, as quality, their probabilities.
 
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
             pixel_mask: not needed.
         """
         output = self(pixel_values)
-        masks = DynamicMasks.pack(output.features.float(), output.kernels.float())
-        labels = output.class_logits.flatten(2).argmax(1)
-        return Proposals((masks.grid,), tuple(pixel_values.shape[-2:]), masks=masks, labels=labels)
+        height, width = pixel_values.shape[-2:]
+        quality, labels = output.class_logits.sigmoid().max(-1)
+        return Proposals(
+            grids=tuple((height // stride, width // stride) for stride in STRIDES),
+            canvas=(height, width),
+            quality=quality,
+            boxes=output.boxes,
+            masks=DynamicMasks.pack(output.features, output.kernels),
+            labels=labels,
+        )
 
-    def _detector_maps(self, pixel_values: Tensor) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
-        """Per stride: class logits, distances in strides and the neck's features, all (I, ·, H/stride, W/stride)."""
-        output = self.detector(pixel_values)
-        sizes = [features.shape[-2:] for features in output.feature_maps]
-        counts = [rows * cols for rows, cols in sizes]
-
-        def as_maps(values: Tensor) -> list[Tensor]:
-            parts = values.transpose(1, 2).split(counts, dim=2)
-            return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
-
-        distances = [sides / stride for sides, stride in zip(as_maps(output.distances), STRIDES, strict=True)]
-        return as_maps(output.class_logits), distances, output.feature_maps
+    @staticmethod
+    def _points(sizes: list[torch.Size], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Points (N, 2) of the three grids in canvas pixels, and the stride (N,) of each."""
+        grids = [grid_points(*size, stride, device=device) for size, stride in zip(sizes, STRIDES, strict=True)]
+        strides = [grid.new_full((len(grid),), stride) for grid, stride in zip(grids, STRIDES, strict=True)]
+        return torch.cat(grids), torch.cat(strides)
 
 
 __all__ = ["NanoDetMasksConfig", "NanoDetMasksDetector", "NanoDetMasksOutput"]

@@ -5,8 +5,8 @@ import torch
 
 from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
 from pbrec_hf.detection_nanodet import NanoDetConfig
-from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector
-from pbrec_hf.dynamic_masks_pbrec import mask_logits, points_of_grid
+from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, ellipses_in_boxes
+from pbrec_hf.dynamic_masks_pbrec import mask_logits
 from pbrec_hf.proposals_pbrec import Proposals
 
 
@@ -27,34 +27,47 @@ def tiny_detector(**changes):
 def test_lazy_masks_equal_the_full_ones():
     detector, pixels = tiny_detector(), torch.randn(2, 3, 64, 96)
     proposals = detector.propose(pixels)
-    assert proposals.grids == ((4, 6),) and proposals.canvas == (64, 96) and proposals.labels.shape == (2, 24)
-    assert proposals.quality is None and proposals.boxes is None
+    assert proposals.grids == ((8, 12), (4, 6), (2, 3)) and proposals.canvas == (64, 96)
     with torch.no_grad():
         output = detector(pixels)
-    images, points = torch.tensor([1, 0, 1]), torch.tensor([0, 23, 7])
+    images, points = torch.tensor([1, 0, 1]), torch.tensor([0, 125, 97])
     drawn = proposals.masks.at(images, points)
     assert drawn.shape == (3, 16, 24)
     for mask, image, point in zip(drawn, images, points, strict=True):
-        kernels = output.kernels[image].flatten(1).T
-        full = mask_logits(output.features[image], kernels, points_of_grid(4, 6, pixels)).sigmoid()
+        full = mask_logits(output.features[image], output.kernels[image]).sigmoid()
         torch.testing.assert_close(mask, full[point])
+
+
+def test_boxes_quality_and_labels_are_nanodets():
+    detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
+    mine, its = detector.propose(pixels), detector.detector.propose(pixels)
+    assert mine.grids == its.grids and torch.equal(mine.labels, its.labels)
+    torch.testing.assert_close(mine.boxes, its.boxes)
+    torch.testing.assert_close(mine.quality, its.quality)
 
 
 def test_masks_travel_with_their_images():
     detector, pixels = tiny_detector(), torch.randn(3, 3, 64, 64)
     together = detector.propose(pixels)
     parts = [detector.propose(pixels[index : index + 1]) for index in range(3)]
-    image, point = torch.tensor([0]), torch.tensor([5])
+    image, point = torch.tensor([0]), torch.tensor([70])
     expected = together.masks.at(torch.tensor([2]), point)
     for proposals in (together[2:], together[torch.tensor([2, 0])], parts[2], Proposals.cat(parts)[2:].to("cpu")):
         torch.testing.assert_close(proposals.masks.at(image, point), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_new_kernel_draws_the_typical_ellipse_around_its_point():
-    points = points_of_grid(4, 4, torch.zeros(()))
-    drawn = mask_logits(torch.randn(2, 32, 32), torch.zeros(16, 7), points)
-    assert drawn.view(16, -1).argmax(1)[5].item() in (11 * 32 + 11, 11 * 32 + 12, 12 * 32 + 11, 12 * 32 + 12)
-    assert ((drawn[5] > 0).float().mean() - torch.pi / 64).abs() < 0.01  # half axes of an eighth of the side
+def test_a_new_kernel_draws_the_ellipse_in_its_box():
+    box = torch.tensor([[32.0, 16, 96, 48]])
+    kernel = ellipses_in_boxes(torch.zeros(1, 7), box, canvas=(128, 128))
+    drawn = mask_logits(torch.randn(2, 128, 128), kernel)[0] > 0
+    assert abs(drawn.sum().item() - torch.pi * 32 * 16) < 20
+    rows, columns = drawn.any(1).nonzero(), drawn.any(0).nonzero()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 47, 32, 95)
+
+
+def test_an_empty_box_has_an_ellipse_that_can_be_drawn():
+    kernel = ellipses_in_boxes(torch.zeros(1, 7), torch.zeros(1, 4), canvas=(64, 64))
+    assert mask_logits(torch.zeros(2, 16, 16), kernel).isfinite().all()
 
 
 def test_save_and_load_give_the_same_masks(tmp_path):
@@ -76,7 +89,6 @@ def test_a_frozen_detector_gets_no_gradient():
     ("changes", "message"),
     [
         ({"channels": 9}, "multiple of norm_groups"),
-        ({"center_region": 2}, "center_region"),
         ({"stacked_convs": 0}, "1 to"),
     ],
 )

@@ -10,10 +10,11 @@ from solo_golden import TINY_RESNET
 from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
 from pbrec_hf.detection_fcos import FcosConfig, FcosDetector
 from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector
-from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector
+from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, NanoDetMasksOutput
 from pbrec_hf.detection_solo import SoloConfig, SoloDetector
 from pbrec_hf.training.detection.coco_instances import CocoInstances, image_ids, tidy
 from pbrec_hf.training.detection.mask_quality import mask_quality
+from pbrec_hf.training.detection.nanodet_masks_losses import match_points, nanodet_masks_losses
 from pbrec_hf.training.detection.objectives import collate, objective_of
 from pbrec_hf.training.detection.scene_augmentation import Augmentation, AugmentationConfig, copy_paste, plain
 
@@ -143,10 +144,10 @@ def test_mask_quality_of_a_detector_that_draws_the_truth(coco):
             return Drawn()
 
     class Drawn:
-        grids, num_points, masks = ((1, 1),), 1, None
+        grids, canvas, num_points, quality = ((1, 1),), (160, 160), 1, None
 
         def __init__(self):
-            self.masks = self
+            self.masks, self.features = self, torch.zeros(1)
 
         def at(self, image_index, point_index):
             return scene["masks"][:1].float()
@@ -154,6 +155,25 @@ def test_mask_quality_of_a_detector_that_draws_the_truth(coco):
     scene = plain(photographs(coco)[1], 160)
     report = mask_quality(Perfect(), [scene])
     assert report["objects"] == 1 and report["best"] == report["center"] == report["best_large"] == 1
+
+
+def test_points_match_the_object_their_box_overlaps_best():
+    objects = torch.tensor([[0.0, 0, 20, 20], [40.0, 40, 60, 60]])
+    predicted = torch.cat([objects[:1].repeat(9, 1), objects[1:] + 1, objects[1:] + 15])
+    point, owner = match_points(predicted, objects)
+    assert owner.tolist() == [0, 0, 0, 0, 1] and set(point[:4].tolist()) <= set(range(9)) and point[4] == 9
+
+
+@pytest.mark.parametrize("objects", [0, 1])
+def test_mask_losses_are_finite_without_and_with_an_object_too_small_to_draw(objects):
+    masks = torch.zeros(objects, 32, 32, dtype=torch.bool)
+    masks[:, 9, 9] = True
+    kernels = torch.zeros(1, 1, 7, requires_grad=True)
+    boxes = torch.tensor([[[9.0, 9, 10, 10]]])
+    output = NanoDetMasksOutput(torch.randn(1, 2, 8, 8), kernels, boxes, torch.zeros(1, 1, 3))
+    losses = nanodet_masks_losses(output, [boxes[0, :objects]], [masks])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values()) and kernels.grad.isfinite().all()
 
 
 def test_a_detector_without_objective_is_refused():

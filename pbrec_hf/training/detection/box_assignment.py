@@ -1,8 +1,8 @@
 """Which point of a point-based detector is responsible for which object.
 
-Two rules, each a pure function over one image. FCOS (arXiv 2006.09214): points in the middle of a box, the smallest box
-wins. ATSS (arXiv 1912.02424): the points nearest the middle whose anchors overlap well enough, with a threshold from
-their own statistics. Everything in canvas pixels.
+Two rules, each a pure function over one image. FCOS (arXiv 2006.09214): points in the middle of a box, the smallest
+box wins. ATSS (arXiv 1912.02424): the points nearest the middle whose anchors overlap well enough, with a threshold
+from their own statistics. Everything in canvas pixels.
 """
 
 import torch

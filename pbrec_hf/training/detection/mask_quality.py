@@ -1,17 +1,21 @@
 """How good are the masks that a detector proposes? Measured against every annotated object, without any selection.
 
 For each object: the best IoU among all proposed masks (the oracle), and the IoU of the mask of the point nearest the
-object's centre of mass, which is what a perfect choice of the point would give.
+object's centre of mass, which is what a perfect choice of the point would give; of several grids' nearest points, the
+one of the best quality. IoU is counted in pixels of two by two.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...points_pbrec import grid_points
-from .solo_targets import centers_of_mass
+from ...proposals_pbrec import Proposals
+from .solo_targets import centers_of_mass, shrink_masks
+
+MASKS_AT_A_TIME = 128
 
 
 @torch.no_grad()
@@ -19,7 +23,7 @@ def mask_quality(detector, items: Iterable[dict], threshold: float = 0.5) -> dic
     """Means over all objects, and over the large ones (area at least 1 % of the canvas): {"best", "center", …}.
 
     Args:
-        detector: anything with `propose` that offers masks on one grid.
+        detector: anything with `propose` that offers masks.
         items: canvases with "pixel_values" (3, H, W), "masks" (G, H, W) bool.
         threshold: mask probability from which a pixel belongs to a mask.
     """
@@ -30,13 +34,9 @@ def mask_quality(detector, items: Iterable[dict], threshold: float = 0.5) -> dic
             continue
         pixels = item["pixel_values"].to(detector.device)
         proposals = detector.propose(pixels[None])
-        index = torch.arange(proposals.num_points, device=detector.device)
-        drawn = proposals.masks.at(torch.zeros_like(index), index)
-        drawn = F.interpolate(drawn[:, None], masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > threshold
-        iou = _iou(drawn.cpu(), masks)
-        (rows, cols), height = proposals.grids[0], masks.shape[-2]
-        points = grid_points(rows, cols, height / rows)
-        own = torch.cdist(torch.stack(centers_of_mass(masks), dim=-1) + 0.5, points).argmin(1)
+        small = shrink_masks(masks, 2)
+        iou = torch.cat([_iou(drawn, small) for drawn in _all_masks(proposals, small.shape[-2:], threshold)])
+        own = _points_at_centers(proposals, masks)
         best.append(iou.amax(0))
         center.append(iou[own, torch.arange(len(masks))])
         large.append(masks.flatten(1).float().mean(1) >= 0.01)
@@ -49,6 +49,28 @@ def mask_quality(detector, items: Iterable[dict], threshold: float = 0.5) -> dic
         "best_large": best[large].mean().item(),
         "center_large": center[large].mean().item(),
     }
+
+
+def _all_masks(proposals: Proposals, size: tuple[int, int], threshold: float) -> Iterator[Tensor]:
+    """Every mask (n, *size) bool, some at a time."""
+    for index in torch.arange(proposals.num_points, device=proposals.masks.features.device).split(MASKS_AT_A_TIME):
+        drawn = proposals.masks.at(torch.zeros_like(index), index)[:, None]
+        yield (F.interpolate(drawn, size, mode="bilinear", align_corners=False)[:, 0] > threshold).cpu()
+
+
+def _points_at_centers(proposals: Proposals, masks: Tensor) -> Tensor:
+    """(G,) int64: of the points nearest an object's centre of mass, one of each grid, the one of the best quality."""
+    centers = torch.stack(centers_of_mass(masks), dim=-1) + 0.5
+    nearest, first = [], 0
+    for rows, cols in proposals.grids:
+        points = grid_points(rows, cols, proposals.canvas[0] / rows)
+        nearest.append(torch.cdist(centers, points).argmin(1) + first)
+        first += rows * cols
+    nearest = torch.stack(nearest)
+    if proposals.quality is None:
+        return nearest[0]
+    best = proposals.quality[0].cpu()[nearest].argmax(0)
+    return nearest.gather(0, best[None])[0]
 
 
 def _iou(first: Tensor, second: Tensor) -> Tensor:

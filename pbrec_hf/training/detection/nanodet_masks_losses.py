@@ -1,49 +1,59 @@
-"""Losses of the light mask head: dice and binary cross-entropy of the masks of positive points.
+"""Losses of the light mask head: dice and binary cross-entropy of the masks of matching points.
 
-Targets are SOLO's, on the one grid of stride 16, with the mask at a quarter of the canvas. Without a positive point
-the losses are zero and finite.
+A point matches the object that its box, which is NanoDet's, overlaps best and by enough: its mask shall be that
+object's. A few random ones of them stand for each object, so that large and small objects count alike. Without any the
+losses are zero and finite.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import box_iou
 
-from ...detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksOutput
-from ...dynamic_masks_pbrec import mask_logits, points_of_grid
+from ...detection_nanodet_masks import NanoDetMasksOutput
+from ...dynamic_masks_pbrec import mask_logits
 from .solo_losses import dice_loss
-from .solo_targets import SoloTargets, solo_targets
+from .solo_targets import shrink_masks
 
-# A quarter of the canvas is what a SOLO level of stride 8 draws.
-MASK_STRIDE = 8
-POINT_STRIDE = 16
-
-
-def nanodet_masks_targets(boxes: Tensor, labels: Tensor, masks: Tensor, config: NanoDetMasksConfig) -> SoloTargets:
-    """Targets of the G objects of one square canvas: boxes (G, 4) XYXY, labels (G,), masks (G, H, H)."""
-    (targets,) = solo_targets(
-        boxes,
-        labels,
-        masks,
-        num_classes=config.num_labels,
-        strides=[MASK_STRIDE],
-        num_grids=[masks.shape[-1] // POINT_STRIDE],
-        scale_ranges=[(config.smallest_object, float("inf"))],
-        center_region=config.center_region,
-    )
-    return targets
+LEAST_OVERLAP = 0.5
+POINTS_PER_OBJECT = 4
+MASK_STRIDE = 4
 
 
-def nanodet_masks_losses(output: NanoDetMasksOutput, targets: list[SoloTargets]) -> dict[str, Tensor]:
-    """{"loss_dice", "loss_pixels"}: means over the positive points of all images.
+def match_points(predicted: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and their objects, int64 (n,) each: at most POINTS_PER_OBJECT random ones of the matching points.
+
+    Args:
+        predicted: (N, 4) XYXY boxes of the points.
+        boxes: (G, 4) XYXY boxes of the objects.
+    """
+    if not len(boxes):
+        nothing = torch.zeros(0, dtype=torch.long, device=predicted.device)
+        return nothing, nothing
+    overlap, owner = box_iou(predicted, boxes).max(1)
+    matching = overlap >= LEAST_OVERLAP
+    mine = matching[None] & (owner[None] == torch.arange(len(boxes), device=owner.device)[:, None])
+    order = torch.where(mine, torch.rand(mine.shape, device=mine.device), torch.inf)
+    drawn = order.topk(min(POINTS_PER_OBJECT, len(predicted)), dim=1, largest=False)
+    objects, column = drawn.values.isfinite().nonzero(as_tuple=True)
+    return drawn.indices[objects, column], objects
+
+
+def nanodet_masks_losses(output: NanoDetMasksOutput, boxes: list[Tensor], masks: list[Tensor]) -> dict[str, Tensor]:
+    """{"loss_dice", "loss_pixels"}: means over the chosen points of all images.
 
     The cross-entropy of a mask is averaged over object and background separately, so that small objects count.
+
+    Args:
+        output: of the detector.
+        boxes: per image (G, 4) XYXY canvas pixels.
+        masks: per image (G, H, W) bool.
     """
-    points = points_of_grid(*output.kernels.shape[-2:], output.kernels)
     dice, pixels = [], []
-    for features, kernels, target in zip(output.features, output.kernels, targets, strict=True):
-        positive = target.positive.nonzero().squeeze(1)
-        logits = mask_logits(features, kernels.flatten(1).T[positive], points[positive]).flatten(1)
-        wanted = target.masks.flatten(1).to(logits.dtype)
+    for index, (image_boxes, image_masks) in enumerate(zip(boxes, masks, strict=True)):
+        point, owner = match_points(output.boxes[index].detach(), image_boxes)
+        logits = mask_logits(output.features[index], output.kernels[index, point]).flatten(1)
+        wanted = shrink_masks(image_masks, MASK_STRIDE).flatten(1).to(logits.dtype)[owner]
         dice.append(dice_loss(logits.sigmoid(), wanted))
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         for part in (wanted, 1 - wanted):
@@ -52,4 +62,4 @@ def nanodet_masks_losses(output: NanoDetMasksOutput, targets: list[SoloTargets])
     return {"loss_dice": torch.cat(dice).sum() / count, "loss_pixels": torch.cat(pixels).sum() / count}
 
 
-__all__ = ["nanodet_masks_losses", "nanodet_masks_targets"]
+__all__ = ["match_points", "nanodet_masks_losses"]

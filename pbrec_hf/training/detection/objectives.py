@@ -15,7 +15,7 @@ from ...detection_fcos import STRIDE as FCOS_STRIDE
 from ...detection_nanodet import STRIDES as NANODET_STRIDES
 from ...points_pbrec import grid_points
 from .box_losses import fcos_losses, nanodet_losses
-from .nanodet_masks_losses import nanodet_masks_losses, nanodet_masks_targets
+from .nanodet_masks_losses import nanodet_masks_losses
 from .solo_losses import solo_losses
 from .solo_targets import solo_targets
 
@@ -39,22 +39,18 @@ def objective_of(config: PreTrainedConfig) -> Objective:
     return OBJECTIVES[config.model_type]
 
 
-def _objects(batch: dict) -> zip:
-    return zip(batch["boxes"], batch["labels"], batch["masks"], strict=True)
-
-
 def _solo(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
     targets = [
         solo_targets(
             *objects, config.num_labels, config.strides, config.num_grids, config.scale_ranges, config.center_region
         )
-        for objects in _objects(batch)
+        for objects in zip(batch["boxes"], batch["labels"], batch["masks"], strict=True)
     ]
     return solo_losses(output.mask_logits, output.class_logits, targets)
 
 
 def _nanodet_masks(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
-    return nanodet_masks_losses(output, [nanodet_masks_targets(*objects, config) for objects in _objects(batch)])
+    return nanodet_masks_losses(output, batch["boxes"], batch["masks"])
 
 
 def _fcos(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""The order of an epoch: which expressions share a pass, which pictures make a batch, which process gets which part.
+"""The order of an epoch: which expressions share a pass, which pictures a batch, which process gets which part.
 
-Every expression comes once per epoch. Groups of up to N expressions of a picture are shuffled, cut into global batches,
-and each batch into one part per process and accumulation step. The order depends on seed and epoch alone: any number
-of processes trains on the same batches, and a run goes on in the middle of an epoch by starting there. Knows nothing
-of pixels and tokens.
+Every expression comes once per epoch. Groups of up to N expressions of a picture are shuffled and cut into global
+batches, and each batch into one part per process and accumulation step. The order depends on seed and epoch alone: any
+number of processes trains on the same batches, and a run goes on in the middle of an epoch by starting there. Knows
+nothing of pixels and tokens.
 """
 
 import math

@@ -73,6 +73,7 @@ def load_rows(
     refer_dir: str | None = None,
     image_dir: str | None = None,
     check_counts: bool = True,
+    bbox_format: str = "xyxy",
 ) -> datasets.Dataset:
     """
     Rows of the image view, images not decoded: of a file of one's own (`data`), or of a split of a published set.
@@ -81,7 +82,7 @@ def load_rows(
         ValueError: rows that are wrong, or a split that the data set does not have.
     """
     if data is not None:
-        return without_decoding(load_own_data(data, image_dir, view="image"))
+        return without_decoding(load_own_data(data, image_dir, bbox_format=bbox_format, view="image"))
     splits = load_refcoco(
         dataset, split_by=split_by, refer_dir=refer_dir, image_dir=image_dir, view="image", check_counts=check_counts
     )
@@ -139,7 +140,5 @@ def _copy(source: nn.Module, target: nn.Module, name: str) -> None:
     there, wanted = source.state_dict(), target.state_dict()
     wrong = [key for key, value in wanted.items() if key not in there or there[key].shape != value.shape]
     if wrong:
-        raise ValueError(
-            f"{name!r} does not fit the config: {', '.join(wrong[:3])} … are missing or of another shape."
-        )
+        raise ValueError(f"{name!r} does not fit the config: {', '.join(wrong[:3])} … missing or of another shape.")
     target.load_state_dict({key: there[key] for key in wanted})

@@ -166,6 +166,6 @@ def _read(path: Path) -> Checkpoint | None:
                 if _sha256(file) != digest:
                     raise ValueError(f"{name} is not as it was written")
         return Checkpoint(path, manifest["position"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning(f"Checkpoint {path} is damaged ({error}): passing over it.")
         return None

@@ -4,9 +4,12 @@ Read from YAML and from flags (`parse_arguments`: every field is a flag, flags w
 recipe. Knows nothing of how the numbers are used.
 """
 
+# ruff: noqa: RUF009 (the calls in the class make its fields)
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_args, get_origin
 
 import yaml
 from transformers import HfArgumentParser
@@ -172,10 +175,18 @@ def read_yaml(path: str | Path) -> dict:
         wrong = sorted(unknown) if isinstance(values, dict) else values
         raise ValueError(f"{path}: {wrong} are not among the fields {', '.join(types)}.")
     for name, value in values.items():
-        # YAML 1.1 reads 1e-4 as a string
-        if types[name] in (float, float | None) and isinstance(value, str):
-            values[name] = value = float(value)
-        legal = types[name] if types[name] != float else float | int
-        if not isinstance(value, list if name in ("tasks", "trackers") else legal | int | None):
+        legal = get_args(types[name]) or (types[name],)
+        if float in legal:
+            if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+                values[name] = value = _number(value)
+            legal = (*legal, int)
+        if not isinstance(value, list if get_origin(types[name]) is list else legal):
             raise ValueError(f"{path}: {name}={value!r} is not of type {types[name]}.")
     return values
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

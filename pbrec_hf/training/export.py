@@ -38,7 +38,7 @@ def save_checkpoint(
 
 
 def push_checkpoint(folder: str | Path, repo_id: str, private: bool = False, message: str = "Trained weights") -> str:
-    """Upload a folder of `save_checkpoint` in one commit, creating the repository if needed; gives the commit's address."""
+    """Upload a folder of `save_checkpoint` in one commit; gives its address. Creates the repository if needed."""
     api = HfApi()
     api.create_repo(repo_id, private=private, exist_ok=True)
     return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).commit_url

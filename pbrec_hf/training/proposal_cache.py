@@ -73,11 +73,12 @@ class ProposalCache:
         for path in sorted(self.folder.glob("*.parquet")):
             self._add(path)
 
-    def __contains__(self, image: str) -> bool:
-        return image in self._where
-
     def __len__(self) -> int:
         return len(self._where)
+
+    def images(self) -> set[str]:
+        """Hashes of the pictures that are there."""
+        return set(self._where)
 
     def write(self, images: Sequence[str], proposals: Proposals) -> None:
         """Add the proposals of pictures with these hashes, as one file that appears when it is whole."""

@@ -1,0 +1,79 @@
+"""Fills caches of proposals with the pictures of a data set: this process's share of those that are not there yet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import torch
+from torch.utils.data import DataLoader
+
+from ..data.images import load_image
+from ..processing_pbrec import PbrecProcessor
+from ..proposals_pbrec import Proposals
+from .proposal_cache import ProposalCache, image_hash
+
+
+@torch.no_grad()
+def fill_caches(
+    caches: Mapping[str, ProposalCache],
+    processor: PbrecProcessor,
+    rows: datasets.Dataset,
+    share: tuple[int, int] = (0, 1),
+    batch_size: int = 8,
+    pictures_per_file: int = 256,
+    num_workers: int = 0,
+) -> int:
+    """
+    Compute and write proposals.
+
+    Args:
+        caches: by kind, of the processor's detectors.
+        rows: with a column "image" that is not decoded.
+        share: (index, number) of this process.
+        pictures_per_file: what an interruption costs at most.
+
+    Returns:
+        Number of pictures that this process added.
+    """
+    index, number = share
+    pictures = rows.select_columns(["image"]).shard(number, index, contiguous=True)
+    loader = DataLoader(pictures, batch_size, collate_fn=_Canvases(processor, caches), num_workers=num_workers)
+    names = {"boxes": "box_proposals", "masks": "mask_proposals"}
+    waiting: dict[str, list[tuple[str, Proposals]]] = {kind: [] for kind in caches}
+    seen, added = set(), 0
+    for hashes, batch in loader:
+        new = [position for position, image in enumerate(hashes) if image not in seen]
+        seen.update(hashes)
+        added += len(new)
+        if not new:
+            continue
+        found = processor.propose(batch["pixel_values"][new], batch["pixel_mask"][new])
+        for kind in caches:
+            proposals = found[names[kind]].to("cpu")
+            waiting[kind] += [(hashes[position], proposals[i : i + 1]) for i, position in enumerate(new)]
+            if len(waiting[kind]) >= pictures_per_file:
+                _write(caches[kind], waiting[kind])
+                waiting[kind] = []
+    for kind, rest in waiting.items():
+        _write(caches[kind], rest)
+    return added
+
+
+def _write(cache: ProposalCache, pictures: list[tuple[str, Proposals]]) -> None:
+    if pictures:
+        images, proposals = zip(*pictures, strict=True)
+        cache.write(images, Proposals.cat(proposals))
+
+
+class _Canvases:
+    """Hashes and canvases of the pictures that some cache lacks; decoding the others would be in vain."""
+
+    def __init__(self, processor: PbrecProcessor, caches: Mapping[str, ProposalCache]):
+        self.image_processor = processor.image_processor
+        self.known = [cache.images() for cache in caches.values()]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[str], Any]:
+        found = [(image_hash(row["image"]), row["image"]) for row in rows]
+        found = {image: source for image, source in found if not all(image in known for known in self.known)}
+        canvases = self.image_processor([load_image(source) for source in found.values()]) if found else None
+        return list(found), canvases

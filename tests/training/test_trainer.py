@@ -1,0 +1,98 @@
+"""Whole runs: resumed after a kill, in several processes, with accumulation, with sharded weights."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from checkpoints import save_tiny_checkpoint, tiny_box_detector, tiny_model, tiny_processor
+from safetensors.torch import load_file
+from training_data import tiny_config, write_data
+from training_runs import kill_when, losses, run, start, train_and_record
+from training_sharded import train_sharded
+
+WEIGHTS = "last/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data, a checkpoint with dropout and one without."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_data(folder / "data", pictures=5, expressions=3)
+    save_tiny_checkpoint(folder / "dropout")
+    model = tiny_model(dropout=0.0, attention_dropout=0.0)
+    model.config.text_config.hidden_dropout_prob = model.config.text_config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(folder / "plain")
+    tiny_processor(box_detector=tiny_box_detector()).save_pretrained(folder / "plain")
+    return folder
+
+
+def config_of(folder, checkpoint, name, **fields):
+    return tiny_config(folder / checkpoint, folder / "data/data.jsonl", folder / name, batch_size=3, **fields)
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder):
+    """The weights of a run with dropout, augmentation and averaging that nothing interrupts."""
+    run(train_and_record, config_of(folder, "dropout", "unbroken", ema_decay=0.9))
+    return (folder / "unbroken" / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["step-00000003.partial", "step-00000004", "step-00000007.partial"])
+def test_a_killed_run_goes_on_bit_by_bit(folder, unbroken, moment):
+    name = f"killed-{moment}"
+    config = config_of(folder, "dropout", name, ema_decay=0.9)
+    (process,) = start(train_and_record, config)
+    kill_when((folder / name / "checkpoints" / moment).exists, process)
+    assert not (folder / name / "scores.json").exists()
+    run(train_and_record, config)
+    assert (folder / name / WEIGHTS).read_bytes() == unbroken
+
+
+def test_a_damaged_checkpoint_costs_only_its_own_steps(folder, unbroken):
+    config = config_of(folder, "dropout", "damaged", ema_decay=0.9)
+    shutil.copytree(folder / "unbroken/checkpoints", folder / "damaged/checkpoints")
+    newest = sorted((folder / "damaged/checkpoints").iterdir())[-1]
+    (newest / "optimizer.bin").write_bytes(b"")
+    run(train_and_record, config)
+    assert (folder / "damaged" / WEIGHTS).read_bytes() == unbroken
+
+
+def test_other_batches_do_not_go_on(folder, unbroken):
+    config = config_of(folder, "dropout", "unbroken", ema_decay=0.9)
+    config.batch_size = 4
+    (process,) = start(train_and_record, config)
+    process.join()
+    assert process.exitcode == 1
+
+
+@pytest.fixture(scope="module")
+def one_process(folder):
+    fields = {"expressions_per_image": 2, "validation_data": str(folder / "data/data.jsonl")}
+    run(train_and_record, config_of(folder, "plain", "one", **fields))
+    return fields
+
+
+@pytest.mark.parametrize(("processes", "steps"), [(2, 1), (1, 2)])
+def test_processes_and_accumulation_train_as_one(folder, one_process, processes, steps):
+    """10 groups of 1 or 2 expressions in batches of 3: shares of 1 and 2 groups, and a last batch of a single one."""
+    name = f"{processes}x{steps}"
+    config = config_of(folder, "plain", name, gradient_accumulation_steps=steps, **one_process)
+    run(train_and_record, config, processes, processes=processes)
+    assert len(losses(folder / name)) == 8
+    assert losses(folder / name) == pytest.approx(losses(folder / "one"), rel=1e-5)
+    found, expected = (load_file(folder / which / WEIGHTS) for which in (name, "one"))
+    for key, value in expected.items():
+        assert (found[key].double() - value.double()).abs().mean() < 1e-6, key
+    found, expected = (json.loads((folder / which / "scores.json").read_text())["scores"] for which in (name, "one"))
+    assert found == pytest.approx(expected)
+    assert expected["count"] == 15 and expected["box_oracle@0.5"] > 0
+
+
+def test_model_and_optimiser_survive_sharding(tmp_path):
+    """FSDP2's `fully_shard` on two gloo processes gives the weights of one process."""
+    run(train_sharded, tmp_path, processes=1)
+    run(train_sharded, tmp_path, processes=2)
+    whole, sharded = (load_file(tmp_path / f"{number}.safetensors") for number in (1, 2))
+    for key, value in whole.items():
+        torch.testing.assert_close(sharded[key], value, atol=1e-5, rtol=1e-4)

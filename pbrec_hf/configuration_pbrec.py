@@ -9,7 +9,10 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .backbones_pbrec import register_backbones
 from .loading_pbrec import StrictConfig
+
+register_backbones()
 
 TASKS = ("grounding", "segmentation")
 SOFT_TARGETS = ("paper", "released_code")
@@ -104,6 +107,14 @@ class PbrecConfig(StrictConfig):
         for name in ("backbone_config", "text_config"):
             _check_sub_config(name, getattr(self, name))
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        # A Hub folder may carry the pipeline's code for machines without this package. Where the package is installed,
+        # the entry would make `pipeline` ask for trust in code that nobody needs.
+        if not cls.__module__.startswith("transformers_modules."):
+            config_dict = {name: value for name, value in config_dict.items() if name != "custom_pipelines"}
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -16,11 +16,10 @@ _REGISTRY = "transformers.models.auto.configuration_auto"
 
 def register() -> None:
     """Enter every class into the Auto classes, and the task into the pipelines. May be called again."""
-    from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .backbone_grounding import GroundingBackbone
-    from .backbone_nanodet import NanoDetBackbone
+    from .backbones_pbrec import register_backbones
     from .configuration_pbrec import PbrecConfig
     from .detection_fcos import FcosDetector
     from .detection_nanodet import NanoDetDetector
@@ -33,9 +32,7 @@ def register() -> None:
     for model in (PbrecForReferringExpression, FcosDetector, NanoDetDetector, SoloDetector):
         AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
         AutoModel.register(model.config_class, model, exist_ok=True)
-    for backbone in (NanoDetBackbone, GroundingBackbone):
-        AutoConfig.register(backbone.config_class.model_type, backbone.config_class, exist_ok=True)
-        AutoBackbone.register(backbone.config_class, backbone, exist_ok=True)
+    register_backbones()
     processors = {"torchvision": PbrecImageProcessor}
     AutoImageProcessor.register(PbrecConfig, image_processor_classes=processors, exist_ok=True)
     AutoProcessor.register(PbrecConfig, PbrecProcessor, exist_ok=True)

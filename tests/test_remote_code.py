@@ -1,0 +1,80 @@
+"""A Hub folder that carries its code answers where this package is not installed, and where it is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import save_tiny_checkpoint
+from huggingface_hub import HfApi
+from transformers import pipeline
+
+import pbrec_hf
+from pbrec_hf.publishing import write_checkpoint
+
+# The package is taken off the path, whether installed as a copy or as a link to the source.
+WITHOUT_PACKAGE = """
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.path = [entry for entry in sys.path if not (entry and (__import__("pathlib").Path(entry) / "pbrec_hf").is_dir())]
+try:
+    import pbrec_hf
+    raise SystemExit("pbrec_hf is importable")
+except ModuleNotFoundError:
+    pass
+import numpy as np
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
+source = sys.argv[1]
+photo = np.full((60, 90, 3), 128, dtype=np.uint8)
+trusted = {"trust_remote_code": True}
+assert AutoConfig.from_pretrained(source, **trusted).model_type == "pbrec"
+model, processor = AutoModel.from_pretrained(source, **trusted), AutoProcessor.from_pretrained(source, **trusted)
+inputs = processor(photo, ["left dog", "red car"])
+answers = processor.post_process_referring_expression(model(**inputs), inputs)
+found = pipeline("referring-expression", model=source, **trusted)(photo, ["left dog", "red car"])
+for answer, (result,) in zip(answers, found):
+    assert answer["boxes"][0].tolist() == list(result["box"].values())
+print([round(value, 3) for result, in found for value in result["box"].values()])
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    source, destination = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("folder")
+    save_tiny_checkpoint(source, masks=True)
+    write_checkpoint(str(source), destination, with_code=True)
+    return destination
+
+
+def test_the_folder_holds_every_module_that_answers_and_no_other(folder):
+    carried = {path.name for path in folder.glob("*.py")}
+    assert {"modeling_pbrec.py", "processing_pbrec.py", "pipeline_pbrec.py", "detection_nanodet.py"} <= carried
+    root = {path.name for path in Path(pbrec_hf.__file__).parent.glob("*.py")}
+    assert carried <= root and not carried & {"cli.py", "publishing.py", "registration.py", "__init__.py"}
+
+
+def test_it_answers_the_same_with_and_without_the_package(folder, hub, tmp_path):
+    HfApi().create_repo("owner/with-code")
+    HfApi().upload_folder(repo_id="owner/with-code", folder_path=folder)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGE, "owner/with-code"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    photo = np.full((60, 90, 3), 128, dtype=np.uint8)
+    # No trust is asked for: the installed package answers.
+    found = pipeline("referring-expression", model=str(folder))(photo, ["left dog", "red car"])
+    here = [round(value, 3) for (result,) in found for value in result["box"].values()]
+    assert done.stdout.splitlines()[-1] == str(here)
+
+
+def test_what_is_published_was_whole(tmp_path):
+    save_tiny_checkpoint(tmp_path / "source")
+    (tmp_path / "source" / "box_detector" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(OSError, match="box_detector"):
+        write_checkpoint(str(tmp_path / "source"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_checkpoint(str(tmp_path / "source"), tmp_path / "out")

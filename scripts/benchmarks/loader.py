@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--images", type=Path, help="folder of JPEGs; without it, pictures are made up")
-    parser.add_argument("--count", type=int, default=64, help="pictures")
+    parser.add_argument("--count", type=int, default=32, help="pictures")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures per batch")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each recipe; the median counts")
     options = parser.parse_args(arguments)

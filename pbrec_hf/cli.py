@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from .cli_checkpoints import add_checkpoint_commands
 from .data.commands import add_data_commands
 from .version import __version__
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("pbrec-demo.png"), help="picture to write (%(default)s)")
     _add_model(demo)
 
+    add_checkpoint_commands(commands)
     add_data_commands(commands)
     return parser
 

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")
     parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")
     parser.add_argument("--split_by", help="unc, google, umd or berkeley")
-    parser.add_argument("--splits", nargs="+", default=["validation"], help="of the data set (default: %(default)s)")
+    parser.add_argument("--splits", nargs="+", default=["val"], help="of the data set (default: %(default)s)")
     parser.add_argument("--refer_dir", help="folder of the REFER annotations")
     parser.add_argument("--image_dir", help="folder of the images")
     parser.add_argument("--no_check_counts", action="store_true", help="accept a partial copy of a data set")

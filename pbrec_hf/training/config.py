@@ -71,7 +71,7 @@ class TrainingConfig:
     refer_dir: str | None = _say(None, "Folder of the REFER annotations.")
     image_dir: str | None = _say(None, "Folder of the images.")
     train_split: str = _say("train", "Split to train on.")
-    validation_split: str | None = _say("validation", "Split to validate on; empty = none.")
+    validation_split: str | None = _say("val", "Split to validate on; empty = none.")
     check_counts: bool = _say(True, "Compare the splits with their published sizes.")
 
     epochs: int = _say(15, "Passes over all expressions.")

@@ -16,6 +16,7 @@ from accelerate.utils import ProjectConfiguration, set_seed
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .build import load_model_and_processor, training_collator, training_rows, validation_rows
+from .card import write_card
 from .config import TrainingConfig
 from .evaluation import open_caches, predict
 from .export import push_checkpoint, save_checkpoint
@@ -45,6 +46,11 @@ def train(config: TrainingConfig) -> Scores:
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)
+    if held_out is not None and not processor.detectors:
+        raise ValueError(
+            "Validation needs proposals, but the processor has no detector: give box_detector or mask_detector, or "
+            "validate on nothing (an empty validation_split)."
+        )
     set_seed(config.seed, device_specific=True)
     accelerator.init_trackers("logs", {name: str(value) for name, value in asdict(config).items()})
     trainer = Trainer(
@@ -88,9 +94,12 @@ def _validation(
 
 
 def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Accelerator) -> Callable[..., None]:
-    def export(model: PbrecForReferringExpression, state_dict: dict[str, Any] | None, name: str) -> None:
+    def export(
+        model: PbrecForReferringExpression, state_dict: dict[str, Any] | None, name: str, scores: Scores
+    ) -> None:
         if accelerator.is_main_process:
-            save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict)
+            card = write_card(config, model, processor, scores)
+            save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict, card)
             if config.push_to_hub == "epoch" and name == "last":
                 _push(config, name)
 

@@ -39,7 +39,7 @@ class Trainer:
         config: the run.
         accelerator: without dataloaders of its own; its accumulation steps are the config's.
         validate: gives the scores of the model it is called with, the same in every process. Called by all.
-        export: called by all with the unwrapped model, its state dict (or None) and "last" or "best".
+        export: called by all with the unwrapped model, its state dict (or None), "last" or "best", and its scores.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trainer:
         config: TrainingConfig,
         accelerator: Accelerator,
         validate: Callable[[nn.Module], Scores] | None = None,
-        export: Callable[[nn.Module, dict | None, str], None] | None = None,
+        export: Callable[[nn.Module, dict | None, str, Scores], None] | None = None,
     ):
         self.rows, self.collator, self.config, self.accelerator = rows, collator, config, accelerator
         self.validate, self.export = validate, export
@@ -172,7 +172,7 @@ class Trainer:
             whole = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
             state = self.accelerator.get_state_dict(self.model) if whole else None
             for name in filter(None, (best, "last")):
-                self.export(self.accelerator.unwrap_model(self.model), state, name)
+                self.export(self.accelerator.unwrap_model(self.model), state, name, self.position["scores"])
 
     def _averaged(self):
         return nullcontext() if self.average is None else self.average.applied()

@@ -1,0 +1,44 @@
+"""The card of a checkpoint that was just trained: what it was trained on, and what validation measured."""
+
+from pathlib import Path
+
+from ..model_card import CardInfo, Result, render_card
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from .config import TrainingConfig
+
+# Scores of `predictions.score` that a card names: score → (task, metric of the card).
+_METRICS = {
+    "accuracy@0.5": ("grounding", "accuracy"),
+    "overall_iou": ("segmentation", "overall_iou"),
+    "mask_mean_iou": ("segmentation", "mean_iou"),
+}
+
+
+def write_card(
+    config: TrainingConfig, model: PbrecForReferringExpression, processor: PbrecProcessor, scores: dict[str, float]
+) -> str:
+    """README.md of the checkpoint, with the scores of its last validation as measured results."""
+    trained_on = config.dataset or Path(config.data).stem
+    held_out = (
+        config.validation_split if config.dataset else config.validation_data and Path(config.validation_data).stem
+    )
+    results = [
+        Result(task, trained_on, trained_on, held_out, metric, 100 * scores[name])
+        for name, (task, metric) in _METRICS.items()
+        if name in scores
+    ]
+    start = config.init or f"the recipe {config.model_config}"
+    name = (config.hub_model_id or Path(config.output_dir).resolve().name).split("/")[-1]
+    info = CardInfo(
+        name=name,
+        summary=f"Finds what an expression means in a photograph. Trained from {start} on {trained_on}.",
+        trained=True,
+        tasks=list(model.config.tasks),
+        data=f"{trained_on}, {config.epochs} epochs in batches of {config.batch_size} pictures.",
+        leakage="Not examined: whoever publishes this checkpoint should say which test images its parts have seen.",
+        base_models=[config.init] if config.init and not Path(config.init).exists() else [],
+        detectors=[f"{kind}: {model_type}, frozen." for kind, model_type in processor.detectors.items()],
+        results=results,
+    )
+    return render_card(info, repo=config.hub_model_id)

@@ -1,0 +1,118 @@
+"""Predictions, their file, their scores, and the cache of proposals."""
+
+import pytest
+import torch
+from checkpoints import tiny_box_detector, tiny_mask_detector, tiny_model, tiny_processor
+from training_data import write_data
+
+from pbrec_hf.training.build import load_rows
+from pbrec_hf.training.evaluation import open_caches, predict
+from pbrec_hf.training.precompute import fill_caches
+from pbrec_hf.training.predictions import read_predictions, score, write_predictions
+from pbrec_hf.training.proposal_cache import ProposalCache, image_hash
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processor(box_detector=tiny_box_detector(), mask_detector=tiny_mask_detector())
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return load_rows(str(write_data(tmp_path_factory.mktemp("data"), pictures=5, expressions=2, masks=True)))
+
+
+@pytest.fixture(scope="module")
+def predictions(processor, rows):
+    return predict(tiny_model(), processor, rows, batch_size=2)
+
+
+def test_every_expression_is_answered_once(predictions, rows):
+    assert [(entry["row"], entry["index"]) for entry in predictions] == [(r, i) for r in range(5) for i in range(2)]
+    for entry in predictions:
+        assert entry["expression"] == rows[entry["row"]]["expressions"][entry["index"]]["expression"]
+        assert entry["mask"] is None or entry["mask"]["size"] == [56, 64]
+        left, top, right, bottom = entry["box"]
+        assert 0 <= left < right <= 64 and 0 <= top < bottom <= 56
+
+
+def test_pictures_together_are_as_pictures_alone(predictions, processor, rows):
+    alone = predict(tiny_model(), processor, rows, batch_size=1)
+    for one, other in zip(alone, predictions, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["box"] == pytest.approx(other["box"], abs=1e-2)
+
+
+def test_a_file_scores_as_its_run(predictions, rows, tmp_path):
+    digest = write_predictions(tmp_path / "p.jsonl", predictions)
+    again = read_predictions(tmp_path / "p.jsonl")
+    assert again == predictions
+    scores = score(predictions, rows)
+    assert score(again[::-1], rows) == scores
+    assert write_predictions(tmp_path / "q.jsonl", again) == digest
+    assert scores["count"] == 10
+    for name in ("accuracy@0.5", "overall_iou", "mask_mean_iou", "point_hit", "box_oracle@0.5", "mask_oracle"):
+        assert 0 <= scores[name] <= 1, name
+    assert scores["box_oracle@0.5"] >= scores["accuracy@0.5"]
+    assert scores["mask_oracle"] >= scores["mask_mean_iou"]
+
+
+def test_perfect_answers_score_one(predictions, rows):
+    perfect = [entry | {"box": rows[entry["row"]]["expressions"][entry["index"]]["bbox"]} for entry in predictions]
+    assert score(perfect, rows)["accuracy@0.9"] == 1
+
+
+def test_predictions_of_other_data_are_refused(predictions, rows, tmp_path):
+    with pytest.raises(ValueError, match="No prediction"):
+        score(predictions[1:], rows)
+    with pytest.raises(ValueError, match="more than one"):
+        score([*predictions, predictions[0]], rows)
+    with pytest.raises(ValueError, match="No prediction"):
+        score([predictions[0] | {"expression": "another"}, *predictions[1:]], rows)
+    (tmp_path / "p.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="line 1"):
+        read_predictions(tmp_path / "p.jsonl")
+
+
+@pytest.fixture(scope="module")
+def filled(processor, rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("proposals")
+    assert fill_caches(open_caches(folder, processor), processor, rows, batch_size=2, pictures_per_file=2) == 5
+    return folder
+
+
+def test_the_cache_gives_what_the_detectors_give(filled, processor, rows, predictions):
+    caches = open_caches(filled, processor)
+    assert predict(tiny_model(), processor, rows, batch_size=2, caches=caches) == predictions
+
+
+def test_filling_goes_on_where_it_stopped(filled, processor, rows, tmp_path):
+    assert fill_caches(open_caches(filled, processor), processor, rows) == 0
+    parts = sorted((filled / "boxes").iterdir())
+    parts[0].rename(parts[0].with_suffix(".partial-1"))
+    held = len(ProposalCache(filled / "boxes", processor.box_detector, processor.image_processor))
+    assert fill_caches(open_caches(filled, processor), processor, rows) == 5 - held > 0
+    assert len(open_caches(filled, processor)["boxes"]) == 5
+
+
+def test_shares_fill_the_whole(processor, rows, tmp_path):
+    added = [fill_caches(open_caches(tmp_path, processor), processor, rows, (index, 2)) for index in range(2)]
+    assert sum(added) == 5
+    assert len(open_caches(tmp_path, processor)["masks"]) == 5
+
+
+def test_another_detector_or_picture_is_an_error(filled, processor, tmp_path):
+    with pytest.raises(ValueError, match="another detector"):
+        ProposalCache(filled / "boxes", tiny_box_detector(seed=1), processor.image_processor)
+    with pytest.raises(ValueError, match="hash"):
+        open_caches(filled, processor)["boxes"].get([image_hash({"bytes": b"new", "path": None})])
+    (tmp_path / "x.parquet").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="no file of proposals"):
+        ProposalCache(tmp_path, processor.box_detector, processor.image_processor)
+
+
+def test_evaluation_leaves_the_generator_of_dropout_alone(processor, rows):
+    model = tiny_model()
+    state = torch.get_rng_state()
+    predict(model, processor, rows.select([0]))
+    assert torch.equal(torch.get_rng_state(), state)

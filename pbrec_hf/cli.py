@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from .cli_checkpoints import add_checkpoint_commands
+from .convert.commands import add_checkpoint_commands
 from .data.commands import add_data_commands
 from .version import __version__
 

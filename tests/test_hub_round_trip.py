@@ -131,16 +131,15 @@ def test_dtype_and_device_map(published, tmp_path):
 
 
 OFFLINE = """
-import sys, time
+import sys
 import numpy as np, pbrec_hf
 from transformers import AutoModel, pipeline
 photo = np.zeros((60, 90, 3), dtype=np.uint8)
 print(pipeline("referring-expression", model=sys.argv[1])(photo, "left dog")[0]["label"])
-start = time.monotonic()
 try:
     AutoModel.from_pretrained("owner/other")
 except OSError as error:
-    print("OSError in time" if time.monotonic() - start < 1 else "OSError too late", "cached files" in str(error))
+    print("cached files" in str(error))
 """
 
 
@@ -150,5 +149,5 @@ def test_without_a_network_what_was_fetched_works(published, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     done = subprocess.run([sys.executable, "-c", OFFLINE, published], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["left dog", "OSError in time True"], done.stderr
+    assert done.stdout.splitlines() == ["left dog", "True"], done.stderr
     assert not constants.HF_HUB_OFFLINE

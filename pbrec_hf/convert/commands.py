@@ -34,7 +34,7 @@ def add_checkpoint_commands(commands) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from .convert.run import convert
+    from .run import convert
 
     report = convert(options.kind, options.source, options.destination, options.variant, options.param)
     sys.stdout.write(f"{report.summary()}\nwritten to {options.destination}; a forward pass gave finite outputs\n")
@@ -42,8 +42,8 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from .export import export_onnx
-    from .grounding import Grounder
+    from ..export import export_onnx
+    from ..grounding import Grounder
 
     grounder = Grounder(options.model)
     for path in export_onnx(grounder.model, grounder.processor, options.destination):
@@ -52,15 +52,15 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from .grounding import Grounder
-    from .serve import build_page, launch
+    from ..grounding import Grounder
+    from ..serve import build_page, launch
 
     launch(build_page(Grounder(options.model, options.device)), options.host, options.port)
     return 0
 
 
 def _space(options: argparse.Namespace) -> int:
-    from .publishing import write_space
+    from ..publishing import write_space
 
     write_space(options.model, options.destination)
     sys.stdout.write(f"written to {options.destination}\n")

@@ -210,7 +210,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
         if image_features is None:
             image_features = self.get_image_features(pixel_values, pixel_mask)
-        index = _image_index(image_index, len(input_ids), len(image_features.features))
+        index = _image_index(image_index, input_ids.shape[0], image_features.features.shape[0])
         fused = self.model(
             input_ids,
             image_features.gather(index.to(image_features.features.device)),

@@ -8,7 +8,6 @@ sample is reported as repaired. Pure functions, vectorised over samples; boxes a
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from .points_pbrec import grid_points
 
@@ -96,7 +95,8 @@ def massness_targets(
         raise ValueError(
             f"Masks of {tuple(masks.shape[1:])} pixels: the canvas of {image_size}×{image_size} is needed."
         )
-    present = masks != 0
+    # Floats from bytes: on a CPU, comparing, summing and averaging of booleans take many times longer.
+    present = (masks.view(torch.uint8) if masks.dtype == torch.bool else masks).to(torch.float32, copy=True).ne_(0)
     cells = image_size // stride
     points = grid_points(cells, cells, stride, device=masks.device, dtype=torch.float64)
     if centers is None:
@@ -111,16 +111,16 @@ def massness_targets(
         targets = _fill(present, stride) * near
     else:
         centroid = centroid.round()
-        inside = (pixel >= centroid[..., None] - _MASS_RADIUS * stride) & (
-            pixel < centroid[..., None] + _MASS_RADIUS * stride
-        )
-        targets = _fill(present & inside[:, 0, None, :] & inside[:, 1, :, None], stride)
+        offset = pixel - centroid[..., None]
+        inside = ((offset >= -_MASS_RADIUS * stride) & (offset < _MASS_RADIUS * stride)).float()
+        targets = _fill(present * inside[:, 0, None, :] * inside[:, 1, :, None], stride)
     return _repair(targets, points, torch.where(count > 0, centroid, centers.double()))
 
 
 def _fill(present: Tensor, stride: int) -> Tensor:
-    """Equation 4: share of each cell that is object, (E, H, W) bool → (E, P)."""
-    return avg_pool2d(present.float()[:, None], stride).flatten(1)
+    """Equation 4: share of each cell that is object, (E, H, W) of 0 and 1 → (E, P). Sums beat `avg_pool2d`."""
+    strips = present.unflatten(1, (-1, stride)).sum(dim=2)
+    return strips.unflatten(2, (-1, stride)).sum(dim=3).div_(stride**2).flatten(1)
 
 
 def _repair(targets: Tensor, points: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:

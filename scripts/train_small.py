@@ -105,7 +105,7 @@ def train(args: argparse.Namespace) -> None:
 def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) -> None:
     batches = pool.batches(
         recipe["seed"] + number, phase["images"], phase["expressions"], phase["points"], recipe["negatives"],
-        recipe["fillers"],
+        phase["fillers"],
     )  # fmt: skip
     began, mean, seen = time.time(), {}, 0
     steps = phase["steps"]

@@ -23,7 +23,7 @@ IMAGE_COLUMNS = {
 }
 
 SEGMENTATION = {
-    "polygons": List(List(Value("float32"))),
+    "polygons": List(List(Value("float64"))),
     "counts": Value("string"),
     "size": List(Value("int32")),
 }

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import datasets
+import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
 
@@ -43,6 +44,8 @@ def train(config: TrainingConfig) -> Scores:
     )
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)

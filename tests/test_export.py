@@ -1,0 +1,50 @@
+"""The exported graphs score what the model scores, for any number of images, expressions and words."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from checkpoints import tiny_model, tiny_processor
+from transformers import AutoImageProcessor
+
+from pbrec_hf.export import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
+
+TEXTS = (["left dog"], ["the cat on the left", "red car", "the girl", "dog"])
+
+
+def run(path, **inputs) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})
+
+
+def test_the_graphs_equal_the_model(tmp_path):
+    model, processor = tiny_model(), tiny_processor()
+    export_onnx(model, processor, tmp_path)
+    photo = np.random.default_rng(1).integers(0, 255, (50, 120, 3), dtype=np.uint8)
+    # The pre-processing written beside the graphs is the processor's own.
+    canvas = AutoImageProcessor.from_pretrained(tmp_path)([photo] * 3)
+    for text in TEXTS:
+        inputs = processor(photo, text)
+        assert torch.equal(inputs["pixel_values"][0], canvas["pixel_values"][2])
+        with torch.no_grad():
+            expected = model(**inputs)
+        encoded = run(tmp_path / IMAGE_ENCODER, pixel_values=canvas["pixel_values"], pixel_mask=canvas["pixel_mask"])
+        features, positions, mask = (value[2:] for value in encoded)
+        np.testing.assert_allclose(features[0], expected.image_features.features[0], atol=1e-4)
+        center, mass = run(
+            tmp_path / EXPRESSION_SCORER,
+            features=features,
+            positions=positions,
+            mask=mask,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+        )
+        np.testing.assert_allclose(center, expected.center_logits, atol=1e-4)
+        np.testing.assert_allclose(mass, expected.mass_logits, atol=1e-4)
+
+
+def test_half_precision_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
+        export_onnx(tiny_model().bfloat16(), tiny_processor(), tmp_path)

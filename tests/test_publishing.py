@@ -1,0 +1,74 @@
+"""`scripts/push_to_hub.py` as the README tells it: a checkpoint, its card, its code and its Space reach the Hub."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import save_tiny_checkpoint
+from huggingface_hub import ModelCard
+from transformers import pipeline
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "push_to_hub.py"
+CARD = """
+mine:
+  summary: Finds my things.
+  trained: true
+  tasks: [grounding]
+  data: My photographs.
+  leakage: None of the test photographs.
+  results:
+    - {task: grounding, dataset: mine, dataset_name: My things, split: test, metric: accuracy, value: 55.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def push():
+    return runpy.run_path(str(SCRIPT))["main"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    save_tiny_checkpoint(tmp_path / "mine")
+    (tmp_path / "card.yaml").write_text(CARD)
+    return tmp_path / "mine"
+
+
+def test_publish_your_own(push, hub, checkpoint, tmp_path, capsys):
+    push(
+        [str(checkpoint), "owner/mine", "--card", str(tmp_path / "card.yaml"), "--with_code", "--space", "owner/demo"]
+    )
+    files = hub.files("owner/mine")
+    assert {"README.md", "modeling_pbrec.py", "box_detector/model.safetensors"} < set(files)
+    assert [len(commits) for commits in hub.repos["model", "owner/mine"].branches.values()] == [
+        2
+    ]  # created, published
+    card = ModelCard.load("owner/mine")
+    assert card.data.eval_results[0].metric_value == 55.5 and 'model="owner/mine"' in card.text
+    photo = np.zeros((40, 60, 3), dtype=np.uint8)
+    (result,) = pipeline("referring-expression", model="owner/mine")(photo, "left dog")
+    assert result["label"] == "left dog"
+    space = hub.files("owner/demo", kind="space")
+    assert {"app.py", "requirements.txt", "README.md", "pbrec_hf/serve.py", "pbrec_hf/__init__.py"} < set(space)
+    assert b"'owner/mine'" in space["app.py"] and b"sdk: gradio" in space["README.md"]
+    assert not any(path.startswith(("pbrec_hf/data/", "pbrec_hf/checkpoints/")) for path in space)
+    assert "owner/mine/commit/" in capsys.readouterr().out
+
+
+def test_a_branch_a_private_repository_and_a_folder_alone(push, hub, checkpoint, tmp_path):
+    (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
+    push([str(checkpoint), "owner/mine", "--private", "--revision", "trial"])
+    assert hub.repos["model", "owner/mine"].private
+    assert hub.files("owner/mine", "trial")["README.md"].endswith(b"# Mine\n")
+    assert "config.json" not in hub.files("owner/mine")
+    hub.log.clear()
+    push([str(checkpoint), "owner/other", "--folder", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "box_detector" / "config.json").is_file() and not hub.log
+
+
+def test_nothing_is_published_without_a_card(push, hub, checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="give the card's data with --card"):
+        push([str(checkpoint), "owner/mine"])
+    with pytest.raises(ValueError, match="has no card 'yours', only mine"):
+        push([str(checkpoint), "owner/yours", "--card", str(tmp_path / "card.yaml")])
+    assert not hub.log

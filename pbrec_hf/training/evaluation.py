@@ -124,7 +124,7 @@ def _predict_batch(model, processor, batch: dict, caches: Mapping, threshold: fl
                 "expression": sentence["expression"],
                 "score": answer["scores"][0].item() if there else None,
                 "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
-                "mask": _rle(answer["masks"][0]) if masked else None,
+                "mask": _rle(answer["masks"][0, 0]) if masked else None,
                 "point_hit": None if hits is None else bool(hits[number]),
                 "box_oracle": _box_oracle(found.get("box_proposals"), image, batch["letterbox"][image], sentence),
                 "mask_oracle": _mask_oracle(found.get("mask_proposals"), image, batch["letterbox"][image], sentence),

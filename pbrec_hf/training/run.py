@@ -5,13 +5,14 @@ but progress bars, if asked for.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import datasets
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration, set_seed
 
 from ..modeling_pbrec import PbrecForReferringExpression
@@ -35,13 +36,7 @@ def train(config: TrainingConfig) -> Scores:
     Raises:
         OSError, ValueError, FloatingPointError: each says what to do.
     """
-    accelerator = Accelerator(
-        cpu=config.cpu,
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        log_with=config.trackers or None,
-        project_config=ProjectConfiguration(project_dir=config.output_dir),
-    )
+    accelerator = _accelerator(config)
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
     if config.channels_last:
@@ -73,6 +68,29 @@ def train(config: TrainingConfig) -> Scores:
             _push(config, "last" if held_out is None else "best")
     accelerator.end_training()
     return scores
+
+
+def _accelerator(config: TrainingConfig) -> Accelerator:
+    accelerator = Accelerator(
+        cpu=config.cpu,
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=config.trackers or None,
+        project_config=ProjectConfiguration(project_dir=config.output_dir),
+    )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched != accelerator.num_processes:
+        # Without this, torchrun on CPUs trains in every process alone, all into one folder.
+        raise ValueError(
+            f"{launched} processes were started, but Accelerate joined {accelerator.num_processes}: pass --cpu if "
+            "they are to train on CPUs, or start as many as there are GPUs."
+        )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        # Accelerate would read it off a prepared loader; the loop shares out batches itself.
+        parts = accelerator.num_processes * config.gradient_accumulation_steps
+        settings = accelerator.state.deepspeed_plugin.deepspeed_config
+        settings["train_micro_batch_size_per_gpu"] = max(1, config.batch_size // parts)
+    return accelerator
 
 
 def _validation(

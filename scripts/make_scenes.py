@@ -1,0 +1,70 @@
+"""Composed scenes with true expressions as data of one's own: pictures and JSONL files for train.py and evaluate.py.
+
+    python scripts/make_scenes.py --out scenes                            # from the ten photographs of the tests
+    python scripts/make_scenes.py --out scenes --annotations A.json --images DIR --train 2000
+
+The objects of annotated photographs (COCO format, with masks) are cut out and pasted onto parts of others; each
+expression is true of exactly one object. OUT/train.jsonl and OUT/held_out.jsonl hold different scenes.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pbrec_hf.data.masks import mask_to_segmentation
+from pbrec_hf.data.scenes import ComposedScenes, Scene, read_photographs
+
+TESTS = Path(__file__).parents[1] / "tests/data/scenes"
+
+
+def rows_of(scene: Scene, file_name: str) -> list[dict]:
+    """One row per expression, as `load_own_data` reads them."""
+    rows = []
+    for expression in scene.expressions:
+        item = scene.objects[expression.target]
+        segmentation = mask_to_segmentation(np.ascontiguousarray(item.mask))
+        rows.append(
+            {
+                "image": file_name,
+                "expression": expression.text,
+                "bbox": list(item.box),
+                "segmentation": {name: segmentation[name] for name in ("size", "counts")},
+                "category": item.category,
+            }
+        )
+    return rows
+
+
+def write_scenes(scenes: ComposedScenes, seeds: range, expressions: int, out: Path, name: str) -> None:
+    """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl."""
+    (out / name).mkdir(parents=True, exist_ok=True)
+    lines = []
+    for seed in seeds:
+        scene = scenes.sample(seed, expressions)
+        file_name = f"{name}/{seed:06}.png"
+        Image.fromarray(scene.image).save(out / file_name)
+        lines += [json.dumps(row) + "\n" for row in rows_of(scene, file_name)]
+    (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    print(f"{out / name}.jsonl: {len(seeds)} pictures, {len(lines)} expressions")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--annotations", type=Path, default=TESTS / "instances.json")
+    parser.add_argument("--images", type=Path, default=TESTS / "images")
+    parser.add_argument("--train", type=int, default=400, help="scenes to train on (default: %(default)s)")
+    parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
+    parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
+    options = parser.parse_args()
+    scenes = ComposedScenes(read_photographs(options.annotations, options.images))
+    first = 1_000_000  # far from any number of training scenes
+    write_scenes(scenes, range(options.train), options.expressions, options.out, "train")
+    write_scenes(scenes, range(first, first + options.held_out), options.expressions, options.out, "held_out")
+
+
+if __name__ == "__main__":
+    main()

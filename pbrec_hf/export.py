@@ -80,9 +80,10 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
     model = model.eval()
     size, points = model.config.image_size, model.config.grid[0] * model.config.grid[1]
     canvas = torch.zeros(2, 3, size, size), torch.ones(2, size, size, dtype=torch.int64)
-    features = torch.zeros(1, points, model.config.d_model)
-    words = torch.ones(3, 5, dtype=torch.int64)
-    scoring = features, features, torch.ones(1, points, dtype=torch.bool), words, words
+    # Each input a tensor of its own: one that is given twice would become one input.
+    features, positions = (torch.zeros(1, points, model.config.d_model) for _ in range(2))
+    input_ids, attention_mask = (torch.ones(3, 5, dtype=torch.int64) for _ in range(2))
+    scoring = features, positions, torch.ones(1, points, dtype=torch.bool), input_ids, attention_mask
     images, expressions = torch.export.Dim("images"), torch.export.Dim("expressions")
     tokens = torch.export.Dim("tokens", min=3, max=model.config.max_text_length)
     texts = {0: expressions, 1: tokens}

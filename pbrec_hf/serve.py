@@ -112,8 +112,10 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
                 table = gradio.Dataframe(
                     headers=["expression", "score", "box"], label="In numbers", interactive=False, elem_id="numbers"
                 )
-        maps = gradio.Gallery(label="Where it looked", elem_id="maps", columns=3)
-        proposals = gradio.Gallery(label="The proposals that voted", elem_id="proposals", columns=3)
+        maps = gradio.Gallery(label="Where it looked", elem_id="maps", columns=3, object_fit="contain")
+        proposals = gradio.Gallery(
+            label="The proposals that voted", elem_id="proposals", columns=3, object_fit="contain"
+        )
         button.click(
             answer, [photograph, text, top_k, threshold], [picture, table, maps, proposals], api_name="ground"
         )

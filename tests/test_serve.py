@@ -1,0 +1,83 @@
+"""The page: its parts without a browser, and one visit with one (Debian's `chromium` and `chromium-driver`)."""
+
+import numpy as np
+import pytest
+from checkpoints import save_tiny_checkpoint
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from pbrec_hf.grounding import Grounder
+from pbrec_hf.serve import build_page, describe, launch, score_maps, split_expressions, voters
+
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
+TEXT = ["left dog", "red car"]
+SECONDS = 120  # a patience, not a pace
+
+
+@pytest.fixture(scope="module")
+def grounder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny_checkpoint(folder, masks=True)
+    return Grounder(folder)
+
+
+@pytest.fixture(scope="module")
+def page_address(grounder):
+    page = build_page(grounder)
+    yield launch(page, host="127.0.0.1", wait=False)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.binary_location = "/usr/bin/chromium"
+    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+def test_expressions_are_lines():
+    assert split_expressions(" left dog \n\nred car\n") == TEXT
+    with pytest.raises(ValueError, match="Write what to find"):
+        split_expressions(" \n ")
+    with pytest.raises(ValueError, match="at most 10"):
+        split_expressions("dog\n" * 11)
+
+
+def test_what_the_page_shows(grounder):
+    result = grounder(PHOTO, TEXT)
+    assert [row[0] for row in describe(result, TEXT)] == TEXT
+    maps, proposals = score_maps(result, TEXT), voters(result, TEXT)
+    assert [caption for _, caption in maps] == TEXT and all(picture.size == PHOTO.size for picture, _ in maps)
+    assert [caption for _, caption in proposals] == [f"{text}: 12 proposals" for text in TEXT]
+    nothing = grounder(PHOTO, TEXT, threshold=1.0)
+    assert describe(nothing, TEXT)[0] == ["left dog", "nothing found", ""]
+
+
+def test_a_visit(page_address, browser, tmp_path):
+    PHOTO.save(tmp_path / "photo.png")
+    browser.get(page_address)
+    wait = WebDriverWait(browser, SECONDS)
+
+    def find(selector):
+        return wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, selector))
+
+    find("input[type=file]")[0].send_keys(str(tmp_path / "photo.png"))
+    find("img[src*='photo.png']")
+    find("#expressions textarea")[0].send_keys("\n".join(TEXT))
+    find("#find")[0].click()
+    wait.until(lambda driver: "left dog" in driver.find_element(By.ID, "numbers").text)
+    assert "red car" in find("#numbers")[0].text
+    assert find("#answers img")
+    assert len(find("#maps img")) >= 2 and len(find("#proposals img")) >= 2
+    find("#expressions textarea")[0].clear()
+    find("#find")[0].click()
+    assert "Write what to find" in find(".toast-body")[0].text
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [message for message in severe if page_address in message]

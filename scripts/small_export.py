@@ -30,6 +30,7 @@ def main() -> None:
     save_file(tensors, weights, metadata={"format": "pt"})
     config = json.loads((args.out / "config.json").read_text())
     config["dtype"] = "float32"
+    config["backbone_config"]["detector_config"]["_name_or_path"] = ""  # a path of the machine it was trained on
     (args.out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

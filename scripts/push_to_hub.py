@@ -6,7 +6,8 @@ python scripts/push_to_hub.py runs/mine me/mine --card card.yaml --with_code --p
 python scripts/push_to_hub.py runs/mine me/mine --space me/mine-demo       # and a Gradio Space that shows it
 python scripts/push_to_hub.py runs/mine me/mine --with_code --folder out   # write the folder, upload nothing
 ```
-Without --card, a README.md in the checkpoint's folder is the card; with neither, nothing is published.
+Without --card, a README.md in the checkpoint's folder is the card, or the one that the repository already has; with
+neither, nothing is published.
 """
 
 import argparse
@@ -46,8 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(upload(space, options.space, "space", options.private, None))
 
 
-def card_text(checkpoint: str, card: Path | None, repo: str) -> str:
-    """The card that goes with `checkpoint`; ValueError if there is none."""
+def card_text(checkpoint: str, card: Path | None, repo: str) -> str | None:
+    """The card that goes with `checkpoint`; None if `repo` has one, ValueError if there is none at all."""
     if card is not None:
         cards = read_cards(card)
         name = repo.split("/")[-1]
@@ -55,9 +56,11 @@ def card_text(checkpoint: str, card: Path | None, repo: str) -> str:
             raise ValueError(f"{card} has no card {name!r}, only {', '.join(cards)}.")
         return render_card(cards[name], repo)
     readme = Path(checkpoint) / "README.md"
-    if not readme.is_file():
-        raise ValueError(f"{checkpoint} has no README.md: give the card's data with --card.")
-    return readme.read_text(encoding="utf-8")
+    if readme.is_file():
+        return readme.read_text(encoding="utf-8")
+    if not HfApi().file_exists(repo, "README.md"):
+        raise ValueError(f"Neither {checkpoint} nor {repo} has a README.md: give the card's data with --card.")
+    return None
 
 
 def upload(folder: Path, repo: str, kind: str, private: bool, revision: str | None) -> str:

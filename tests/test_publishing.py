@@ -1,6 +1,9 @@
 """`scripts/push_to_hub.py` as the README tells it: a checkpoint, its card, its code and its Space reach the Hub."""
 
+import re
 import runpy
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ from checkpoints import save_tiny_checkpoint
 from huggingface_hub import ModelCard
 from transformers import pipeline
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "push_to_hub.py"
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts" / "push_to_hub.py"
 CARD = """
 mine:
   summary: Finds my things.
@@ -66,9 +70,22 @@ def test_a_branch_a_private_repository_and_a_folder_alone(push, hub, checkpoint,
     assert (tmp_path / "out" / "box_detector" / "config.json").is_file() and not hub.log
 
 
+def test_the_readme_s_commands_work_as_written(push, hub, checkpoint, tmp_path, monkeypatch):
+    section = re.search(r"## Publish your own\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    commands = [shlex.split(line, comments=True) for line in re.findall(r"^python (\S*push_to_hub.*)$", section, re.M)]
+    assert commands
+    monkeypatch.chdir(tmp_path)
+    for _, folder, repo, *options in commands:
+        if not Path(folder).exists():
+            shutil.copytree(checkpoint, folder)
+        assert repo.endswith("/mine"), "the card of this test is called mine"
+        push([folder, repo, *options])
+        assert {"README.md", "model.safetensors", "box_detector/model.safetensors"} < set(hub.files(repo))
+
+
 def test_nothing_is_published_without_a_card(push, hub, checkpoint, tmp_path):
     with pytest.raises(ValueError, match="give the card's data with --card"):
         push([str(checkpoint), "owner/mine"])
     with pytest.raises(ValueError, match="has no card 'yours', only mine"):
         push([str(checkpoint), "owner/yours", "--card", str(tmp_path / "card.yaml")])
-    assert not hub.log
+    assert not hub.repos

@@ -17,6 +17,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose evaluate.py would hide the library `evaluate`
+
 import datasets
 from accelerate import Accelerator
 

@@ -13,6 +13,9 @@ import argparse
 import logging
 import sys
 
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose evaluate.py would hide the library `evaluate`
+
 from accelerate import Accelerator
 
 from pbrec_hf.processing_pbrec import PbrecProcessor

@@ -14,6 +14,9 @@ import logging
 import os
 import sys
 
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose evaluate.py would hide the library `evaluate`
+
 from pbrec_hf.training.config import parse_arguments
 from pbrec_hf.training.run import train
 

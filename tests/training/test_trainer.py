@@ -83,7 +83,8 @@ def test_processes_and_accumulation_train_as_one(folder, one_process, processes,
     assert losses(folder / name) == pytest.approx(losses(folder / "one"), rel=1e-5)
     found, expected = (load_file(folder / which / WEIGHTS) for which in (name, "one"))
     for key, value in expected.items():
-        assert (found[key].double() - value.double()).abs().mean() < 1e-6, key
+        # Adam makes steps of the rounding noise where a gradient should be 0 (key biases), hence not 1e-7.
+        assert (found[key].double() - value.double()).abs().mean() < 5e-6, key
     found, expected = (json.loads((folder / which / "scores.json").read_text())["scores"] for which in (name, "one"))
     assert found == pytest.approx(expected)
     assert expected["count"] == 15 and expected["box_oracle@0.5"] > 0

@@ -17,12 +17,14 @@ from transformers.utils import logging
 from .answers_pbrec import Group, SelectionSettings
 from .detection_fcos import FcosDetector
 from .detection_nanodet import NanoDetDetector
+from .detection_nanodet_masks import NanoDetMasksDetector
 from .detection_solo import SoloDetector
 from .post_processing_pbrec import answers, rank_and_vote
 
 logger = logging.get_logger(__name__)
 
-DETECTORS = {cls.config_class.model_type: cls for cls in (FcosDetector, NanoDetDetector, SoloDetector)}
+_DETECTOR_CLASSES = (FcosDetector, NanoDetDetector, NanoDetMasksDetector, SoloDetector)
+DETECTORS = {cls.config_class.model_type: cls for cls in _DETECTOR_CLASSES}
 _KINDS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 

@@ -23,13 +23,14 @@ def register() -> None:
     from .configuration_pbrec import PbrecConfig
     from .detection_fcos import FcosDetector
     from .detection_nanodet import NanoDetDetector
+    from .detection_nanodet_masks import NanoDetMasksDetector
     from .detection_solo import SoloDetector
     from .image_processing_pbrec import PbrecImageProcessor
     from .modeling_pbrec import PbrecForReferringExpression
     from .pipeline_pbrec import ReferringExpressionPipeline
     from .processing_pbrec import PbrecProcessor
 
-    for model in (PbrecForReferringExpression, FcosDetector, NanoDetDetector, SoloDetector):
+    for model in (PbrecForReferringExpression, FcosDetector, NanoDetDetector, NanoDetMasksDetector, SoloDetector):
         AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
         AutoModel.register(model.config_class, model, exist_ok=True)
     register_backbones()

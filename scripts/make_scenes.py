@@ -9,6 +9,7 @@ expression is true of exactly one object. OUT/train.jsonl and OUT/held_out.jsonl
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +39,24 @@ def rows_of(scene: Scene, file_name: str) -> list[dict]:
     return rows
 
 
-def write_scenes(scenes: ComposedScenes, seeds: range, expressions: int, out: Path, name: str) -> None:
-    """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl."""
+def write_scenes(
+    scenes: ComposedScenes, seeds: range, expressions: int, kinds: list[str] | None, out: Path, name: str
+) -> None:
+    """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl; of `kinds` alone, if given."""
     (out / name).mkdir(parents=True, exist_ok=True)
     lines = []
     for seed in seeds:
         scene = scenes.sample(seed, expressions)
+        if kinds is not None:
+            said = [expression for expression in scene.expressions if set(expression.kind.split("+")) <= set(kinds)]
+            scene = replace(scene, expressions=tuple(said))
+        if not scene.expressions:
+            continue
         file_name = f"{name}/{seed:06}.png"
         Image.fromarray(scene.image).save(out / file_name)
         lines += [json.dumps(row) + "\n" for row in rows_of(scene, file_name)]
     (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"{out / name}.jsonl: {len(seeds)} pictures, {len(lines)} expressions")
+    print(f"{out / name}.jsonl: {len(lines)} expressions")
 
 
 def main() -> None:
@@ -59,11 +67,12 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=400, help="scenes to train on (default: %(default)s)")
     parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
     parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", help="only expressions that make no other statements, such as: category")
     options = parser.parse_args()
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))
     first = 1_000_000  # far from any number of training scenes
-    write_scenes(scenes, range(options.train), options.expressions, options.out, "train")
-    write_scenes(scenes, range(first, first + options.held_out), options.expressions, options.out, "held_out")
+    for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
+        write_scenes(scenes, seeds, options.expressions, options.kinds, options.out, name)
 
 
 if __name__ == "__main__":

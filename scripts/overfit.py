@@ -81,6 +81,7 @@ def main() -> None:
         output_dir=str(options.output_dir),
         tasks=["grounding"],
         epochs=options.epochs,
+        validation_epochs=10,
         batch_size=PHOTOGRAPHS // 2,
         expressions_per_image=options.expressions,
         learning_rate=1e-3,

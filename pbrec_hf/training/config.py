@@ -25,6 +25,7 @@ _AT_LEAST_ONE = (
     "gradient_accumulation_steps",
     "expressions_per_image",
     "checkpoints_to_keep",
+    "validation_epochs",
     "validation_batch_size",
     "log_steps",
 )
@@ -105,6 +106,7 @@ class TrainingConfig:
     save_steps: int = _say(1000, "Steps between checkpoints; one is saved after each epoch, too. 0 = only then.")
     checkpoints_to_keep: int = _say(2, "Older ones are deleted.")
     metric: str = _say("accuracy@0.5", "Validation score that names the best weights, larger is better.")
+    validation_epochs: int = _say(1, "Epochs between validations; the last epoch is always validated.")
     validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
     proposals: str | None = _say(None, "Cache of scripts/precompute_proposals.py for validation.")
     trackers: list[str] = _say(["tensorboard"], "Accelerate's trackers, or none.")

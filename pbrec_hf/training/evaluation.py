@@ -42,6 +42,7 @@ def predict(
     threshold: float = 0.0,
     caches: Mapping[str, ProposalCache] | None = None,
     num_workers: int = 0,
+    oracles: bool = True,
     progress: bool = False,
 ) -> list[Prediction]:
     """
@@ -55,6 +56,7 @@ def predict(
         threshold: answers that score less are left out.
         caches: proposals by kind ("boxes", "masks"), instead of the processor's detectors.
         num_workers: loader processes.
+        oracles: also find the best of all proposals, which takes a while for masks.
 
     Raises:
         ValueError: there are no proposals, or a cache does not hold a picture.
@@ -74,7 +76,7 @@ def predict(
     processor.to(model.device)
     predictions = []
     for batch in tqdm(loader, desc="predictions", disable=not progress):
-        predictions += _predict_batch(model, processor, batch, caches or {}, threshold)
+        predictions += _predict_batch(model, processor, batch, caches or {}, threshold, oracles)
     model.train(was_training)
     if number > 1:
         predictions = gather_object(predictions)
@@ -91,7 +93,9 @@ def open_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCac
     }
 
 
-def _predict_batch(model, processor, batch: dict, caches: Mapping, threshold: float) -> list[Prediction]:
+def _predict_batch(
+    model, processor, batch: dict, caches: Mapping, threshold: float, oracles: bool
+) -> list[Prediction]:
     images = batch["pixel_values"].to(model.device)
     mask = batch["pixel_mask"].to(model.device)
     outputs = model(
@@ -116,20 +120,21 @@ def _predict_batch(model, processor, batch: dict, caches: Mapping, threshold: fl
         image = int(batch["image_index"][number])
         there = len(answer["boxes"]) > 0
         masked = there and answer["mask_source"] == "detector"
-        predictions.append(
-            {
-                **place,
-                "ref_id": sentence.get("ref_id"),
-                "sent_id": sentence.get("sent_id"),
-                "expression": sentence["expression"],
-                "score": answer["scores"][0].item() if there else None,
-                "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
-                "mask": _rle(answer["masks"][0, 0]) if masked else None,
-                "point_hit": None if hits is None else bool(hits[number]),
-                "box_oracle": _box_oracle(found.get("box_proposals"), image, batch["letterbox"][image], sentence),
-                "mask_oracle": _mask_oracle(found.get("mask_proposals"), image, batch["letterbox"][image], sentence),
-            }
-        )
+        prediction = {
+            **place,
+            "ref_id": sentence.get("ref_id"),
+            "sent_id": sentence.get("sent_id"),
+            "expression": sentence["expression"],
+            "score": answer["scores"][0].item() if there else None,
+            "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
+            "mask": _rle(answer["masks"][0, 0]) if masked else None,
+            "point_hit": None if hits is None else bool(hits[number]),
+        }
+        if oracles:
+            letterbox = batch["letterbox"][image]
+            prediction["box_oracle"] = _box_oracle(found.get("box_proposals"), image, letterbox, sentence)
+            prediction["mask_oracle"] = _mask_oracle(found.get("mask_proposals"), image, letterbox, sentence)
+        predictions.append(prediction)
     return predictions
 
 

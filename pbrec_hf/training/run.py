@@ -107,6 +107,7 @@ def _validation(
             config.validation_batch_size,
             caches=caches,
             num_workers=config.num_workers,
+            oracles=False,
             progress=config.progress,
         )
         return score(predictions, rows)

@@ -148,7 +148,8 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         self.position |= {"epoch": epoch + 1, "batch": 0}
         improved = False
-        if self.validate is not None:
+        due = (epoch + 1) % self.config.validation_epochs == 0 or epoch + 1 == self.config.epochs
+        if self.validate is not None and due:
             with self._averaged():
                 scores = self.validate(self.accelerator.unwrap_model(self.model))
             if self.config.metric not in scores:

@@ -87,7 +87,7 @@ def test_processes_and_accumulation_train_as_one(folder, one_process, processes,
         assert (found[key].double() - value.double()).abs().mean() < 5e-6, key
     found, expected = (json.loads((folder / which / "scores.json").read_text())["scores"] for which in (name, "one"))
     assert found == pytest.approx(expected)
-    assert expected["count"] == 15 and expected["box_oracle@0.5"] > 0
+    assert expected["count"] == 15
 
 
 def test_model_and_optimiser_survive_sharding(tmp_path):

@@ -1,0 +1,37 @@
+"""Trained checkpoints on disk and on the Hub (one on loopback), with their cards."""
+
+from checkpoints import tiny_box_detector, tiny_model, tiny_processor
+from huggingface_hub import ModelCard
+
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor
+from pbrec_hf.training.card import write_card
+from pbrec_hf.training.config import TrainingConfig
+from pbrec_hf.training.export import push_checkpoint, save_checkpoint
+
+SCORES = {"accuracy@0.5": 0.75, "box_mean_iou": 0.6, "count": 8}
+
+
+def test_a_trained_checkpoint_is_uploaded_with_its_results(hub, tmp_path):
+    model, processor = tiny_model(tasks=["grounding"]), tiny_processor(box_detector=tiny_box_detector())
+    config = TrainingConfig(
+        init=str(tmp_path),
+        data="dogs.jsonl",
+        validation_data="cats.jsonl",
+        hub_model_id="me/dogs",
+        output_dir="runs/x",
+    )
+    save_checkpoint(tmp_path / "last", model, processor, card=write_card(config, model, processor, SCORES))
+    push_checkpoint(tmp_path / "last", "me/dogs")
+    again = PbrecForReferringExpression.from_pretrained("me/dogs")
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert PbrecProcessor.from_pretrained("me/dogs").box_detector is not None
+    (result,) = ModelCard.load("me/dogs").data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 75.0, "cats")
+
+
+def test_without_validation_there_are_no_results(tmp_path):
+    model, processor = tiny_model(), tiny_processor(box_detector=tiny_box_detector())
+    config = TrainingConfig(init=str(tmp_path), data="dogs.jsonl", output_dir="runs/dogs")
+    card = ModelCard(write_card(config, model, processor, {}))
+    assert card.data.eval_results is None
+    assert card.data.model_name == "dogs"

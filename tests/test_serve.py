@@ -1,4 +1,10 @@
-"""The page: its parts without a browser, and one visit with one (Debian's `chromium` and `chromium-driver`)."""
+"""The page: its parts, and a visit to it in a generated Space (Debian's `chromium` and `chromium-driver`)."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,25 +16,46 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pbrec_hf.grounding import Grounder
-from pbrec_hf.serve import build_page, describe, launch, score_maps, split_expressions, voters
+from pbrec_hf.publishing import write_space
+from pbrec_hf.serve import describe, score_maps, split_expressions, voters
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
 TEXT = ["left dog", "red car"]
-SECONDS = 120  # a patience, not a pace
+SECONDS = 300  # a patience, not a pace
 
 
 @pytest.fixture(scope="module")
-def grounder(tmp_path_factory):
+def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     save_tiny_checkpoint(folder, masks=True)
-    return Grounder(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def page_address(grounder):
-    page = build_page(grounder)
-    yield launch(page, host="127.0.0.1", wait=False)
-    page.close()
+def grounder(checkpoint):
+    return Grounder(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def space_address(checkpoint, tmp_path_factory):
+    """The Space's own app in a process of its own, with the package that it brings along."""
+    folder = tmp_path_factory.mktemp("space") / "demo"
+    write_space(str(checkpoint), folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port)}
+    app = subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=environment)
+    try:
+        deadline = time.monotonic() + SECONDS
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", port)):
+                assert app.poll() is None and time.monotonic() < deadline, "the Space does not start"
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        app.terminate()
+        app.wait()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +87,9 @@ def test_what_the_page_shows(grounder):
     assert describe(nothing, TEXT)[0] == ["left dog", "nothing found", ""]
 
 
-def test_a_visit(page_address, browser, tmp_path):
+def test_a_visit(space_address, browser, tmp_path):
     PHOTO.save(tmp_path / "photo.png")
-    browser.get(page_address)
+    browser.get(space_address)
     wait = WebDriverWait(browser, SECONDS)
 
     def find(selector):
@@ -79,4 +106,4 @@ def test_a_visit(page_address, browser, tmp_path):
     assert find("#answers img")
     assert len(find("#maps img")) >= 2 and len(find("#proposals img")) >= 2
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert not [message for message in severe if page_address in message]
+    assert not [message for message in severe if space_address in message]

@@ -2,7 +2,7 @@
 
 Creates repositories, takes commits (inline and LFS uploads), serves files with ETag, length and ranges by branch or
 commit, keeps private and gated repositories shut, and fails on demand: `hub.fail(path=…, how=…, times=…)`.
-Every request is written down in `hub.log`. To be started before huggingface_hub is imported, which reads `HF_ENDPOINT`.
+Every request is written down in `hub.log`. Start it before importing huggingface_hub, which reads `HF_ENDPOINT`.
 """
 
 import base64

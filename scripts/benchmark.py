@@ -1,9 +1,9 @@
 """Every figure of speed, each as a ratio within one run, with its target beside it.
 
-    python scripts/benchmark.py                    # full_size, startup, small
+    python scripts/benchmark.py                    # all tables
     python scripts/benchmark.py small              # the bundled checkpoint alone
-    python scripts/benchmark.py full_size --json   # for machines
-    python scripts/benchmark.py --help             # all of them
+    python scripts/benchmark.py full-size --json   # for machines
+    python scripts/benchmarks/growth.py            # a plot of how cost grows
 
 Peers are built from the installed transformers with random weights of the real size; nothing is downloaded.
 """
@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmarks.timing import report
 
-TABLES = ("full_size", "startup", "small")
+TABLES = ("full-size", "startup", "small", "masks", "loader", "train-step")
+_MODULES = {"masks": "lazy_masks"}
 
 
 def main() -> None:
@@ -32,7 +33,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     figures = []
     for table in options.tables:
-        figures += importlib.import_module(f"benchmarks.{table}").measure(options.repeats)
+        module = _MODULES.get(table, table.replace("-", "_"))
+        figures += importlib.import_module(f"benchmarks.{module}").measure(options.repeats)
     report(figures, options.json)
 
 

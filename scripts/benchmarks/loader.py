@@ -1,7 +1,7 @@
 """Pictures and expressions per second of one core: `PbrecCollator` against a plain PIL-and-Python recipe.
 
-    python scripts/benchmarks/loader.py                         # synthetic noise-free pictures
-    python scripts/benchmarks/loader.py --images FOLDER         # JPEGs of a folder, brought to COCO's size
+    python -m scripts.benchmarks.loader                         # synthetic noise-free pictures
+    python -m scripts.benchmarks.loader --images FOLDER         # JPEGs of a folder, brought to COCO's size
 
 The plain recipe is written here after the released loader: PIL decoding, resizing and colour jitter, float tensors,
 one expression per picture, targets with NumPy, copies into arrays, default collation. Both do the same augmentation,
@@ -32,6 +32,8 @@ from transformers import PreTrainedTokenizerFast
 from pbrec_hf.data.augmentation import AugmentationConfig
 from pbrec_hf.data.collator import PbrecCollator
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
+
+from .timing import Figure, report
 
 IMAGES_TARGET, EXPRESSIONS_TARGET = 2.5, 8.0
 CANVAS, CELLS, TEXT_LENGTH = 640, 20, 40
@@ -182,7 +184,7 @@ def seconds_per_image(recipe: Recipe, rows: Sequence[Row], batch_size: int) -> f
     return (time.process_time() - start) / len(rows)
 
 
-def measure(paths: Sequence[Path], expressions: int, batch_size: int, rounds: int) -> tuple[float, float]:
+def compare(paths: Sequence[Path], expressions: int, batch_size: int, rounds: int) -> tuple[float, float]:
     """CPU seconds per picture with all its expressions, medians over the rounds: plain recipe, collator."""
     rows = [make_row(path, expressions) for path in paths]
     tokenizer = make_tokenizer()
@@ -208,7 +210,26 @@ def measure(paths: Sequence[Path], expressions: int, batch_size: int, rounds: in
     return tuple(statistics.median(column) for column in zip(*times, strict=True))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measure(repeats: int = 5, images: Path | None = None, count: int = 32, batch_size: int = 8) -> list[Figure]:
+    """Ratios to the plain recipe, in CPU time of one thread, with one and with four expressions per picture."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_files(Path(folder), images, count)
+        for expressions, name, target in (
+            (1, "loader, images per second and core ÷ plain", IMAGES_TARGET),
+            (4, "loader, expressions per second, four per image ÷ plain", EXPRESSIONS_TARGET),
+        ):
+            plain, ours = compare(paths, expressions, batch_size, repeats)
+            note = f"{plain * 1000:.1f} ms and {ours * 1000:.1f} ms per image"
+            figures.append(Figure(name, plain / ours, f"≥ {target}", note))
+    torch.set_num_threads(threads)
+    return figures
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -216,29 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=32, help="pictures")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures per batch")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each recipe; the median counts")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = write_files(Path(folder), options.images, options.count)
-        size = sum(path.stat().st_size for path in paths) / len(paths)
-        print(f"{len(paths)} JPEGs of 640 pixels, {size / 1000:.0f} kB on average; one thread, CPU time")
-        print(f"{'expressions/image':>18} {'recipe':>9} {'ms/image':>9} {'images/s':>9} {'expressions/s':>14}")
-        ratios = []
-        for expressions in (1, 4):
-            times = measure(paths, expressions, options.batch_size, options.rounds)
-            for name, seconds in zip(("plain", "pbrec_hf"), times, strict=True):
-                per_second = 1 / seconds
-                print(
-                    f"{expressions:>18} {name:>9} {seconds * 1e3:>9.1f} {per_second:>9.1f} "
-                    f"{per_second * expressions:>14.1f}"
-                )
-            ratios.append(times[0] / times[1])
-    for ratio, target, what in zip(
-        ratios, (IMAGES_TARGET, EXPRESSIONS_TARGET), ("images, 1", "expressions, 4"), strict=True
-    ):
-        verdict = "reached" if ratio >= target else "MISSED"
-        print(f"{what} per image: {ratio:.2f} times the plain recipe (target {target}): {verdict}")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    report(measure(options.rounds, options.images, options.count, options.batch_size), options.json)
 
 
 if __name__ == "__main__":

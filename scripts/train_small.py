@@ -3,8 +3,8 @@
     python scripts/train_small.py --recipe hub_configs/pbrec-mt-small/train.yaml --pool POOL --detector DIR \
         --texts refcoco_expressions.txt --out RUN [--threads 1]
 
-The recipe's phases follow one another: first a fifth of the points, then all. The trunk stays frozen. Every phase
-ends in a folder for `from_pretrained` (RUN/phase0 …), from which a broken run goes on; small_export.py packs the last.
+The recipe's phases follow one another, each step on a fifth of the points. The trunk stays frozen. Every phase
+ends in a folder for `from_pretrained` (RUN/phase0 …), from which a broken run goes on; small_export.py packs them.
 """
 
 import argparse

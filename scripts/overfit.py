@@ -3,8 +3,8 @@
     python scripts/overfit.py                                  # CPU, minutes; exits 1 if it does not reach 100 %
 
 Eight photographs of the tests with generated expressions go through own data, collator, training, the frozen
-detector, selection and the metric, as in any other training. Objects that no proposal of the detector meets (IoU at
-most 0.5) are left out: no training could find them.
+detector, selection and the metric, as in any other training. Objects that the frozen detector and selection would miss
+even with perfect scores are left out: no training could find them.
 """
 
 import argparse
@@ -24,9 +24,12 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from pbrec_hf.bundled import bundled_checkpoint
+from pbrec_hf.configuration_pbrec import PbrecConfig
 from pbrec_hf.data.scenes import Scene, read_photographs, with_expressions
-from pbrec_hf.image_processing_pbrec import boxes_to_original
+from pbrec_hf.image_processing_pbrec import boxes_to_canvas
+from pbrec_hf.modeling_pbrec import PbrecOutput
 from pbrec_hf.processing_pbrec import PbrecProcessor
+from pbrec_hf.soft_targets_pbrec import centerness_targets
 from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.run import train
 
@@ -34,22 +37,28 @@ PHOTOGRAPHS = 8
 
 
 @torch.no_grad()
-def reachable(scene: Scene, processor: PbrecProcessor) -> list[bool]:
-    """For each object, whether some proposal meets it."""
-    inputs = processor.image_processor([Image.fromarray(scene.image)])
-    proposals = processor.propose(inputs["pixel_values"], inputs["pixel_mask"])["box_proposals"]
-    boxes = boxes_to_original(proposals.boxes[0], inputs["letterbox"][0])
-    best = box_iou(boxes, torch.tensor([item.box for item in scene.objects])).amax(dim=0)
-    return (best > 0.5).tolist()
+def reachable(scene: Scene, processor: PbrecProcessor, config: PbrecConfig) -> list[bool]:
+    """For each object, whether scores equal to its center-ness would choose a box that meets it."""
+    inputs = processor(Image.fromarray(scene.image), [item.category for item in scene.objects])
+    boxes = torch.tensor([item.box for item in scene.objects])
+    targets, _ = centerness_targets(
+        boxes_to_canvas(boxes, inputs["letterbox"][0]), config.image_size, config.stride, config.soft_targets
+    )
+    perfect = PbrecOutput(center_logits=targets.logit(eps=1e-3))
+    answers = processor.post_process_referring_expression(perfect, inputs)
+    return [
+        len(answer["boxes"]) > 0 and box_iou(answer["boxes"], box[None]).item() > 0.5
+        for answer, box in zip(answers, boxes, strict=True)
+    ]
 
 
-def write_photographs(out: Path, processor: PbrecProcessor, expressions: int) -> Path:
+def write_photographs(out: Path, processor: PbrecProcessor, config: PbrecConfig, expressions: int) -> Path:
     """JSONL of the first photographs that have expressions of reachable objects."""
     lines, pictures = [], 0
     (out / "images").mkdir(parents=True, exist_ok=True)
     for scene in read_photographs(TESTS / "instances.json", TESTS / "images"):
         scene = with_expressions(scene, np.random.default_rng(0), 8)
-        found = reachable(scene, processor)
+        found = reachable(scene, processor, config)
         rows = rows_of(scene, f"images/{scene.name}.png")
         rows = [row for row, said in zip(rows, scene.expressions, strict=True) if found[said.target]][:expressions]
         if rows and pictures < PHOTOGRAPHS:
@@ -73,7 +82,8 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level="INFO")
     for library in ("accelerate", "httpx"):
         logging.getLogger(library).setLevel("WARNING")
-    data = write_photographs(options.output_dir, PbrecProcessor.from_pretrained(options.init), options.expressions)
+    parts = PbrecProcessor.from_pretrained(options.init), PbrecConfig.from_pretrained(options.init)
+    data = write_photographs(options.output_dir, *parts, options.expressions)
     config = TrainingConfig(
         init=str(options.init),
         data=str(data),

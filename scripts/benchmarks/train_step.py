@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers import ResNetConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,9 +32,10 @@ RELEASED_LENGTH, OUR_LENGTH = 40, 12  # tokens: always padded; the longest of a 
 STRIDES = (8, 16, 32, 64, 128)
 
 
-def new_model(canvas: int, attention: str) -> PbrecForReferringExpression:
+def new_model(canvas: int, attention: str, maps: tuple[str, ...] = ("stage4",)) -> PbrecForReferringExpression:
     torch.manual_seed(0)
-    config = PbrecConfig(image_size=canvas, tasks=list(TASKS))
+    backbone = ResNetConfig(depths=[3, 4, 23, 3], out_features=list(maps))
+    config = PbrecConfig(image_size=canvas, tasks=list(TASKS), backbone_config=backbone)
     model = PbrecForReferringExpression._from_config(
         config, attn_implementation={"": attention, "text_config": attention, "backbone_config": "eager"}
     )
@@ -45,9 +47,8 @@ class Released(nn.Module):
 
     def __init__(self, canvas: int):
         super().__init__()
-        self.network = new_model(canvas, "eager")
+        self.network = new_model(canvas, "eager", ("stage2", "stage3", "stage4"))
         width = self.network.config.d_model
-        self.network.model.backbone.set_output_features_output_indices(["stage2", "stage3", "stage4"], None)
         self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in (512, 1024))
         self.coarser = nn.ModuleList(nn.Conv2d(channels, width, 3, 2, 1) for channels in (width, width))
 

@@ -30,7 +30,11 @@ done
 python "$here/train_small.py" --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
     --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" --threads "$threads"
 # The mean of the last two phases did best on the generated test sets.
-python "$here/small_export.py" --models "$run/model/phase2" "$run/model/phase3" --out "$run/pbrec-mt-small"
+masks=
+[ -f "$run/masks/config.json" ] && masks="--mask_detector $run/masks" # of scripts/train_detector.py
+# shellcheck disable=SC2086
+python "$here/small_export.py" --models "$run/model/phase2" "$run/model/phase3" --box_detector "$run/nanodet" $masks \
+    --out "$run/pbrec-mt-small"
 python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
 python "$here/small_baselines.py" --detector "$run/nanodet" --images "$run/testsets/images" \
     "$run/testsets/expressions_heldout.jsonl" "$run/testsets/expressions_composed.jsonl"

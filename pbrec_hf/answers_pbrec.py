@@ -14,6 +14,7 @@ from .proposals_pbrec import Proposals
 from .selection_pbrec import box_iou_matrix, mask_iou_matrix, rank_scores, select_by_overlap, top_k_points
 
 RANKINGS = ("score_times_quality", "score")
+INTERPOLATED = ("probabilities", "logits")
 _AGREES = 0.5  # overlap from which a proposal speaks for the same object as the answer
 
 
@@ -28,6 +29,7 @@ class SelectionSettings:
         quality_power: exponent of the quality.
         candidates_only: rank only what the detector's own NMS kept, in images where it kept anything.
         level_weights: one factor per grid of the detector, or None.
+        interpolate: what is brought to the detector's grids, "probabilities" (as in the paper) or "logits".
 
     Raises:
         ValueError: naming field, value and legal set.
@@ -38,12 +40,15 @@ class SelectionSettings:
     quality_power: float = 1.0
     candidates_only: bool = False
     level_weights: list[float] | None = None
+    interpolate: str = "probabilities"
 
     def __post_init__(self):
         if not isinstance(self.top_k, int) or self.top_k < 1:
             raise ValueError(f"top_k={self.top_k!r}: give a positive integer such as 12.")
         if self.ranking not in RANKINGS:
             raise ValueError(f"ranking={self.ranking!r}: give one of {', '.join(map(repr, RANKINGS))}.")
+        if self.interpolate not in INTERPOLATED:
+            raise ValueError(f"interpolate={self.interpolate!r}: give one of {', '.join(map(repr, INTERPOLATED))}.")
         if not 0 <= self.quality_power <= 10:
             raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
         if self.level_weights is not None and not all(weight >= 0 for weight in self.level_weights):
@@ -73,7 +78,7 @@ class Group:
 
 
 def rank_proposals(
-    probabilities: Tensor,
+    logits: Tensor,
     grid: tuple[int, int],
     proposals: Proposals,
     image_index: Tensor,
@@ -84,7 +89,7 @@ def rank_proposals(
     Value of every proposal for every expression.
 
     Args:
-        probabilities: (E, rows · cols) of the model, on `grid`.
+        logits: (E, rows · cols) of the model, on `grid`.
         proposals: of I images, N points each.
         image_index: (E,) image of each expression.
         letterbox: (I, 6) of the images.
@@ -92,7 +97,11 @@ def rank_proposals(
     Returns:
         (E, N); -inf where a point lies in the padding or, with `candidates_only`, was not kept by the detector.
     """
-    levels = [resample_grid(probabilities, grid, to) for to in proposals.grids]
+    if settings.interpolate == "probabilities":
+        probabilities = logits.sigmoid()
+        levels = [resample_grid(probabilities, grid, to) for to in proposals.grids]
+    else:
+        levels = [resample_grid(logits, grid, to).sigmoid() for to in proposals.grids]
     if settings.level_weights is not None:
         if len(settings.level_weights) != len(levels):
             raise ValueError(

@@ -38,7 +38,7 @@ def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Gro
             continue
         device = (proposals.quality if proposals.masks is None else proposals.masks.features).device
         image_index = inputs["image_index"].to(device)
-        probabilities = logits.to(device).float().sigmoid()
+        logits = logits.to(device).float()
         if len(image_index) != len(logits):
             raise ValueError(
                 f"{len(logits)} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that "
@@ -46,7 +46,7 @@ def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Gro
             )
         grid = _grid(logits.shape[1], proposals.canvas)
         letterbox = inputs["letterbox"].to(device)
-        values = rank_proposals(probabilities, grid, proposals, image_index, letterbox, settings)
+        values = rank_proposals(logits, grid, proposals, image_index, letterbox, settings)
         choose = choose_boxes if kind == "boxes" else choose_masks
         groups[kind] = choose(values, proposals, image_index, settings.top_k)
     if not groups:

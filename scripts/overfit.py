@@ -76,8 +76,8 @@ def main() -> None:
         "--init", default=bundled_checkpoint(), help="checkpoint with detectors (default: the bundled)"
     )
     parser.add_argument("--output_dir", type=Path, default=Path("runs/overfit"))
-    parser.add_argument("--expressions", type=int, default=2, help="per photograph (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--expressions", type=int, default=1, help="per photograph (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level="INFO")
     for library in ("accelerate", "httpx"):

@@ -1,0 +1,74 @@
+"""Ranking over the detector's grids and the vote: what each setting does."""
+
+import pytest
+import torch
+from released_checkpoint import GOLDEN
+from safetensors.torch import load_file
+
+from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, rank_proposals
+from pbrec_hf.proposals_pbrec import Proposals
+
+WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
+
+
+def proposals(grids, **fields):
+    points = sum(rows * cols for rows, cols in grids)
+    fields = {"quality": torch.full((1, points), 0.5), **fields}
+    return Proposals(grids=grids, canvas=(640, 640), **fields)
+
+
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_both_ways_of_interpolating_equal_the_golden_scores(kind):
+    golden = load_file(GOLDEN / "mask_nms_paper.safetensors")
+    logits = golden["mass_logits_20x20"].flatten(1).double()
+    letterbox = WHOLE.expand(10, -1)
+    masks = Proposals(grids=((24, 24),), canvas=(640, 640), quality=torch.ones(10, 576))
+    settings = SelectionSettings(ranking="score", interpolate=kind)
+    values = rank_proposals(logits, (20, 20), masks, torch.arange(10), letterbox, settings)
+    expected = golden[f"score_24_from_{'sigmoid' if kind == 'probabilities' else 'logits'}"].flatten(1)
+    torch.testing.assert_close(values, expected, atol=1e-9, rtol=0)
+
+
+def test_levels_quality_and_candidates_change_the_ranking():
+    grids = ((4, 4), (2, 2))
+    logits = torch.zeros(1, 16)
+    quality = torch.linspace(0.1, 1, 20)[None]
+    candidates = torch.zeros(1, 20, dtype=torch.bool)
+    candidates[0, 3] = True
+    offered = proposals(grids, quality=quality, candidates=candidates)
+
+    def best(**settings):
+        values = rank_proposals(
+            logits, (4, 4), offered, torch.zeros(1, dtype=int), WHOLE, SelectionSettings(**settings)
+        )
+        return values.argmax().item(), int(values.isfinite().sum())
+
+    assert best() == (19, 20)
+    assert best(ranking="score") == (0, 20)
+    assert best(level_weights=[1.0, 0.1]) == (15, 20)
+    assert best(candidates_only=True) == (3, 1)
+    with pytest.raises(ValueError, match="level_weights has 1 entries for a detector with 2 grids"):
+        best(level_weights=[1.0])
+
+
+def test_points_in_the_padding_are_not_ranked():
+    letterbox = torch.tensor([[320, 640, 320, 640, 160, 0]])
+    offered = proposals(((4, 4),))
+    values = rank_proposals(
+        torch.zeros(1, 16), (4, 4), offered, torch.zeros(1, dtype=int), letterbox, SelectionSettings()
+    )
+    assert values.isfinite().view(4, 4).tolist() == [[False] * 4, [True] * 4, [True] * 4, [False] * 4]
+
+
+def test_the_score_is_the_best_of_those_that_agree_with_the_answer():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [100, 100, 200, 200], [100, 100, 201, 200], [100, 100, 199, 200]])
+    offered = proposals(((2, 2),), boxes=boxes[None])
+    group = choose_boxes(torch.tensor([[0.9, 0.8, 0.7, 0.6]]), offered, torch.zeros(1, dtype=int), top_k=4)
+    assert group.points[0, group.winner[0]].item() in (1, 2, 3)
+    assert group.score.item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}])
+def test_other_settings_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        SelectionSettings(**fields)

@@ -4,7 +4,7 @@ import datasets
 import pytest
 from refer_folders import write_refer_folder
 
-from pbrec_hf.data.leakage import held_out_images, leaking_rows, without_leaks
+from pbrec_hf.data.leakage import held_out_images, leaking_rows, load_mixture, without_leaks
 from pbrec_hf.data.refcoco import load_refcoco
 
 datasets.disable_progress_bars()
@@ -57,3 +57,22 @@ def test_ids_of_different_photographs_are_not_compared(refer_dir):
 def test_a_list_that_would_claim_too_little_is_refused(refer_dir):
     with pytest.raises(FileNotFoundError, match=r"refcoco\+"):
         held_out_images(refer_dir)
+
+
+def test_a_mixture_holds_no_image_that_any_of_its_parts_holds_out(refer_dir):
+    mixture = load_mixture(FAMILY, refer_dir, check_counts=False, cache_dir=refer_dir / "cache")
+    held_out = held_out_images(refer_dir, FAMILY)
+    assert held_out.keys().isdisjoint(mixture["image_id"])
+    clean = [without_leaks(load(refer_dir, key)["train"], held_out) for key in FAMILY]
+    assert len(mixture) == sum(map(len, clean)) and all(map(len, clean))
+
+
+def test_training_on_several_data_sets_mixes_them_without_leaks(refer_dir):
+    from pbrec_hf.training.build import training_rows
+    from pbrec_hf.training.config import TrainingConfig
+
+    config = TrainingConfig(
+        init="anything", dataset=",".join(FAMILY), refer_dir=str(refer_dir), output_dir="runs", check_counts=False
+    )
+    rows = training_rows(config)
+    assert len(rows) and held_out_images(refer_dir, FAMILY).keys().isdisjoint(rows["image_id"])

@@ -9,9 +9,9 @@ and detectors.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
-from .refcoco import CONFIGS, config_key, refer_folder
+from .refcoco import CONFIGS, config_key, load_refcoco, refer_folder
 from .refer import in_split, read_references
 
 
@@ -55,3 +55,21 @@ def without_leaks(train: Dataset, held_out: Mapping[str, list[str]]) -> Dataset:
     """`train` without the rows that `leaking_rows` lists."""
     leaks = leaking_rows(train, held_out)
     return train.select([index for index in range(len(train)) if index not in leaks]) if leaks else train
+
+
+def load_mixture(names: Iterable[str], refer_dir: str | Path, **options) -> Dataset:
+    """
+    The train splits of several data sets of the family together, without the rows that any of them holds out.
+
+    Args:
+        names: keys of `CONFIGS`, all of one kind of images.
+        refer_dir: folder of the REFER layout.
+        options: of `load_refcoco`.
+
+    Raises:
+        ValueError: an unknown name, or names of different kinds of images.
+    """
+    names = list(names)
+    held_out = held_out_images(refer_dir, names)
+    trains = [load_refcoco(name, refer_dir=refer_dir, **options)["train"] for name in names]
+    return concatenate_datasets([without_leaks(train, held_out) for train in trains])

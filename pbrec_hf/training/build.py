@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 from ..configuration_pbrec import PbrecConfig
 from ..data.augmentation import AugmentationConfig
 from ..data.collator import PbrecCollator
+from ..data.leakage import load_mixture
 from ..data.own_data import load_own_data
 from ..data.refcoco import load_refcoco
 from ..data.schema import without_decoding
@@ -92,8 +93,12 @@ def load_rows(
 
 
 def training_rows(config: TrainingConfig) -> datasets.Dataset:
-    """The rows to train on."""
-    return _rows(config, config.data, config.train_split)
+    """The rows to train on; of several data sets, without the images that any of them holds out."""
+    if config.dataset is None or "," not in config.dataset:
+        return _rows(config, config.data, config.train_split)
+    names = config.dataset.split(",")
+    options = {"image_dir": config.image_dir, "view": "image", "check_counts": config.check_counts}
+    return without_decoding(load_mixture(names, config.refer_dir, **options))
 
 
 def validation_rows(config: TrainingConfig) -> datasets.Dataset | None:
@@ -121,9 +126,8 @@ def training_collator(
 
 
 def _rows(config: TrainingConfig, data: str | None, split: str | None) -> datasets.Dataset:
-    return load_rows(
-        data, config.dataset, split, config.split_by, config.refer_dir, config.image_dir, config.check_counts
-    )
+    dataset = config.dataset and config.dataset.split(",")[0]  # a mixture is validated on the first
+    return load_rows(data, dataset, split, config.split_by, config.refer_dir, config.image_dir, config.check_counts)
 
 
 def _load_towers(model: PbrecForReferringExpression, config: TrainingConfig) -> None:

@@ -67,7 +67,7 @@ class TrainingConfig:
 
     data: str | None = _say(None, "Own training data: JSONL, CSV or Parquet.")
     validation_data: str | None = _say(None, "Own validation data.")
-    dataset: str | None = _say(None, "Instead of `data`: refcoco, refcoco+, refcocog or referit.")
+    dataset: str | None = _say(None, "Instead of `data`: refcoco, refcoco+ … or several, as refcoco/unc,refcocog/umd.")
     split_by: str | None = _say(None, "unc, google, umd or berkeley. Default: the data set's first.")
     refer_dir: str | None = _say(None, "Folder of the REFER annotations.")
     image_dir: str | None = _say(None, "Folder of the images.")

@@ -1,6 +1,7 @@
 """The command line: answers on standard output, one line per error on standard error, and the right exit status."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,3 +80,14 @@ def test_the_demo_draws_every_photograph_that_ships(checkpoint, tmp_path, capsys
     printed = capsys.readouterr().out
     assert printed.count("CC BY") >= 6 and "giraffe on left" in printed
     assert min(Image.open(out).size) > 800
+
+
+def test_composed_scenes_are_drawn(tmp_path, capsys):
+    scenes = Path(__file__).parent / "data" / "scenes"
+    out = tmp_path / "scenes.png"
+    sources = ["--annotations", str(scenes / "instances.json"), "--images", str(scenes / "images")]
+    arguments = [*sources, "--count", "2", "--out", str(out)]
+    assert main(["data", "preview", *arguments]) == 0
+    assert min(Image.open(out).size) > 300
+    assert main(["data", "preview", *arguments[:3], str(tmp_path)]) == 2
+    assert "No such file" in capsys.readouterr().err

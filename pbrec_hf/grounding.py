@@ -13,6 +13,7 @@ from PIL import Image
 from .bundled import bundled_checkpoint
 from .modeling_pbrec import PbrecForReferringExpression
 from .pictures_pbrec import load_picture
+from .post_processing_pbrec import answers
 from .processing_pbrec import PbrecProcessor
 
 
@@ -62,8 +63,7 @@ class Grounder:
         with torch.inference_mode():
             outputs = self.model(**inputs)
         groups = self.processor.rank(outputs, inputs, top_k)
-        answers = self.processor.post_process_referring_expression(outputs, inputs, top_k, threshold)
-        return Grounded(picture, answers, inputs, outputs, groups)
+        return Grounded(picture, answers(groups, inputs, threshold), inputs, outputs, groups)
 
 
 __all__ = ["Grounded", "Grounder"]

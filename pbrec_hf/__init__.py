@@ -29,6 +29,7 @@ _PUBLIC = {
     "bundled_checkpoint": "bundled",
     "load_refcoco": "data.refcoco",
     "optimize_for_inference": "inference_pbrec",
+    "share_detector": "inference_pbrec",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -29,6 +29,8 @@ class SelectionSettings:
         quality_power: exponent of the quality.
         candidates_only: rank only what the detector's own NMS kept, in images where it kept anything.
         level_weights: one factor per grid of the detector, or None.
+        masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, so that both show the
+            same object; for detectors on the same points. Otherwise masks are ranked and vote by themselves.
         interpolate: what is brought to the detector's grids, "probabilities" (as in the paper) or "logits".
 
     Raises:
@@ -41,6 +43,7 @@ class SelectionSettings:
     candidates_only: bool = False
     level_weights: list[float] | None = None
     interpolate: str = "probabilities"
+    masks_follow_boxes: bool = False
 
     def __post_init__(self):
         if not isinstance(self.top_k, int) or self.top_k < 1:
@@ -132,6 +135,15 @@ def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_
     masks = proposals.masks.at(image_index[:, None].expand_as(points).flatten(), points.flatten())
     masks = masks.view(*points.shape, *masks.shape[1:])
     return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
+
+
+def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor) -> Group:
+    """The masks proposed at the points of the boxes that were chosen, for detectors on the same points."""
+    row = torch.arange(len(group.winner), device=group.winner.device)
+    points = group.points[row, group.winner][:, None]
+    masks = proposals.masks.at(image_index, points[:, 0])[:, None]
+    values = group.values[row, group.winner][:, None]
+    return Group(values=values, points=points, winner=torch.zeros_like(group.winner), score=group.score, masks=masks)
 
 
 def _vote(values: Tensor, points: Tensor, iou: Tensor, **kind: Tensor) -> Group:

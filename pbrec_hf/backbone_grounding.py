@@ -1,7 +1,7 @@
 """A backbone whose feature map says in named channels what stands at each point: NanoDet's view, in reach of words.
 
-One map of stride 16 joins the neck's features, NanoDet's class probabilities, the colour names of the pixels, and the
-description of the object that the point belongs to (see objects_pbrec.py); `channel_names` names every channel.
+One map of stride 16 or 32 joins the neck's features, NanoDet's class probabilities, the colour names of the pixels,
+and the description of the object that the point belongs to (objects_pbrec.py); `channel_names` names every channel.
 Expects letterboxed, ImageNet-normalised canvases with sides that are multiples of 32. Gradients reach the neck's
 features only. Knows nothing of expressions.
 """
@@ -10,7 +10,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.configuration_utils import SubConfigSpec
@@ -21,11 +21,12 @@ from transformers.utils.generic import can_return_tuple
 from .backbone_nanodet import STRIDES
 from .colors_pbrec import COLOR_NAMES, color_maps
 from .detection_nanodet import NanoDetConfig, NanoDetDetector
-from .objects_pbrec import SHAPE, describe_objects, object_channel_names, place_objects
+from .objects_pbrec import SHAPE, describe_objects, object_channel_names, place_objects, visible
 from .points_pbrec import grid_points
 from .proposals_pbrec import boxes_from_distances
 
-STRIDE = 16
+_MAP_STRIDES = (16, 32)
+_COLOR_CELL = 4  # colours are named in squares of this many pixels
 
 
 @strict
@@ -34,8 +35,10 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
 
     Args:
         detector_config: the NanoDet inside.
+        stride: of the map, 16 or 32 canvas pixels.
         min_score: detections below this class probability are no objects.
         sure_score: detections from this class probability on exist without doubt.
+        same_object_iou: what is seen in detections that overlap an object by more than this is seen in the object.
         nms_iou: detections that overlap a better one by more than this, of whatever class, are the same object.
         max_objects: the best ones are kept.
     """
@@ -44,21 +47,25 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     sub_configs_defaults = {"detector_config": SubConfigSpec(config_class=NanoDetConfig)}
 
     detector_config: dict | PreTrainedConfig | None = None
-    min_score: float | int = 0.15
+    stride: int = 32
+    min_score: float | int = 0.1
     sure_score: float | int = 0.4
+    same_object_iou: float | int = 0.6
     nms_iou: float | int = 0.6
     max_objects: int = 50
 
     def __post_init__(self, **kwargs):
         kwargs.pop("stage_names", None)
-        self.stage_names = ["stride16"]
+        self.stage_names = [f"stride{self.stride}"]
         self.set_output_features_output_indices(
             out_features=kwargs.pop("out_features", None), out_indices=kwargs.pop("out_indices", None)
         )
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
-        for name in ("min_score", "sure_score", "nms_iou"):
+        if self.stride not in _MAP_STRIDES:
+            raise ValueError(f"stride={self.stride} is not supported; give one of {_MAP_STRIDES}")
+        for name in ("min_score", "sure_score", "same_object_iou", "nms_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give a number in [0, 1]")
         if self.sure_score <= self.min_score:
@@ -81,7 +88,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
 
 
 class GroundingBackbone(BackboneMixin, PreTrainedModel):
-    """(I, 3, H, W) canvases -> `feature_maps`, one (I, channels, H/16, W/16)."""
+    """(I, 3, H, W) canvases -> `feature_maps`, one (I, channels, H/stride, W/stride)."""
 
     config: GroundingBackboneConfig
     main_input_name = "pixel_values"
@@ -121,32 +128,41 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
             descriptions (n, F) and each point's object (P,), -1 = none.
         """
         outputs = self.detector(pixel_values)
+        stride = self.config.stride
         with torch.no_grad():
             canvas = tuple(pixel_values.shape[-2:])
-            grids = [(canvas[0] // stride, canvas[1] // stride) for stride in STRIDES]
+            grids = [(canvas[0] // each, canvas[1] // each) for each in STRIDES]
             scores = outputs.class_logits.float().sigmoid()
             anchors = torch.cat(
                 [
-                    grid_points(*grid, stride, device=pixel_values.device)
-                    for grid, stride in zip(grids, STRIDES, strict=True)
+                    grid_points(*grid, each, device=pixel_values.device)
+                    for grid, each in zip(grids, STRIDES, strict=True)
                 ]
             )
             boxes = boxes_from_distances(anchors, outputs.distances.float(), canvas)
-            classes = _classes_at_stride_16(scores, grids)
-            colors = color_maps(F.avg_pool2d(_rgb(pixel_values.float()), 4))
-            pixels = F.avg_pool2d(colors, STRIDE // 4)
-            points = grid_points(*grids[1], STRIDE, device=pixel_values.device)
+            grid = grids[STRIDES.index(stride)]
+            classes = visible(_classes_on(scores, grids, grid))
+            colors = color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
+            pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
+            points = grid_points(*grid, stride, device=pixel_values.device)
             shapes, objects = [], []
             for image_scores, image_boxes, image_colors in zip(scores, boxes, colors, strict=True):
                 kept = self._objects(image_scores.amax(-1), image_boxes)
-                weight = image_scores[kept].amax(-1) - self.config.min_score
-                weight = (weight / (self.config.sure_score - self.config.min_score)).clamp(0, 1)
-                index, shape = place_objects(image_boxes[kept], weight, points, smallest=1.25 * STRIDE)
+                weight = image_scores[kept].amax(-1) - self.config.min_score / 2
+                weight = (weight / (self.config.sure_score - self.config.min_score / 2)).clamp(0, 1)
+                index, shape = place_objects(image_boxes[kept], weight, points, stride, canvas)
                 shapes.append(shape.T)
-                described = describe_objects(image_boxes[kept], image_scores[kept], weight, image_colors, canvas)
+                seen = self._seen(image_scores, image_boxes, kept)
+                described = describe_objects(image_boxes[kept], seen, weight, image_colors, canvas)
                 objects.append((described, index))
             at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
-        return outputs.feature_maps[STRIDES.index(STRIDE)], at_points, objects
+        return outputs.feature_maps[STRIDES.index(stride)], at_points, objects
+
+    def _seen(self, scores: Tensor, boxes: Tensor, kept: Tensor) -> Tensor:
+        """Class probabilities (n, C) of the objects `kept`: the best of all detections that are the same object."""
+        likely = (scores.amax(-1) >= self.config.min_score / 2).nonzero().squeeze(1)
+        same = box_iou(boxes[kept], boxes[likely]) > self.config.same_object_iou
+        return torch.maximum(scores[kept], (scores[likely][None] * same[..., None]).amax(1))
 
     def _objects(self, quality: Tensor, boxes: Tensor) -> Tensor:
         """Indices of the detections of one image that count as objects, best first."""
@@ -165,14 +181,15 @@ def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tupl
     return torch.cat((first, torch.stack(copied), shape), dim=1).unflatten(2, tuple(grid))
 
 
-def _classes_at_stride_16(scores: Tensor, grids: list[tuple[int, int]]) -> Tensor:
-    """Probabilities (I, N, C) of three levels, the highest at each cell of the middle one: (I, C, rows, cols)."""
-    fine, middle, coarse = (
-        level.transpose(1, 2).unflatten(2, grid)
-        for level, grid in zip(scores.split([rows * cols for rows, cols in grids], dim=1), grids, strict=True)
-    )
-    coarse = F.interpolate(coarse, grids[1], mode="nearest")
-    return torch.maximum(torch.maximum(F.max_pool2d(fine, 2), middle), coarse)
+def _classes_on(scores: Tensor, grids: list[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
+    """Probabilities (I, N, C) of three levels, the highest at each cell of `grid`: (I, C, rows, cols)."""
+    levels = scores.split([rows * cols for rows, cols in grids], dim=1)
+    levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
+    resized = [
+        F.adaptive_max_pool2d(level, grid) if size[0] >= grid[0] else F.interpolate(level, grid, mode="nearest")
+        for level, size in zip(levels, grids, strict=True)
+    ]
+    return torch.stack(resized).amax(0)
 
 
 def _rgb(pixel_values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from .bundled import bundled_checkpoint
+from .inference_pbrec import share_detector
 from .modeling_pbrec import PbrecForReferringExpression
 from .pictures_pbrec import load_picture
 from .post_processing_pbrec import answers
@@ -49,6 +50,7 @@ class Grounder:
         try:
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
             self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
+            share_detector(self.model, self.processor)
         except OSError as error:
             reason = str(error).strip().splitlines()[0]
             raise OSError(

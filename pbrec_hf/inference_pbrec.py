@@ -1,20 +1,25 @@
-"""Faster inference with the same results: BatchNorm folded into the convolutions, channels-last memory.
+"""Faster inference with the same results: BatchNorm folded into the convolutions, channels-last memory, one look each.
 
-For models and detectors that will only answer. What comes out cannot be trained or saved: the folded tensors are no
-longer the checkpoint's.
+For models and detectors that will only answer. What `optimize_for_inference` returns cannot be trained or saved: the
+folded tensors are no longer the checkpoint's. `share_detector` changes no tensor.
 """
 
+import weakref
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 from transformers import PreTrainedModel
+
+from .residual_blocks_pbrec import fused_block
 
 
 @torch.no_grad()
 def optimize_for_inference(model: PreTrainedModel) -> PreTrainedModel:
     """
-    Fold every fixed BatchNorm into the convolution before it, and lay convolutions out channels-last. In place.
+    Fold every fixed BatchNorm into the convolution before it, let convolutions of residual blocks add and activate,
+    and lay them out channels-last. In place.
 
     Outputs agree with the plain model's to float noise. `save_pretrained` of the result raises.
 
@@ -26,6 +31,10 @@ def optimize_for_inference(model: PreTrainedModel) -> PreTrainedModel:
     if not getattr(model, "_folded", False):
         for parent in list(model.modules()):
             _fold_children(parent)
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if (block := fused_block(child)) is not None:
+                    setattr(parent, name, block)
         model.requires_grad_(False)
         model.to(memory_format=torch.channels_last)
         model._folded = True
@@ -46,3 +55,70 @@ def _fold_children(parent: nn.Module) -> None:
 
 def _refuse_to_save(*args, **kwargs):
     raise ValueError("This model was folded for inference and holds its checkpoint no longer: load it again to save.")
+
+
+def share_detector(model: PreTrainedModel, processor) -> bool:
+    """
+    Let the comprehension stage and the processor's detectors look at a canvas once, where they look with the same net.
+
+    A checkpoint may use one frozen detector three times: inside its backbone, for boxes, and under the masks. Where
+    configs and tensors are equal, all three become one module that remembers its last canvases. Called by whoever owns
+    both, model and processor; elsewhere nothing is shared.
+
+    Returns:
+        Whether anything is shared.
+    """
+    own = getattr(model.model.backbone, "detector", None)
+    if own is None or model.training:
+        return False
+    shared = False
+    for detector in (processor.box_detector, processor.mask_detector):
+        inner = getattr(detector, "detector", None)
+        if inner is not None and _equal(own, inner):
+            detector.detector, shared = own, True
+    if processor.box_detector is not None and _equal(own, processor.box_detector):
+        processor.replace_detector("boxes", own)
+        shared = True
+    if shared and not isinstance(own.forward, _LastLook):
+        own.forward = _LastLook(own.forward)
+    return shared
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    if one is other:
+        return True
+    first, second = one.state_dict(), other.state_dict()
+    return (
+        type(one) is type(other)
+        and first.keys() == second.keys()
+        and all(
+            value.device == second[name].device and value.dtype == second[name].dtype and value.equal(second[name])
+            for name, value in first.items()
+        )
+    )
+
+
+class _LastLook:
+    """A forward without gradients that gives its last output again for the very same, unchanged tensor."""
+
+    def __init__(self, forward):
+        self.forward = forward
+        self._forget()
+
+    def _forget(self) -> None:
+        self.seen, self.version, self.output = (lambda: None), None, None
+
+    def __getstate__(self):
+        return {"forward": self.forward}  # weak references cannot be pickled
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+    def __call__(self, pixel_values: Tensor, **kwargs):
+        # Tensors made in inference mode count no changes; and what needs gradients has to be computed.
+        if kwargs or torch.is_grad_enabled() or pixel_values.is_inference():
+            return self.forward(pixel_values, **kwargs)
+        if self.seen() is not pixel_values or self.version != pixel_values._version:
+            self.output = self.forward(pixel_values)
+            self.seen, self.version = weakref.ref(pixel_values), pixel_values._version
+        return self.output

@@ -144,6 +144,23 @@ class PbrecModel(PbrecPreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         words = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.fuse(words, attention_mask, image_features, **kwargs)
+
+    def fuse(
+        self,
+        words: Tensor,
+        attention_mask: Tensor,
+        image_features: PbrecImageFeatures,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """
+        The same for expressions that the text encoder has read already.
+
+        Args:
+            words: (E, L, hidden size of the text encoder), its last hidden states.
+            attention_mask: (E, L), 1 = token.
+            image_features: of E images.
+        """
         words = self.text_projection(words)
         word_positions = sine_positions_1d(words.shape[1], words.shape[2], words.device).to(words.dtype)
         return self.fusion(

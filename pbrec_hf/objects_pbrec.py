@@ -6,6 +6,8 @@ so that a projection of the channels can start from word vectors. Coordinates ar
 nothing of expressions and of networks.
 """
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -52,10 +54,15 @@ def describe_objects(
     kind = torch.nn.functional.normalize(classes, dim=-1)
     like = (kind @ kind.T).clamp(max=1) ** 2
     everything = torch.ones_like(like)
-    parts = [classes, part_colors(boxes, colors, canvas)]
+    parts = [visible(classes), part_colors(boxes, colors, canvas)]
     parts += [_order_among(boxes, weight, group, canvas) for group in (like, everything)]
-    parts.append(_relations(boxes, classes, weight, canvas))
+    parts.append(_relations(boxes, visible(classes), weight, canvas))
     return torch.cat(parts, dim=-1)
+
+
+def visible(probabilities: Tensor) -> Tensor:
+    """Class probabilities as a network sees them: a faint guess of 0.05 is told from none at all."""
+    return probabilities.clamp(min=0).sqrt()
 
 
 def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -151,32 +158,41 @@ def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int
     return related.amax(2).transpose(0, 1).flatten(1)
 
 
-def place_objects(boxes: Tensor, weight: Tensor, points: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
+def place_objects(
+    boxes: Tensor, weight: Tensor, points: Tensor, stride: int, canvas: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """
     Which object each point belongs to, and where in it the point lies.
 
     Args:
-        boxes: (n, 4) XYXY canvas pixels.
+        boxes: (n, 4) XYXY canvas pixels, best first.
         weight: (n,) in [0, 1].
         points: (P, 2) XY canvas pixels.
-        smallest: boxes are widened to this side in pixels, so that small ones reach a point.
+        stride: distance of the points. Boxes are widened to 1.25 of it, so that small ones reach a point.
+        canvas: (H, W).
 
     Returns:
         index (P,) of the object with the highest weighted centre-ness, -1 where no box covers the point, and the shape
-        channels (P, 9).
+        channels (P, 9). An object that wins no point gets the one nearest to its centre, unless that lies more than
+        `stride` away or is the only one of another object.
     """
     if not len(boxes):
         none = torch.full((len(points),), -1, dtype=torch.long, device=points.device)
         return none, points.new_zeros((len(points), len(SHAPE)))
-    center, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=smallest)
+    center, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.25 * stride)
     offset = (points[:, None] - center[None]) / extent[None]  # in [-½, ½] inside
     inside = (offset.abs() < 0.5).all(-1)
     nearness = ((0.5 - offset.abs()) / (0.5 + offset.abs())).clamp(min=0)
     central = nearness.prod(-1).sqrt()
     best, index = (central * weight.clamp(min=1e-3).sqrt()[None]).masked_fill(~inside, 0).max(-1)
-    found = best > 0
+    index = index.masked_fill(best <= 0, -1)
     rows = torch.arange(len(points), device=points.device)
-    width, height = (extent[index] / 320).unbind(-1)
+    central_here = central[rows, index]
+    for point, item in _claims(index, torch.cdist(points, center), stride):
+        index[point], central_here[point] = item, 1.0
+    found = index >= 0
+    width, height = (extent[index] / extent.new_tensor([canvas[1], canvas[0]])).unbind(-1)
+    inner = offset[rows, index].clamp(-0.5, 0.5) + 0.5
     shape = torch.stack(
         (
             torch.ones_like(best),
@@ -185,13 +201,31 @@ def place_objects(boxes: Tensor, weight: Tensor, points: Tensor, smallest: float
             height,
             (width * height).sqrt(),
             height / (width + height),
-            offset[rows, index, 0] + 0.5,
-            offset[rows, index, 1] + 0.5,
-            central[rows, index],
+            inner[:, 0],
+            inner[:, 1],
+            central_here,
         ),
         dim=-1,
     )
-    return index.masked_fill(~found, -1), shape * found[:, None]
+    return index, shape * found[:, None]
 
 
-__all__ = ["describe_objects", "object_channel_names", "part_colors", "place_objects"]
+def _claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[int, int]]:
+    """(point, object) for objects that own no point in `index` (P,); `distance` (P, n) of points and centres."""
+    owners = index.tolist()
+    counts = Counter(owners)
+    claims = []
+    for item in range(distance.shape[1]):
+        if counts[item]:
+            continue
+        order = distance[:, item].topk(min(4, len(owners)), largest=False)
+        for far, point in zip(order.values.tolist(), order.indices.tolist(), strict=True):
+            if far <= reach and (owners[point] < 0 or counts[owners[point]] > 1):
+                counts[owners[point]] -= 1
+                owners[point], counts[item] = item, 1
+                claims.append((point, item))
+                break
+    return claims
+
+
+__all__ = ["describe_objects", "object_channel_names", "part_colors", "place_objects", "visible"]

@@ -15,6 +15,7 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .inference_pbrec import share_detector
 from .pictures_pbrec import load_picture
 
 logger = logging.get_logger(__name__)
@@ -42,6 +43,7 @@ class ReferringExpressionPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.processor.to(self.device)
+        share_detector(self.model, self.processor)
 
     def __call__(self, inputs, text=None, **kwargs):
         """

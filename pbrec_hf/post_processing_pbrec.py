@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from .answers_pbrec import Group, SelectionSettings, choose_boxes, choose_masks, rank_proposals
+from .answers_pbrec import Group, SelectionSettings, choose_boxes, choose_masks, masks_at_boxes, rank_proposals
 from .image_processing_pbrec import boxes_to_original, masks_to_original
 
 
@@ -44,6 +44,14 @@ def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Gro
                 f"{len(logits)} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that "
                 "the outputs were computed from."
             )
+        if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
+            if proposals.grids != inputs["box_proposals"].grids:
+                raise ValueError(
+                    f"masks_follow_boxes=True, but boxes were proposed on grids {inputs['box_proposals'].grids} and "
+                    f"masks on {proposals.grids}: set it to False, or use detectors on the same points."
+                )
+            groups[kind] = masks_at_boxes(groups["boxes"], proposals, image_index)
+            continue
         grid = _grid(logits.shape[1], proposals.canvas)
         letterbox = inputs["letterbox"].to(device)
         values = rank_proposals(logits, grid, proposals, image_index, letterbox, settings)

@@ -80,6 +80,12 @@ class PbrecProcessor(ProcessorMixin):
         self._held[kind] = _Holder(detector.eval())
         self.detectors[kind] = detector.config.model_type
 
+    def replace_detector(self, kind: str, detector) -> None:
+        """Use `detector` for `kind` ("boxes" or "masks") from now on; it is saved with the processor."""
+        if kind not in _KINDS:
+            raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, _KINDS))}.")
+        self._hold(kind, detector)
+
     def to(self, *args, **kwargs) -> "PbrecProcessor":
         """Move the detectors as `torch.nn.Module.to` does."""
         for holder in self._held.values():

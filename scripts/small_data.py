@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pbrec_hf.backbone_grounding import assemble
 from pbrec_hf.objects_pbrec import SHAPE
 
-GRID = (20, 20)
 MAX_TOKENS = 20
+# Roots of class probabilities (see objects_pbrec.visible): surely there, surely not there.
+SURE, UNSEEN = 0.63, 0.28
 # Said of persons and things without being annotated anywhere: to be passed over.
 FILLERS = (
     "standing", "standing", "sitting", "walking", "looking at camera", "facing us", "in the picture", "you can see",
@@ -36,14 +36,16 @@ FILLERS = (
 
 @dataclass
 class Batch:
-    """`features` (I, C, P') of the chosen `points` (I, P'), `index` (E,) of their images, targets (E, P')."""
+    """`features` (I, C, P') of the chosen `points` (I, P'), `index` (E,) of their images, targets (E, P'), `words`
+    (E, L, D) as the frozen text encoder reads them.
+    """
 
     features: Tensor
     points: Tensor
     present: Tensor
     masks: Tensor
     index: Tensor
-    input_ids: Tensor
+    words: Tensor
     attention_mask: Tensor
     centerness: Tensor
     massness: Tensor
@@ -64,17 +66,22 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.expressions)
 
-    def map(self, scene: int) -> Tensor:
-        """The backbone's whole map of a scene: (C, 400)."""
+    def features(self, scene: int, points: Tensor) -> Tensor:
+        """The backbone's map of a scene at some of its points: (C, n); see `backbone_grounding.assemble`."""
         start, stop = self.described_start[scene], self.described_start[scene + 1]
         described = self.tensors["described"][start:stop]
-        shared = assemble(
-            self.tensors["at_points"][scene][None], [(described, self.tensors["index"][scene].long())], GRID
-        )
-        return torch.cat((self.tensors["neck"][scene], shared[0].flatten(1))).float()
+        described = torch.cat((described, described.new_zeros(1, described.shape[1])))
+        copied = described[self.tensors["index"][scene, points].long()].T
+        at_points = self.tensors["at_points"][scene][:, points]
+        first, shape = at_points.split((len(at_points) - len(SHAPE), len(SHAPE)))
+        return torch.cat((self.tensors["neck"][scene][:, points], first, copied, shape)).float()
+
+    def central(self, scene: int) -> Tensor:
+        """How near each point (P,) lies to the middle of its object."""
+        return self.tensors["at_points"][scene, SHAPE.index("central") - len(SHAPE)].float()
 
     def targets(self, scene: int, target: int) -> tuple[Tensor, Tensor]:
-        """Centre-ness and mass-ness (400,) of an object."""
+        """Centre-ness and mass-ness (P,) of an object."""
         row = self.objects_start[scene] + target
         return self.tensors["centerness"][row].float(), self.tensors["massness"][row].float()
 
@@ -85,25 +92,68 @@ class Chunk:
         if found < 0:
             return None
         score, label = self.tensors["described"][self.described_start[scene] + found, :classes].float().max(0)
-        return int(label) if score > 0.4 else None
+        return int(label) if score > SURE else None
 
 
 def _starts(counts: Tensor) -> list[int]:
     return [0, *counts.cumsum(0).tolist()]
 
 
+class Words:
+    """Texts as a frozen encoder reads them, each read once and kept in half precision."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: PreTrainedModel):
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.known: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[str], batch: int = 512) -> None:
+        """Read the new ones among `texts`, short ones together."""
+        new = sorted({text for text in texts if text not in self.known}, key=len)
+        for start in range(0, len(new), batch):
+            chosen = new[start : start + batch]
+            tokens = self.tokenizer(
+                chosen, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
+                return_token_type_ids=False,
+            )  # fmt: skip
+            states = self.encoder(**tokens).last_hidden_state.half()
+            for text, state, length in zip(chosen, states, tokens["attention_mask"].sum(1).tolist(), strict=True):
+                self.known[text] = state[:length].clone()
+
+    def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(E, L, D) and the attention mask (E, L)."""
+        states = [self.known[text] for text in texts]
+        words = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float()
+        lengths = torch.tensor([len(state) for state in states])
+        return words, (torch.arange(words.shape[1]) < lengths[:, None]).long()
+
+
 class Pool:
     """All chunks of some kinds; `batches` draws without end."""
 
-    def __init__(self, files: Sequence[Path], tokenizer: PreTrainedTokenizerFast, classes: int = 80):
+    def __init__(self, files: Sequence[Path], words: Words, classes: int = 80, fillers: float = 0.0):
+        """
+        Args:
+            files: chunks of the pool.
+            words: reads their expressions.
+            classes: of the detector.
+            fillers: share of generated expressions with words added that say nothing.
+        """
         if not files:
             raise ValueError("the pool is empty; run small_pool.py first")
         self.chunks = [Chunk(path, classes) for path in files]
-        self.tokenizer, self.classes = tokenizer, classes
+        self.words, self.classes = words, classes
         self.scenes = [(c, s) for c, chunk in enumerate(self.chunks) for s in range(len(chunk))]
+        rng = np.random.default_rng(len(files))
+        for chunk in self.chunks:
+            for said in chunk.expressions:
+                for expression in said:
+                    if expression[2] != "human" and rng.random() < fillers:
+                        expression[0] = _with_filler(expression[0], FILLERS[rng.integers(len(FILLERS))], rng)
+            words.read([text for said in chunk.expressions for text, _, _ in said])
 
     def batches(
-        self, seed: int, images: int, expressions: int, points: int | None, negatives: float, fillers: float
+        self, seed: int, images: int, expressions: int, points: int | None, negatives: float
     ) -> Iterator[Batch]:
         """
         Args:
@@ -112,23 +162,22 @@ class Pool:
             expressions: per scene.
             points: points kept per scene; None = all.
             negatives: share of expressions that name something the scene does not hold.
-            fillers: share of expressions with words added that say nothing.
         """
         rng = np.random.default_rng(seed)
         while True:
             order = rng.permutation(len(self.scenes))
             for start in range(0, len(order) - images + 1, images):
                 chosen = [self.scenes[number] for number in order[start : start + images]]
-                yield self._batch(chosen, rng, expressions, points, negatives, fillers)
+                yield self._batch(chosen, rng, expressions, points, negatives)
 
-    def _batch(self, chosen, rng, expressions, points, negatives, fillers) -> Batch:
-        features, kept, present, masks, index, texts, center, mass = [], [], [], [], [], [], [], []
+    def _batch(self, chosen, rng, expressions, points, negatives) -> Batch:
+        features, kept, present, masks, index, texts, center, mass = ([] for _ in range(8))
         for image, (c, scene) in enumerate(chosen):
             chunk = self.chunks[c]
             mask = chunk.tensors["mask"][scene]
-            whole = chunk.map(scene)
-            subset = torch.arange(mask.numel()) if points is None else _subset(whole, mask, points, rng)
-            features.append(whole[:, subset])
+            every = torch.arange(mask.numel())
+            subset = every if points is None else _subset(chunk.central(scene), mask, points, rng)
+            features.append(chunk.features(scene, subset))
             kept.append(subset)
             present.append(mask[subset])
             masks.append(mask)
@@ -140,18 +189,15 @@ class Pool:
                 if rng.random() < negatives:
                     other = self._absent(chunk, scene, rng)
                     if other is not None:
-                        text, center_target, mass_target = other, torch.zeros(400), torch.zeros(400)
-                if rng.random() < fillers:
-                    filler = FILLERS[rng.integers(len(FILLERS))]
-                    text = _with_filler(text, filler, rng)
+                        text, center_target, mass_target = other, torch.zeros(mask.numel()), torch.zeros(mask.numel())
                 index.append(image)
                 texts.append(text)
                 center.append(center_target[subset])
                 mass.append(mass_target[subset])
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        words, attention_mask = self.words.batch(texts)
         return Batch(
             torch.stack(features), torch.stack(kept), torch.stack(present), torch.stack(masks), torch.tensor(index),
-            tokens["input_ids"], tokens["attention_mask"], torch.stack(center), torch.stack(mass),
+            words, attention_mask, torch.stack(center), torch.stack(mass),
         )  # fmt: skip
 
     def _absent(self, chunk: Chunk, scene: int, rng) -> str | None:
@@ -161,7 +207,7 @@ class Pool:
             donor = self.chunks[c]
             text, target, _ = donor.expressions[other][rng.integers(len(donor.expressions[other]))]
             label = donor.class_of(other, target, self.classes)
-            if label is not None and chunk.seen[scene, label] < 0.08:
+            if label is not None and chunk.seen[scene, label] < UNSEEN:
                 return text
         return None
 
@@ -174,8 +220,7 @@ def _with_filler(text: str, filler: str, rng) -> str:
     return f"{text} {filler}"
 
 
-def _subset(whole: Tensor, mask: Tensor, points: int, rng) -> Tensor:
+def _subset(central: Tensor, mask: Tensor, points: int, rng) -> Tensor:
     """`points` points of the picture: all near the middle of a detected object first, then random ones."""
-    central = whole[len(whole) - len(SHAPE) + SHAPE.index("central")]
     order = torch.from_numpy(rng.random(len(mask))).float() + (central > 0.45) * 1.0 + mask * 4.0
     return order.topk(min(points, len(mask))).indices.sort().values

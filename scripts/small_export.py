@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pbrec_hf import PbrecForReferringExpression, PbrecImageProcessor, PbrecProcessor
 
-SELECTION = {"top_k": 5, "quality_power": 0.75}
+SELECTION = {"top_k": 5, "quality_power": 0.5, "masks_follow_boxes": True}
 
 
 def main() -> None:

@@ -116,8 +116,8 @@ def build(
     config = PbrecConfig(
         backbone_config=GroundingBackboneConfig(detector_config=detector.config),
         text_config=encoder.config,
-        image_size=320,
-        stride=16,
+        image_size=512,
+        stride=32,
         d_model=d_model,
         num_hidden_layers=num_hidden_layers,
         num_attention_heads=num_attention_heads,

@@ -5,12 +5,13 @@
     python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
 
 DATA holds `images/`, `instances_{train,val}2017.json` and the `expressions_*_dev.jsonl` whose images are left out of
-everything; DIR a NanoDet saved by `pbrec_hf.convert.nanodet`. About 60 ms per scene on one CPU core.
+everything; DIR a NanoDet saved by `pbrec_hf.convert.nanodet`. About 150 ms per scene on one CPU core.
 """
 
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,31 +22,32 @@ from torchvision.transforms.v2 import functional as transforms
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig
+from pbrec_hf.data.expression_reading import HumanExpressions
 from pbrec_hf.data.scenes import ComposedScenes, Scene, read_photographs, vary, with_expressions
 from pbrec_hf.detection_nanodet import NanoDetDetector
 from pbrec_hf.points_pbrec import feature_mask
 from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
 
-CANVAS, STRIDE, SCENES_PER_CHUNK = 320, 16, 500
+CANVAS, STRIDE, SCENES_PER_CHUNK = 512, 32, 500
 HELD_OUT_EVERY = 6
 logger = logging.getLogger("small_pool")
 
 
-def split_photographs(data: Path, longest_edge: int) -> tuple[list[Scene], list[Scene]]:
+def split_photographs(data: Path) -> tuple[list[Scene], list[Scene]]:
     """Photographs to train on and held-out ones (every sixth complete one), without those of human expressions."""
     human = set()
     for path in sorted(data.glob("expressions_*_dev.jsonl")):
         human |= {json.loads(line)["image_id"] for line in path.read_text().splitlines()}
     scenes = []
     for part in ("train2017", "val2017"):
-        scenes += read_photographs(data / f"instances_{part}.json", data / "images", human, longest_edge)
+        scenes += read_photographs(data / f"instances_{part}.json", data / "images", human)
     complete = sorted(int(scene.name) for scene in scenes if scene.complete)
     held_out = {str(image_id) for image_id in complete[::HELD_OUT_EVERY]}
     return [s for s in scenes if s.name not in held_out], [s for s in scenes if s.name in held_out]
 
 
 def to_canvas(image: Tensor, antialias: bool = True) -> Tensor:
-    """(C, H, W) letterboxed to (C, 320, 320): centred, longer side 320, padded with 0."""
+    """(C, H, W) letterboxed to (C, 512, 512): centred, longer side 512, padded with 0."""
     height, width = image.shape[-2:]
     scale = CANVAS / max(height, width)
     new = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -82,12 +84,33 @@ def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
     }
 
 
-def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int):
-    """The scenes of one chunk; the same for the same photographs, whatever ran before."""
+def human_expressions(data: Path) -> HumanExpressions:
+    """What people wrote about other pictures, without the texts that are kept for evaluation."""
+    kept = [
+        json.loads(line)["expression"]
+        for path in sorted(data.glob("expressions_*_dev.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+    return HumanExpressions((data / "refcoco_expressions.txt").read_text().splitlines(), exclude=kept)
+
+
+def with_human(scene: Scene, human: HumanExpressions, rng: np.random.Generator, count: int) -> Scene:
+    """`scene` with up to `count` human expressions that are true of it, besides its own."""
+    said = human.about(scene.objects, scene.size, rng, count, complete=scene.complete)
+    return replace(scene, expressions=(*scene.expressions, *said))
+
+
+def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int, human):
+    """The scenes of one chunk; the same for the same photographs, whatever ran before.
+
+    Human expressions are said of training scenes only.
+    """
+    rng = np.random.default_rng((chunk, 77))
     if kind == "composed":
         composed = ComposedScenes(train)
         for number in range(SCENES_PER_CHUNK):
-            yield composed.sample(chunk * SCENES_PER_CHUNK + number, expressions)
+            scene = composed.sample(chunk * SCENES_PER_CHUNK + number, expressions)
+            yield with_human(scene, human, rng, expressions)
     elif kind == "composed_heldout":
         composed = ComposedScenes(held_out)
         for number in range(SCENES_PER_CHUNK):
@@ -96,9 +119,9 @@ def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Sc
         for scene in held_out:
             yield with_expressions(scene, np.random.default_rng((7, int(scene.name))), expressions)
     else:
-        rng = np.random.default_rng((chunk, 77))
         for number in rng.permutation(np.arange(SCENES_PER_CHUNK) + chunk * SCENES_PER_CHUNK):
-            yield with_expressions(vary(train[number % len(train)], rng), rng, expressions)
+            scene = with_expressions(vary(train[number % len(train)], rng), rng, expressions)
+            yield with_human(scene, human, rng, expressions)
 
 
 def write_chunk(path: Path, scenes, backbone: GroundingBackbone) -> None:
@@ -136,7 +159,9 @@ def main() -> None:
     detector = NanoDetDetector.from_pretrained(args.detector)
     backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config)).eval()
     backbone.detector.load_state_dict(detector.state_dict())
-    train, held_out = split_photographs(args.data, 512 if args.kind in ("photographs", "heldout") else 320)
+    train, held_out = split_photographs(args.data)
+    human = human_expressions(args.data)
+    logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
     logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
     args.out.mkdir(parents=True, exist_ok=True)
     for chunk in range(args.chunks):
@@ -144,7 +169,7 @@ def main() -> None:
         if path.exists():
             continue
         with torch.inference_mode():
-            write_chunk(path, scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions), backbone)
+            write_chunk(path, scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human), backbone)
         logger.info("wrote %s", path)
 
 

@@ -37,9 +37,9 @@ def test_sets(data: Path) -> dict[str, list[tuple[Scene, str, list[dict]]]]:
     """Scene, file name and rows of every picture by set."""
     held_out = [
         with_expressions(scene, np.random.default_rng((7, int(scene.name))), PER_SCENE)
-        for scene in split_photographs(data, 512)[1]
+        for scene in split_photographs(data)[1]
     ]
-    composed = ComposedScenes(split_photographs(data, 320)[1])
+    composed = ComposedScenes(split_photographs(data)[1])
     sets = {"heldout": [], "flipped": [], "composed": [], "absent": []}
     for scene in held_out:
         name, mirrored = f"heldout_{scene.name}.png", flip(scene)

@@ -6,7 +6,9 @@ from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
 from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, rank_proposals
-from pbrec_hf.proposals_pbrec import Proposals
+from pbrec_hf.modeling_pbrec import PbrecOutput
+from pbrec_hf.post_processing_pbrec import rank_and_vote
+from pbrec_hf.proposals_pbrec import LazyMasks, Proposals
 
 WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
 
@@ -72,3 +74,32 @@ def test_the_score_is_the_best_of_those_that_agree_with_the_answer():
 def test_other_settings_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         SelectionSettings(**fields)
+
+
+def masks(grids):
+    """Point k of a 2 × 2 grid has the mask of channel k: the pixels of one quarter."""
+    quarters = torch.full((1, 4, 4, 4), -9.0)
+    for point in range(4):
+        row, col = divmod(point, 2)
+        quarters[0, point, 2 * row : 2 * row + 2, 2 * col : 2 * col + 2] = 9.0
+    return proposals(grids, masks=LazyMasks(quarters, torch.eye(4), torch.zeros(4)))
+
+
+def test_masks_may_follow_the_boxes():
+    boxes = torch.tensor([[0.0, 0, 320, 320], [320, 0, 640, 320], [0, 320, 320, 640], [320, 320, 640, 640]])
+    inputs = {
+        "box_proposals": proposals(((2, 2),), boxes=boxes[None]),
+        "mask_proposals": masks(((2, 2),)),
+        "image_index": torch.zeros(2, dtype=int),
+        "letterbox": WHOLE,
+    }
+    center, mass = torch.tensor([[3.0, 0, 0, 0], [0, 0, 0, 3.0]]), torch.tensor([[0, 3.0, 0, 0], [0, 3.0, 0, 0]])
+    outputs = PbrecOutput(center_logits=center, mass_logits=mass)
+    apart = rank_and_vote(outputs, inputs, SelectionSettings(top_k=1))
+    assert apart["boxes"].points.tolist() == [[0], [3]] and apart["masks"].points.tolist() == [[1], [1]]
+    together = rank_and_vote(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
+    assert together["masks"].points.tolist() == [[0], [3]]
+    assert (together["masks"].masks[1, 0] > 0.5).nonzero().min() == 2
+    inputs["box_proposals"] = proposals(((1, 4),), boxes=boxes[None])
+    with pytest.raises(ValueError, match="masks_follow_boxes=True, but boxes were proposed on grids"):
+        rank_and_vote(outputs, inputs, SelectionSettings(masks_follow_boxes=True))

@@ -14,7 +14,7 @@ def backbone():
     torch.manual_seed(0)
     trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=(8, 8, 8), stage_depths=(1, 1, 1), neck_channels=8)
     detector = NanoDetConfig(trunk_config=trunk, id2label={0: "dog", 1: "cat"})
-    model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector)).eval()
+    model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector, stride=16)).eval()
     for head in model.detector.heads.values():  # so that some detections pass the least score
         torch.nn.init.normal_(head.output.weight, std=0.5)
         torch.nn.init.constant_(head.output.bias, -2.0)
@@ -38,6 +38,27 @@ def test_every_channel_has_a_name(backbone, pictures):
 
 
 @torch.no_grad()
+def test_the_map_may_be_coarser(backbone, pictures):
+    config = GroundingBackboneConfig(detector_config=backbone.config.detector_config, stride=32)
+    coarse = GroundingBackbone(config).eval()
+    coarse.detector.load_state_dict(backbone.detector.state_dict())
+    (feature_map,), names = coarse(pictures).feature_maps, config.channel_names
+    assert feature_map.shape == (2, len(names), 4, 5)
+    fine = backbone(pictures).feature_maps[0]
+    for name in ("class:dog", "class:cat"):  # the best of the cells that a coarse one covers
+        channel = names.index(name)
+        assert torch.allclose(feature_map[:, channel], torch.nn.functional.max_pool2d(fine[:, channel], 2))
+
+
+@torch.no_grad()
+def test_an_object_is_seen_with_the_eyes_of_all_its_detections(backbone):
+    boxes = torch.tensor([[0.0, 0, 100, 100], [2, 2, 100, 100], [200, 0, 300, 100]])
+    scores = torch.tensor([[0.5, 0.0], [0.1, 0.4], [0.0, 0.9]])
+    seen = backbone._seen(scores, boxes, torch.tensor([0, 2]))
+    assert torch.equal(seen, torch.tensor([[0.5, 0.4], [0.0, 0.9]]))
+
+
+@torch.no_grad()
 def test_a_batch_equals_single_pictures(backbone, pictures):
     together = backbone(pictures).feature_maps[0]
     alone = torch.cat([backbone(picture[None]).feature_maps[0] for picture in pictures])
@@ -57,7 +78,16 @@ def test_gradients_reach_the_neck(backbone, pictures):
     assert backbone.detector.trunk.stem.conv.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("field", [{"nms_iou": 1.5}, {"min_score": 0.5, "sure_score": 0.4}, {"max_objects": 0}])
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"nms_iou": 1.5},
+        {"min_score": 0.5, "sure_score": 0.4},
+        {"max_objects": 0},
+        {"stride": 8},
+        {"same_object_iou": 2},
+    ],
+)
 def test_wrong_numbers_are_refused(field):
     with pytest.raises(StrictDataclassError, match=next(iter(field)).replace("min_score", "score")):
         GroundingBackboneConfig(**field)

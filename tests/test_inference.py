@@ -7,8 +7,10 @@ import torch
 from checkpoints import tiny_model
 from torchvision.ops import FrozenBatchNorm2d
 
+from pbrec_hf import inference_pbrec, residual_blocks_pbrec
 from pbrec_hf.detection_fcos import FcosConfig, FcosDetector
 from pbrec_hf.inference_pbrec import optimize_for_inference
+from pbrec_hf.residual_blocks_pbrec import fused_block
 
 
 def with_random_norms(model):
@@ -37,6 +39,46 @@ def test_a_folded_detector_gives_the_same_boxes():
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in folded.modules())
     pixels = torch.randn(1, 3, 128, 128)
     torch.testing.assert_close(folded.propose(pixels).boxes, detector.propose(pixels).boxes, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_fused_blocks_compute_what_the_plain_ones_do(fused, depth, monkeypatch):
+    from torchvision.models import resnet18, resnet50
+    from transformers import ResNetBackbone, ResNetConfig
+
+    monkeypatch.setattr(residual_blocks_pbrec, "_works", lambda: fused)
+    kind = {18: "basic", 50: "bottleneck"}[depth]
+    config = ResNetConfig(depths=[1, 2, 1, 1], embedding_size=8, hidden_sizes=[16, 16, 24, 32], layer_type=kind)
+    theirs = {18: resnet18, 50: resnet50}[depth](norm_layer=FrozenBatchNorm2d)
+    pixels = torch.randn(2, 3, 64, 64)
+    for model, output in (
+        (ResNetBackbone(config), lambda found: found.feature_maps[-1]),
+        (theirs, lambda found: found),
+    ):
+        expected = output(model.eval()(pixels))
+        for parent in list(model.modules()):
+            inference_pbrec._fold_children(parent)
+        blocks = [
+            (p, n, fused_block(c)) for p in list(model.modules()) for n, c in p.named_children() if fused_block(c)
+        ]
+        assert len(blocks) == (5 if model is not theirs else {18: 8, 50: 16}[depth])
+        for parent, name, block in blocks:
+            setattr(parent, name, block)
+        with torch.no_grad():
+            torch.testing.assert_close(output(model(pixels)), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(output(model(pixels)), expected, atol=1e-4, rtol=1e-4)  # with gradients
+
+
+def test_the_operators_of_this_torch_can_fuse():
+    assert residual_blocks_pbrec._works()
+
+
+def test_blocks_with_norms_of_their_own_stay():
+    from torchvision.models import resnet18
+
+    assert fused_block(resnet18().layer1[0]) is None
+    assert fused_block(torch.nn.Conv2d(3, 3, 1)) is None
 
 
 def test_a_folded_model_is_not_trained_or_saved(tmp_path):

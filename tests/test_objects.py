@@ -68,15 +68,29 @@ def test_colors_of_the_upper_and_the_lower_part():
 def test_points_belong_to_the_object_whose_middle_they_are_nearest_to():
     points = grid_points(20, 20, 16)
     boxes = torch.tensor([[0.0, 0, 160, 320], [40.0, 220, 120, 300]])
-    index, shape = place_objects(boxes, torch.ones(2), points, smallest=20)
+    index, shape = place_objects(boxes, torch.ones(2), points, 16, CANVAS)
     grid = index.view(20, 20)
     assert grid[16, 5] == 1 and grid[2, 5] == 0 and grid[10, 15] == -1
     assert (shape[:, SHAPE.index("found")].view(20, 20) == (grid >= 0)).all()
 
 
+def test_a_small_object_between_larger_ones_gets_the_nearest_point():
+    points = grid_points(10, 10, 32)
+    boxes = torch.tensor([[0.0, 0, 160, 320], [50.0, 150, 62, 162], [53.0, 153, 65, 165]])
+    index, shape = place_objects(boxes, torch.tensor([1.0, 0.01, 0.01]), points, 32, CANVAS)
+    grid = index.view(10, 10)
+    assert (grid == 0).sum() > 30
+    for item in (1, 2):  # two at one place do not take the same point
+        ((row, col),) = (grid == item).nonzero().tolist()
+        assert abs(row - 4.4) <= 1.1 and abs(col - 1.3) <= 1.1
+        assert shape[row * 10 + col, SHAPE.index("central")] == 1
+    far = torch.tensor([[0.0, 0, 320, 320], [-200.0, -200, -190, -190]])
+    assert 1 not in place_objects(far, torch.ones(2), points, 32, CANVAS)[0]
+
+
 def test_a_picture_without_objects_is_described_by_nothing():
     points = grid_points(20, 20, 16)
-    index, shape = place_objects(torch.zeros(0, 4), torch.zeros(0), points, smallest=20)
+    index, shape = place_objects(torch.zeros(0, 4), torch.zeros(0), points, 16, CANVAS)
     assert (index == -1).all() and not shape.any()
     empty = describe_objects(
         torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0), torch.zeros(len(COLOR_NAMES), 80, 80), CANVAS

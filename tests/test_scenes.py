@@ -111,7 +111,7 @@ def test_covered_objects_become_vague(photographs):
 
 
 def test_a_set_without_cutouts_is_refused():
-    with pytest.raises(ValueError, match="24 pixels"):
+    with pytest.raises(ValueError, match="40 pixels"):
         ComposedScenes([Scene(np.zeros((50, 50, 3), dtype=np.uint8), ())])
 
 

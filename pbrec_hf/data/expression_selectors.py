@@ -47,83 +47,114 @@ def random_selector(layout: Layout, target: int, rng: Generator) -> Statement:
     left, up = bool(layout.x[target] < 0.5), bool(layout.y[target] < 0.5)
     if rng.random() < 0.15:
         left, up = not left, not up
-    across, down = (layout.x if left else -layout.x), (layout.y if up else -layout.y)
     if draw < 0.36:
-        return _sided(rng, words.LEFT if left else mirrored(words.LEFT), "side", across, layout.side("x", left))
+        return _said(rng, "side", words.LEFT if left else mirrored(words.LEFT), side(layout, "x", left))
     if draw < 0.48:
-        patterns = words.FAR_LEFT if left else mirrored(words.FAR_LEFT)
-        return Statement("far side", pick(rng, patterns), select=extreme(across, 0.04))
+        return _said(rng, "far side", words.FAR_LEFT if left else mirrored(words.FAR_LEFT), far_side(layout, left))
     if draw < 0.56:
-        return Statement("middle", pick(rng, words.MIDDLE), select=middle(layout.x, 0.05))
+        return _said(rng, "middle", words.MIDDLE, in_the_middle(layout))
     if draw < 0.64:
-        return _sided(rng, words.TOP if up else words.BOTTOM, "height", down, layout.side("y", up))
+        return _said(rng, "height", words.TOP if up else words.BOTTOM, side(layout, "y", up))
     if draw < 0.70:
-        return _corner(layout, rng, left, up, across, down)
+        pattern = pick(rng, words.CORNER).replace("{h}", "left" if left else "right")
+        vertical = pick(rng, ("top", "top", "upper") if up else ("bottom", "bottom", "lower"))
+        return Statement("corner", pattern.replace("{v}", vertical), select=corner(layout, left, up))
     if draw < 0.79:
-        return _ordinal(rng, left, across)
+        rank = int(rng.choice((2, 2, 2, 3, 3, 4)))
+        pattern = pick(rng, words.NTH).replace("{o}", pick(rng, words.ORDINALS[rank]))
+        pattern = pattern.replace("{h}", "left" if left else "right")
+        return Statement("ordinal", pattern, select=nth(layout, rank, left))
+    big = bool(rng.integers(2))
     if draw < 0.86:
-        return _sized(layout, rng, bool(rng.integers(2)))
-    return _distance(layout, rng, bool(rng.integers(2)))
+        if rng.random() < 0.25:
+            return _said(rng, "tall", words.TALL if big else words.SHORT, tallest(layout, big))
+        return _said(rng, "size", words.BIG if big else words.SMALL, biggest(layout, big))
+    return _said(rng, "near" if big else "far", words.NEAR if big else words.FAR, nearest(layout, big))
 
 
-def _sided(rng: Generator, patterns: Sequence[str], kind: str, values: np.ndarray, side: Truth) -> Statement:
-    """The leftmost one, or a lone one on the left side; of three and more, only one that is there, too."""
+def _said(rng: Generator, kind: str, patterns: Sequence[str], select: Selector) -> Statement:
+    return Statement(kind, pick(rng, patterns), select=select)
+
+
+def side(layout: Layout, axis: str, low: bool) -> Selector:
+    """The outermost one, or a lone one on that side; of three and more, only one that is there, too."""
+    values, there = getattr(layout, axis), layout.side(axis, low)
+    outermost = extreme(values if low else -values, 0.06)
 
     def select(base: Truth) -> Truth:
         members = base.possible.sum()
         if members < 2:
-            return base & side
-        chosen = extreme(values, 0.06)(base)
-        return chosen if members == 2 else chosen & Truth(side.possible, np.ones_like(side.possible))
+            return base & there
+        chosen = outermost(base)
+        return chosen if members == 2 else chosen & Truth(there.possible, np.ones_like(there.possible))
 
-    return Statement(kind, pick(rng, patterns), select=select)
+    return select
 
 
-def _corner(layout: Layout, rng: Generator, left: bool, up: bool, across: np.ndarray, down: np.ndarray) -> Statement:
-    side = layout.side("x", left) & layout.side("y", up)
+def far_side(layout: Layout, left: bool) -> Selector:
+    """The leftmost or rightmost one, clearly apart."""
+    return extreme(layout.x if left else -layout.x, 0.04)
+
+
+def in_the_middle(layout: Layout) -> Selector:
+    """The middle one of three or five, or a lone one at the middle of the picture."""
+    return middle(layout.x, 0.05)
+
+
+def corner(layout: Layout, left: bool, up: bool) -> Selector:
+    """The one in a corner of the picture, or the one nearest to it on that side."""
+    there = layout.side("x", left) & layout.side("y", up)
+    outermost = extreme((layout.x if left else -layout.x) + (layout.y if up else -layout.y), 0.12)
 
     def select(base: Truth) -> Truth:
-        return base & side if (base & side).only() is not None else base & extreme(across + down, 0.12)(base) & side
+        return base & there if (base & there).only() is not None else base & outermost(base) & there
 
-    pattern = pick(rng, words.CORNER).replace("{h}", "left" if left else "right")
-    vertical = pick(rng, ("top", "top", "upper") if up else ("bottom", "bottom", "lower"))
-    return Statement("corner", pattern.replace("{v}", vertical), select=select)
+    return select
 
 
-def _ordinal(rng: Generator, left: bool, across: np.ndarray) -> Statement:
-    rank = int(rng.choice((2, 2, 2, 3, 3, 4)))
-    pattern = pick(rng, words.NTH).replace("{o}", pick(rng, words.ORDINALS[rank]))
-    nth = extreme(across, 0.025, rank)
+def nth(layout: Layout, rank: int, left: bool) -> Selector:
+    """The `rank`-th from one side, of more than `rank`."""
+    counted = extreme(layout.x if left else -layout.x, 0.025, rank)
 
     def select(base: Truth) -> Truth:
-        return nth(base) if base.possible.sum() > rank else Truth(*(np.zeros_like(base.sure),) * 2)
+        return counted(base) if base.possible.sum() > rank else Truth(*(np.zeros_like(base.sure),) * 2)
 
-    return Statement("ordinal", pattern.replace("{h}", "left" if left else "right"), select=select)
-
-
-def _sized(layout: Layout, rng: Generator, big: bool) -> Statement:
-    if rng.random() < 0.25:
-        heights = np.log(layout.height.clip(1e-6))
-        return _compared(rng, "tall", words.TALL if big else words.SHORT, -heights if big else heights, 0.25)
-    areas = np.log(layout.area.clip(1e-9))
-    return _compared(rng, "size", words.BIG if big else words.SMALL, -areas if big else areas, 0.45)
+    return select
 
 
-def _distance(layout: Layout, rng: Generator, near: bool) -> Statement:
-    """Near things are larger and reach further down."""
+def tallest(layout: Layout, tall: bool) -> Selector:
+    """The tallest or shortest of several."""
+    return _of_several((-1 if tall else 1) * np.log(layout.height.clip(1e-6)), 0.25)
+
+
+def biggest(layout: Layout, big: bool) -> Selector:
+    """The biggest or smallest of several by area."""
+    return _of_several((-1 if big else 1) * np.log(layout.area.clip(1e-9)), 0.45)
+
+
+def nearest(layout: Layout, near: bool) -> Selector:
+    """The nearest or farthest of several: near things are larger and reach further down."""
     closeness = np.log(layout.area.clip(1e-9)) / 2 + 3 * layout.bottom
-    return _compared(
-        rng, "near" if near else "far", words.NEAR if near else words.FAR, -closeness if near else closeness, 0.5
-    )
+    return _of_several(-closeness if near else closeness, 0.5)
 
 
-def _compared(rng: Generator, kind: str, patterns: Sequence[str], values: np.ndarray, margin: float) -> Statement:
+def _of_several(values: np.ndarray, margin: float) -> Selector:
     select = extreme(values, margin)
-
-    def of_several(base: Truth) -> Truth:
-        return select(base) if base.possible.sum() > 1 else Truth(*(np.zeros_like(base.sure),) * 2)
-
-    return Statement(kind, pick(rng, patterns), select=of_several)
+    return lambda base: select(base) if base.possible.sum() > 1 else Truth(*(np.zeros_like(base.sure),) * 2)
 
 
-__all__ = ["Statement", "mirror_text", "mirrored", "pick", "random_selector"]
+__all__ = [
+    "Statement",
+    "biggest",
+    "corner",
+    "far_side",
+    "in_the_middle",
+    "mirror_text",
+    "mirrored",
+    "nearest",
+    "nth",
+    "pick",
+    "random_selector",
+    "side",
+    "tallest",
+]

@@ -18,12 +18,12 @@ from .expression_predicates import Layout, Truth
 from .expression_selectors import Statement, mirror_text, mirrored, pick, random_selector
 from .scene_objects import SceneObject
 
-_CATEGORIES_OF: dict[str, frozenset[str]] = {
+CATEGORIES_OF: dict[str, frozenset[str]] = {
     noun: frozenset(category for category, nouns in words.NOUNS.items() if noun in nouns)
     for nouns in words.NOUNS.values()
     for noun in nouns
 }
-_SMALLEST_TARGET = 0.0016  # share of the picture; smaller things are nothing a person would point out
+SMALLEST_TARGET = 0.0016  # share of the picture; smaller things are nothing a person would point out
 _CARRIED = frozenset(
     (
         "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "sports ball", "kite", "baseball bat",
@@ -73,7 +73,7 @@ def generate_expressions(
     targets = [
         index
         for index, item in enumerate(objects)
-        if not item.vague and composer.layout.area[index] >= _SMALLEST_TARGET
+        if not item.vague and composer.layout.area[index] >= SMALLEST_TARGET
     ]
     found: dict[str, Expression] = {}
     for _ in range(count * attempts if targets else 0):
@@ -136,7 +136,7 @@ class _Composer:
         if self.objects[target].category == "person" and self.rng.random() < 0.1:
             return self._role(target)
         noun = self._noun_word(self.objects[target].category)
-        return noun and Statement("noun", noun, self.layout.categories(_CATEGORIES_OF[noun]))
+        return noun and Statement("noun", noun, self.layout.categories(CATEGORIES_OF[noun]))
 
     def _role(self, target: int) -> Statement | None:
         """A person by what it holds or rides: skier, batter, rider."""
@@ -218,7 +218,7 @@ class _Composer:
         if noun is None:
             return None
         phrase = pick(self.rng, (f"the {noun}", f"the {noun}", noun, f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"))
-        return phrase, self.layout.categories(_CATEGORIES_OF[noun])
+        return phrase, self.layout.categories(CATEGORIES_OF[noun])
 
     def _relation(self, target: int) -> Statement | None:
         other = self._other(

@@ -22,6 +22,11 @@ from .expressions import Expression, generate_expressions
 from .scene_objects import SceneObject, box_of_mask, with_colors
 
 _LEAST_PIXELS = 12
+# What a person would still recognise without its surroundings: whole, sharp, with nothing before it.
+_SMALLEST_CUTOUT = 40  # pixels of the longer side
+_BORDER = 2  # pixels between a cut-out and the edge of its photograph
+_HIDDEN = 0.12  # share of a cut-out's box that other things may cover
+_LARGEST_SCALE = 1.5  # by which a cut-out is blown up
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Scene:
 
 
 def read_photographs(
-    annotations: str | Path, images: str | Path, exclude: Collection[int] = (), longest_edge: int = 320
+    annotations: str | Path, images: str | Path, exclude: Collection[int] = (), longest_edge: int = 512
 ) -> list[Scene]:
     """
     The annotated photographs of a COCO-format file, scaled down to `longest_edge`, without the image ids in `exclude`.
@@ -159,7 +164,7 @@ def vary(scene: Scene, rng: Generator) -> Scene:
 class ComposedScenes:
     """Composed scenes by number: `sample(seed)` always gives the same scene for the same photographs."""
 
-    def __init__(self, photographs: Sequence[Scene], longest_edge: int = 320):
+    def __init__(self, photographs: Sequence[Scene], longest_edge: int = 416):
         """
         Args:
             photographs: sources of cut-outs and backgrounds (`read_photographs`).
@@ -172,12 +177,15 @@ class ComposedScenes:
         self.cutouts: dict[str, list[tuple[NDArray, NDArray]]] = defaultdict(list)
         for scene in self.photographs:
             for item in scene.objects:
-                if not item.vague and min(item.size) >= 24 and item.mask.sum() > 0.3 * item.area:
+                if _worth_cutting(item, scene):
                     left, top, right, bottom = (round(value) for value in item.box)
                     pixels, mask = scene.image[top:bottom, left:right], item.mask[top:bottom, left:right]
                     self.cutouts[item.category].append((pixels, mask))
         if not self.cutouts:
-            raise ValueError("no photograph holds an object of 24 pixels or more with a mask; give other photographs")
+            raise ValueError(
+                f"no photograph holds a whole object of {_SMALLEST_CUTOUT} pixels or more with a mask; give other "
+                "photographs"
+            )
         self.categories = sorted(self.cutouts)
 
     def sample(self, seed: int, expressions: int = 8) -> Scene:
@@ -228,8 +236,8 @@ class ComposedScenes:
         if rng.random() < 0.5:
             pixels, mask = pixels[:, ::-1], mask[:, ::-1]
         height, width = scene.size
-        longest = rng.uniform(0.14, 0.55) * self.longest_edge
-        scale = min(longest / max(mask.shape), height / mask.shape[0], width / mask.shape[1], 2.5)
+        longest = rng.uniform(0.2, 0.6) * self.longest_edge
+        scale = min(longest / max(mask.shape), height / mask.shape[0], width / mask.shape[1], _LARGEST_SCALE)
         size = (max(8, round(mask.shape[1] * scale)), max(8, round(mask.shape[0] * scale)))
         size = (min(size[0], width), min(size[1], height))
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
@@ -273,6 +281,22 @@ class ComposedScenes:
         if box is None:
             return None
         return replace(item, mask=mask, box=box, vague=item.vague or mask.sum() < 0.6 * item.mask.sum())
+
+
+def _worth_cutting(item: SceneObject, scene: Scene) -> bool:
+    """Whether `item` is whole, sharp and in front, so that it can be recognised anywhere else."""
+    if item.vague or max(item.size) < _SMALLEST_CUTOUT or item.mask.sum() < 0.3 * item.area:
+        return False
+    height, width = scene.size
+    left, top, right, bottom = (round(value) for value in item.box)
+    if min(left, top, width - right, height - bottom) < _BORDER:
+        return False
+    others = np.zeros((bottom - top, right - left), dtype=bool)
+    for other in scene.objects:
+        if other is not item:
+            others |= other.mask[top:bottom, left:right]
+    others &= ~item.mask[top:bottom, left:right]
+    return others.mean() < _HIDDEN
 
 
 def draw(scene: Scene) -> Image.Image:

@@ -1,0 +1,63 @@
+"""One look at a canvas serves backbone, boxes and masks, and changes nothing in the answers."""
+
+import torch
+from PIL import Image
+
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint, share_detector
+from pbrec_hf.demo import demo_photographs
+
+
+def load():
+    model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
+    return model, PbrecProcessor.from_pretrained(bundled_checkpoint())
+
+
+def answers(model, processor, size=None):
+    photograph = Image.open(demo_photographs()[0]["image"])
+    photograph = photograph if size is None else photograph.resize(size)
+    inputs = processor(photograph, ["the giraffe on the left", "second giraffe"])
+    with torch.inference_mode():
+        return processor.post_process_referring_expression(model(**inputs), inputs)
+
+
+def count_looks(detector) -> list[int]:
+    """Forward passes of the trunk, counted from now on."""
+    calls = []
+    detector.trunk.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_the_trunk_runs_once_and_answers_stay_the_same():
+    plain, fast = load(), load()
+    assert share_detector(*fast)
+    calls = count_looks(fast[0].model.backbone.detector)
+    for size in (None, (300, 200), None):  # another picture in between must not be taken for the first
+        for expected, found in zip(answers(*plain, size), answers(*fast, size), strict=True):
+            assert torch.equal(expected["boxes"], found["boxes"])
+            assert torch.equal(expected["masks"], found["masks"])
+    assert len(calls) == 3
+
+
+def test_a_canvas_that_changed_is_looked_at_again():
+    model, processor = load()
+    share_detector(model, processor)
+    detector = model.model.backbone.detector
+    calls = count_looks(detector)
+    canvas = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        first = detector(canvas).class_logits.clone()
+        detector(canvas)
+        assert len(calls) == 1
+        canvas.zero_()
+        assert not torch.equal(detector(canvas).class_logits, first)
+    assert detector(canvas).class_logits.shape == first.shape
+    assert len(calls) == 3  # with gradients on, nothing is remembered
+
+
+def test_different_weights_are_not_shared():
+    model, processor = load()
+    with torch.no_grad():
+        next(processor.box_detector.parameters()).add_(1.0)
+        next(processor.mask_detector.detector.parameters()).add_(1.0)
+    assert not share_detector(model, processor)
+    assert processor.box_detector is not model.model.backbone.detector

@@ -1,7 +1,7 @@
 """Faster inference with the same results: BatchNorm folded into the convolutions, channels-last memory, one look each.
 
 For models and detectors that will only answer. What `optimize_for_inference` returns cannot be trained or saved: the
-folded tensors are no longer the checkpoint's. `share_detector` changes no tensor.
+folded tensors are no longer the checkpoint's. `share_detector` changes no value.
 """
 
 import weakref
@@ -63,7 +63,7 @@ def share_detector(model: PreTrainedModel, processor) -> bool:
 
     A checkpoint may use one frozen detector three times: inside its backbone, for boxes, and under the masks. Where
     configs and tensors are equal, all three become one module that remembers its last canvases. Called by whoever owns
-    both, model and processor; elsewhere nothing is shared.
+    both, model and processor; elsewhere nothing is shared. Their convolutions are laid out channels-last.
 
     Returns:
         Whether anything is shared.
@@ -81,6 +81,9 @@ def share_detector(model: PreTrainedModel, processor) -> bool:
         shared = True
     if shared and not isinstance(own.forward, _LastLook):
         own.forward = _LastLook(own.forward)
+        # Depthwise convolutions of a CPU are twice as fast in this layout; the values stay the same.
+        for module in filter(None, (own, processor.mask_detector)):
+            module.to(memory_format=torch.channels_last)
     return shared
 
 

@@ -33,9 +33,19 @@ def test_the_trunk_runs_once_and_answers_stay_the_same():
     calls = count_looks(fast[0].model.backbone.detector)
     for size in (None, (300, 200), None):  # another picture in between must not be taken for the first
         for expected, found in zip(answers(*plain, size), answers(*fast, size), strict=True):
-            assert torch.equal(expected["boxes"], found["boxes"])
-            assert torch.equal(expected["masks"], found["masks"])
+            torch.testing.assert_close(found["boxes"], expected["boxes"], atol=1e-2, rtol=1e-4)
+            assert (expected["masks"] != found["masks"]).float().mean() < 1e-3
     assert len(calls) == 3
+
+
+def test_what_is_shared_can_be_saved(tmp_path):
+    model, processor = load()
+    share_detector(model, processor)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = PbrecForReferringExpression.from_pretrained(tmp_path), PbrecProcessor.from_pretrained(tmp_path)
+    for expected, found in zip(answers(model, processor), answers(*again), strict=True):
+        torch.testing.assert_close(found["boxes"], expected["boxes"], atol=1e-2, rtol=1e-4)
 
 
 def test_a_canvas_that_changed_is_looked_at_again():

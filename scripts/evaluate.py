@@ -6,8 +6,8 @@
     again      python scripts/evaluate.py --rescore OUT/predictions-val.jsonl --dataset refcoco --splits val …
 
 Writes OUT/predictions-SPLIT.jsonl (ids, box, run-length mask, score) and OUT/scores.json (scores, SHA-256 of the
-predictions, what they were made with), and prints a table by split. box_oracle and mask_oracle say what the detectors'
-best proposals would reach.
+predictions, what they were made with), and prints a table by split. box_oracle and mask_oracle say what the best box,
+and the best of the 1,000 masks of the highest quality, would reach.
 """
 
 import argparse

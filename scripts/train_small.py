@@ -99,13 +99,15 @@ def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) ->
     )
     began, mean, seen = time.time(), {}, 0
     steps = phase["steps"]
+    for layer in model.model.fusion.layers:
+        layer.dropout.p = phase.get("dropout", 0.0)
     for step, batch in enumerate(itertools.islice(batches, steps)):
         share = 0.5 * (1 + math.cos(math.pi * step / steps))
         rate = phase["final_rate"] + (phase["rate"] - phase["final_rate"]) * share
         rate *= min(1, (step + 1) / phase["warmup"])
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch.features = _drop_channels(batch.features, recipe["neck_dropout"])
+        batch.features = _disturb(batch.features, recipe["neck_dropout"], phase.get("channel_noise", 0.0))
         center, mass = forward(model, batch)
         present = batch.present[batch.index]
         losses = {
@@ -132,10 +134,19 @@ def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) ->
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, args.out / "latest.safetensors")
 
 
-def _drop_channels(features: Tensor, share: float) -> Tensor:
-    """The neck's 96 channels of some scenes set to 0, so that the fusion does not learn photographs by heart."""
-    keep = (torch.rand(len(features), 1, 1) >= share).float()
-    return torch.cat((features[:, :96] * keep, features[:, 96:]), dim=1)
+def _disturb(features: Tensor, neck_dropout: float, noise: float) -> Tensor:
+    """The map (I, C, P') as another camera or detector might have made it, so that no photograph is learnt by heart.
+
+    Args:
+        neck_dropout: share of the scenes whose 96 channels of the neck are set to 0.
+        noise: each channel of a scene is multiplied by exp(noise · N(0, 1)), and a fifth of `noise` of them set to 0.
+    """
+    keep = (torch.rand(len(features), 1, 1) >= neck_dropout).float()
+    features = torch.cat((features[:, :96] * keep, features[:, 96:]), dim=1)
+    if noise > 0:
+        size = (*features.shape[:2], 1)
+        features = features * (noise * torch.randn(size)).exp() * (torch.rand(size) >= noise / 5)
+    return features
 
 
 def _save(model, tokenizer, folder: Path) -> None:

@@ -29,6 +29,7 @@ from .proposal_cache import KINDS, ProposalCache, image_hash
 
 logger = logging.get_logger(__name__)
 
+_ORACLE_PROPOSALS = 1000  # masks of an image that an oracle looks at: those of the highest quality
 _ORACLE_MASKS = 8  # masks compared at full size: the best ones at the resolution of the masks
 
 
@@ -56,7 +57,7 @@ def predict(
         threshold: answers that score less are left out.
         caches: proposals by kind ("boxes", "masks"), instead of the processor's detectors.
         num_workers: loader processes.
-        oracles: also find the best of all proposals, which takes a while for masks.
+        oracles: also find the best of all boxes, and of the 1,000 masks of the highest quality.
 
     Raises:
         ValueError: there are no proposals, or a cache does not hold a picture.
@@ -114,6 +115,7 @@ def _predict_batch(
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
     hits = _point_hits(outputs, batch)
     predictions = []
+    drawn: dict[int, _DrawnMasks] = {}
     for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
         if place is None:
             continue
@@ -133,7 +135,11 @@ def _predict_batch(
         if oracles:
             letterbox = batch["letterbox"][image]
             prediction["box_oracle"] = _box_oracle(found.get("box_proposals"), image, letterbox, sentence)
-            prediction["mask_oracle"] = _mask_oracle(found.get("mask_proposals"), image, letterbox, sentence)
+            prediction["mask_oracle"] = None
+            if found.get("mask_proposals") is not None and sentence.get("segmentation") is not None:
+                if image not in drawn:
+                    drawn = {image: _DrawnMasks(found["mask_proposals"], image)}
+                prediction["mask_oracle"] = drawn[image].oracle(letterbox, sentence["segmentation"])
         predictions.append(prediction)
     return predictions
 
@@ -162,17 +168,30 @@ def _box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sent
     return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
 
 
-def _mask_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict) -> float | None:
-    """IoU of the best of all masks with the referent's; the best ones at their own resolution are compared in full."""
-    if proposals is None or proposals.masks is None or sentence.get("segmentation") is None:
-        return None
-    points = torch.arange(proposals.num_points, device=proposals.masks.features.device)
-    masks = proposals.masks.at(torch.full_like(points, image), points).cpu()
-    reference = rasterise(sentence["segmentation"], *letterbox[:2].tolist()).bool()
-    small = _on_canvas(reference, letterbox, proposals.canvas, masks.shape[-2:])
-    likely = _mask_iou(masks > 0.5, small).topk(min(_ORACLE_MASKS, len(masks))).indices
-    full = torch.stack([masks_to_original(masks[point], letterbox, proposals.canvas) for point in likely])
-    return _mask_iou(full, reference).max().item()
+class _DrawnMasks:
+    """The masks of the best proposals of one image at their own resolution, drawn once for all its expressions."""
+
+    def __init__(self, proposals: Proposals, image: int):
+        self.proposals, self.image = proposals, image
+        quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[image]
+        self.points = quality.topk(min(_ORACLE_PROPOSALS, proposals.num_points)).indices
+        small = self._at(self.points) > 0.5
+        self.size, self.small = small.shape[-2:], small.flatten(1).float()
+
+    def oracle(self, letterbox: Tensor, segmentation: dict | list) -> float:
+        """IoU of the best mask with the referent's; those best at their own resolution are compared in full."""
+        reference = rasterise(segmentation, *letterbox[:2].tolist()).bool()
+        small = _on_canvas(reference, letterbox, self.proposals.canvas, self.size).flatten().float()
+        both = self.small @ small
+        likely = (both / (self.small.sum(1) + small.sum() - both).clamp(min=1)).topk(min(_ORACLE_MASKS, len(both)))
+        masks = self._at(self.points[likely.indices])
+        full = torch.stack([masks_to_original(mask, letterbox, self.proposals.canvas) for mask in masks])
+        union = (full | reference).flatten(1).sum(1).clamp(min=1)
+        return ((full & reference).flatten(1).sum(1) / union).max().item()
+
+    def _at(self, points: Tensor) -> Tensor:
+        points = points.to(self.proposals.masks.features.device)
+        return self.proposals.masks.at(torch.full_like(points, self.image), points).cpu()
 
 
 def _on_canvas(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -182,12 +201,6 @@ def _on_canvas(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], size: t
     cols = ((torch.arange(size[1]) + 0.5) * canvas[1] / size[1] - left) * width / new_width
     inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
     return mask[rows.long().clamp(0, height - 1)][:, cols.long().clamp(0, width - 1)] & inside
-
-
-def _mask_iou(masks: Tensor, reference: Tensor) -> Tensor:
-    """IoU of masks bool (n, h, w) with one of (h, w): (n,)."""
-    intersection = (masks & reference).flatten(1).sum(dim=1)
-    return intersection / (masks | reference).flatten(1).sum(dim=1).clamp(min=1)
 
 
 class _Share(Dataset):

@@ -1,20 +1,24 @@
-"""From scores of points and proposals of a detector to one answer per expression: rank, take the best k, IoU-NMS.
+"""From scores of points and proposals of a detector to one answer per expression.
 
-The model's probabilities are brought to the detector's grids, weighed by its confidence, and the proposal that most
-of the best k agree on is the answer (equation 7). Works on the canvas; knows nothing of pictures or words.
+The model's probabilities are brought to the detector's grids and weighed by its confidence. The proposal that most of
+the best k agree on is the answer (equation 7); or, by choice, the box that would have been the best target for the
+scores as they are. Works on the canvas; knows nothing of pictures or words.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .points_pbrec import points_in_picture, resample_grid
 from .proposals_pbrec import Proposals
 from .selection_pbrec import box_iou_matrix, mask_iou_matrix, rank_scores, select_by_overlap, top_k_points
+from .soft_targets_pbrec import centerness_targets
 
 RANKINGS = ("score_times_quality", "score")
 INTERPOLATED = ("probabilities", "logits")
+CHOICES = ("vote", "fit")
 _AGREES = 0.5  # overlap from which a proposal speaks for the same object as the answer
 
 
@@ -24,6 +28,8 @@ class SelectionSettings:
     How proposals are ranked and how many of them vote.
 
     Args:
+        choose: "vote" (the paper: the proposal that the best k overlap most) or "fit" (boxes only: the one whose own
+            center-ness is most like the map of scores; see `fit_boxes`).
         top_k: proposals that vote (12 in the paper).
         ranking: "score_times_quality" (σ(logit) × the detector's quality) or "score" (σ(logit) alone).
         quality_power: exponent of the quality.
@@ -37,6 +43,7 @@ class SelectionSettings:
         ValueError: naming field, value and legal set.
     """
 
+    choose: str = "vote"
     top_k: int = 12
     ranking: str = "score_times_quality"
     quality_power: float = 1.0
@@ -46,6 +53,8 @@ class SelectionSettings:
     masks_follow_boxes: bool = False
 
     def __post_init__(self):
+        if self.choose not in CHOICES:
+            raise ValueError(f"choose={self.choose!r}: give one of {', '.join(map(repr, CHOICES))}.")
         if not isinstance(self.top_k, int) or self.top_k < 1:
             raise ValueError(f"top_k={self.top_k!r}: give a positive integer such as 12.")
         if self.ranking not in RANKINGS:
@@ -127,6 +136,52 @@ def choose_boxes(values: Tensor, proposals: Proposals, image_index: Tensor, top_
     best, points = top_k_points(values, top_k)
     boxes = proposals.boxes[image_index[:, None], points]
     return _vote(best, points, box_iou_matrix(boxes), boxes=boxes)
+
+
+def fit_boxes(
+    values: Tensor,
+    logits: Tensor,
+    grid: tuple[int, int],
+    proposals: Proposals,
+    image_index: Tensor,
+    settings: SelectionSettings,
+) -> Group:
+    """
+    The box whose own center-ness (equations 1 and 2) is most like the map of scores, instead of a vote.
+
+    A box is rated by the cosine between its center-ness and the probabilities of all points, times its quality to the
+    power of `quality_power`. A box around half of an object loses to the whole one, though its middle scores as well.
+
+    Args:
+        values: (E, N) of `rank_proposals`; -inf = not to be chosen.
+        logits: (E, rows · cols) of the model, on `grid`.
+        settings: `quality_power`, `ranking`, and `top_k`, how many boxes the group lists.
+
+    Raises:
+        ValueError: the grid is not square.
+    """
+    if grid[0] != grid[1]:
+        raise ValueError(f'choose="fit" needs a square grid, but the scores form {grid[0]}×{grid[1]}: use "vote".')
+    fits = torch.full_like(values, -torch.inf)
+    probabilities = F.normalize(logits.sigmoid(), dim=1)
+    for image in image_index.unique().tolist():
+        rows = (image_index == image).nonzero()
+        points = (values[rows[0, 0]] > -torch.inf).nonzero().squeeze(1)
+        # On the CPU, since targets are computed in double precision, which some accelerators lack.
+        boxes = proposals.boxes[image, points].cpu()
+        targets, _ = centerness_targets(boxes, proposals.canvas[0], proposals.canvas[0] // grid[0])
+        fit = probabilities[rows[:, 0]] @ F.normalize(targets, dim=1).to(values.device).T
+        if settings.ranking == "score_times_quality" and proposals.quality is not None:
+            fit = fit * proposals.quality[image, points] ** settings.quality_power
+        fits[rows, points] = fit
+    best, points = top_k_points(fits, settings.top_k)
+    boxes = proposals.boxes[image_index]
+    agrees = box_iou_matrix(boxes.gather(1, points[:, :1, None].expand(-1, -1, 4)), boxes)[:, 0] >= _AGREES
+    agrees.scatter_(1, points[:, :1], True)
+    score = values.masked_fill(~agrees, -torch.inf).amax(dim=1)
+    winner = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+    listed = boxes.gather(1, points[..., None].expand(-1, -1, 4))
+    return Group(values=best, points=points, winner=winner, score=score, boxes=listed)
 
 
 def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:

@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from .answers_pbrec import Group, SelectionSettings, choose_boxes, choose_masks, masks_at_boxes, rank_proposals
+from .answers_pbrec import (
+    Group,
+    SelectionSettings,
+    choose_boxes,
+    choose_masks,
+    fit_boxes,
+    masks_at_boxes,
+    rank_proposals,
+)
 from .image_processing_pbrec import boxes_to_original, masks_to_original
 
 
-def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Group]:
+def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, Group]:
     """
-    The best k proposals of every expression and the answer among them, on the canvas.
+    The best proposals of every expression and the answer among them, on the canvas.
 
     Args:
         outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
@@ -55,8 +63,11 @@ def rank_and_vote(outputs, inputs, settings: SelectionSettings) -> dict[str, Gro
         grid = _grid(logits.shape[1], proposals.canvas)
         letterbox = inputs["letterbox"].to(device)
         values = rank_proposals(logits, grid, proposals, image_index, letterbox, settings)
-        choose = choose_boxes if kind == "boxes" else choose_masks
-        groups[kind] = choose(values, proposals, image_index, settings.top_k)
+        if kind == "boxes" and settings.choose == "fit":
+            groups[kind] = fit_boxes(values, logits, grid, proposals, image_index, settings)
+        else:
+            choose = choose_boxes if kind == "boxes" else choose_masks
+            groups[kind] = choose(values, proposals, image_index, settings.top_k)
     if not groups:
         raise ValueError(
             "`inputs` holds no proposals: make it with a processor that has a detector and return_proposals=True."
@@ -69,7 +80,7 @@ def answers(groups: dict[str, Group], inputs, threshold: float) -> list[dict]:
     Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
 
     Args:
-        groups: of `rank_and_vote`.
+        groups: of `rank_and_choose`.
         inputs: the same inputs.
         threshold: an answer with a lower score is left out; its dict holds empty tensors.
     """

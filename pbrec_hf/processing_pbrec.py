@@ -19,7 +19,7 @@ from .detection_fcos import FcosDetector
 from .detection_nanodet import NanoDetDetector
 from .detection_nanodet_masks import NanoDetMasksDetector
 from .detection_solo import SoloDetector
-from .post_processing_pbrec import answers, rank_and_vote
+from .post_processing_pbrec import answers, rank_and_choose
 
 logger = logging.get_logger(__name__)
 
@@ -171,7 +171,7 @@ class PbrecProcessor(ProcessorMixin):
     def rank(self, outputs, inputs, top_k: int | None = None) -> dict[str, Group]:
         """The proposals behind each answer, on the canvas: [`Group`] under "boxes" and/or "masks"."""
         settings = self.settings if top_k is None else replace(self.settings, top_k=top_k)
-        return rank_and_vote(outputs, inputs, settings)
+        return rank_and_choose(outputs, inputs, settings)
 
     def post_process_referring_expression(
         self, outputs, inputs, top_k: int | None = None, threshold: float = 0.0

@@ -43,23 +43,28 @@ def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values[..., :k], index[..., :k]
 
 
-def box_iou_matrix(boxes: Tensor) -> Tensor:
-    """IoU of each box with each of its row, (E, k, 4) XYXY → (E, k, k). Boxes without area overlap nothing."""
-    area = box_area(boxes.flatten(0, 1)).view(boxes.shape[:2])
-    top_left = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    bottom_right = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+def box_iou_matrix(boxes: Tensor, others: Tensor | None = None) -> Tensor:
+    """IoU of each box (E, k, 4) XYXY with each of `others` (E, n, 4), by default themselves: (E, k, n).
+
+    Boxes without area overlap nothing.
+    """
+    others = boxes if others is None else others
+    area, other_area = (box_area(some.flatten(0, 1)).view(some.shape[:2]) for some in (boxes, others))
+    top_left = torch.maximum(boxes[:, :, None, :2], others[:, None, :, :2])
+    bottom_right = torch.minimum(boxes[:, :, None, 2:], others[:, None, :, 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
-    return _ratio(intersection, area)
+    return _ratio(intersection, area, other_area)
 
 
 def mask_iou_matrix(masks: Tensor) -> Tensor:
     """IoU of each binary mask with each of its row, (E, k, h, w) → (E, k, k). Empty masks overlap nothing."""
     flat = masks.flatten(2).float()
-    return _ratio(flat @ flat.transpose(1, 2), flat.sum(dim=-1))
+    area = flat.sum(dim=-1)
+    return _ratio(flat @ flat.transpose(1, 2), area, area)
 
 
-def _ratio(intersection: Tensor, area: Tensor) -> Tensor:
-    union = area[:, :, None] + area[:, None, :] - intersection
+def _ratio(intersection: Tensor, area: Tensor, other_area: Tensor) -> Tensor:
+    union = area[:, :, None] + other_area[:, None, :] - intersection
     return torch.where(union > 0, intersection / union, 0.0)
 
 

@@ -21,13 +21,13 @@ from torchvision.ops import box_iou
 from pbrec_hf import PbrecForReferringExpression, PbrecProcessor
 from pbrec_hf.answers_pbrec import SelectionSettings
 from pbrec_hf.image_processing_pbrec import boxes_to_original
-from pbrec_hf.post_processing_pbrec import rank_and_vote
+from pbrec_hf.post_processing_pbrec import rank_and_choose
 
-WAYS = [
-    {"top_k": top_k, "quality_power": power, "candidates_only": survivors}
-    for top_k, power, survivors in itertools.product((1, 3, 5, 8, 12), (0.5, 0.75, 1.0), (False, True))
-    if not survivors or top_k == 1  # those that survive the detector's suppression hardly overlap: no vote
+VOTES = [
+    {"top_k": top_k, "quality_power": power} for top_k, power in itertools.product((1, 3, 5, 8, 12), (0.5, 0.75, 1.0))
 ]
+# Among those that survive the detector's suppression, which hardly overlap: no vote.
+FITS = [{"choose": "fit", "candidates_only": True, "quality_power": power} for power in (0.2, 0.4, 0.6, 0.8, 1.0)]
 
 
 class Pictures:
@@ -49,7 +49,7 @@ class Pictures:
         """Boxes (n, 4) in original pixels and scores (n,) of all rows."""
         boxes, scores = [], []
         for outputs, inputs in self.seen:
-            group = rank_and_vote(outputs, inputs, settings)["boxes"]
+            group = rank_and_choose(outputs, inputs, settings)["boxes"]
             chosen = group.boxes[torch.arange(len(group.winner)), group.winner]
             boxes.append(boxes_to_original(chosen, inputs["letterbox"][0]))
             scores.append(group.score)
@@ -77,7 +77,7 @@ def main() -> None:
     sets = {kind: Pictures(model, processor, args.testsets, kind) for kind in kinds}
     widths = torch.tensor([row["width"] for row in sets["heldout"].rows])[:, None]
     best = None
-    for way in WAYS:
+    for way in VOTES + FITS:
         settings = SelectionSettings(**way)
         answers = {kind: sets[kind].answer(settings)[0] for kind in kinds[:3]}
         right = {kind: _meets(answers[kind], sets[kind].truth()) for kind in answers}

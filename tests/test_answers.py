@@ -5,10 +5,11 @@ import torch
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
-from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, rank_proposals
+from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, fit_boxes, rank_proposals
 from pbrec_hf.modeling_pbrec import PbrecOutput
-from pbrec_hf.post_processing_pbrec import rank_and_vote
+from pbrec_hf.post_processing_pbrec import rank_and_choose
 from pbrec_hf.proposals_pbrec import LazyMasks, Proposals
+from pbrec_hf.soft_targets_pbrec import centerness_targets
 
 WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
 
@@ -70,7 +71,32 @@ def test_the_score_is_the_best_of_those_that_agree_with_the_answer():
     assert group.score.item() == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}])
+def test_the_fitting_box_is_the_one_that_would_have_been_the_target():
+    whole, half, other = [64.0, 64, 448, 256], [64.0, 64, 256, 256], [448.0, 448, 640, 640]
+    center, _ = centerness_targets(torch.tensor([whole, other]), 640, 32)
+    logits = torch.logit(center, eps=0.01)
+    boxes = torch.tensor([half, whole, whole, other])[None]
+    quality = torch.tensor([[0.9, 0.8, 0.9, 0.3]])
+    candidates = torch.tensor([[True, True, False, True]])
+    inputs = {
+        "box_proposals": proposals(((2, 2),), boxes=boxes, quality=quality, candidates=candidates),
+        "image_index": torch.zeros(2, dtype=int),
+        "letterbox": WHOLE,
+    }
+    outputs = PbrecOutput(center_logits=logits)
+    settings = SelectionSettings(choose="fit", candidates_only=True, quality_power=0.4)
+    group = rank_and_choose(outputs, inputs, settings)["boxes"]
+    assert group.boxes[[0, 1], group.winner].tolist() == [whole, other]
+    assert group.points[0].tolist()[:3] == [1, 0, 3] and group.values[0, 3] == -torch.inf
+    values = rank_proposals(logits, (20, 20), inputs["box_proposals"], inputs["image_index"], WHOLE, settings)
+    assert group.score[0] == values[0, :2].max() and group.score[1] == values[1, 3]
+    everything = rank_and_choose(outputs, inputs, SelectionSettings(choose="fit", quality_power=0.4))["boxes"]
+    assert everything.points[:, 0].tolist() == [2, 3]
+    with pytest.raises(ValueError, match='choose="fit" needs a square grid, but the scores form 4×100: use "vote"'):
+        fit_boxes(values, logits, (4, 100), inputs["box_proposals"], inputs["image_index"], settings)
+
+
+@pytest.mark.parametrize("fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}, {"choose": "best"}])
 def test_other_settings_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         SelectionSettings(**fields)
@@ -95,11 +121,11 @@ def test_masks_may_follow_the_boxes():
     }
     center, mass = torch.tensor([[3.0, 0, 0, 0], [0, 0, 0, 3.0]]), torch.tensor([[0, 3.0, 0, 0], [0, 3.0, 0, 0]])
     outputs = PbrecOutput(center_logits=center, mass_logits=mass)
-    apart = rank_and_vote(outputs, inputs, SelectionSettings(top_k=1))
+    apart = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1))
     assert apart["boxes"].points.tolist() == [[0], [3]] and apart["masks"].points.tolist() == [[1], [1]]
-    together = rank_and_vote(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
+    together = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
     assert together["masks"].points.tolist() == [[0], [3]]
     assert (together["masks"].masks[1, 0] > 0.5).nonzero().min() == 2
     inputs["box_proposals"] = proposals(((1, 4),), boxes=boxes[None])
     with pytest.raises(ValueError, match="masks_follow_boxes=True, but boxes were proposed on grids"):
-        rank_and_vote(outputs, inputs, SelectionSettings(masks_follow_boxes=True))
+        rank_and_choose(outputs, inputs, SelectionSettings(masks_follow_boxes=True))

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmarks.timing import report
 
-TABLES = ("full-size", "memory", "options", "startup", "small", "masks", "loader", "train-step")
+TABLES = ("full-size", "evaluation", "memory", "options", "startup", "small", "masks", "loader", "train-step")
 _MODULES = {"masks": "lazy_masks"}
 
 

@@ -39,17 +39,20 @@ def rows_of(scene: Scene, file_name: str) -> list[dict]:
     return rows
 
 
-def write_scenes(
-    scenes: ComposedScenes, seeds: range, expressions: int, kinds: list[str] | None, out: Path, name: str
-) -> None:
-    """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl; of `kinds` alone, if given."""
+def write_scenes(scenes: ComposedScenes, seeds: range, options: argparse.Namespace, name: str) -> None:
+    """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl, of the kinds and sizes asked for."""
+    out, kinds = options.out, options.kinds
     (out / name).mkdir(parents=True, exist_ok=True)
     lines = []
     for seed in seeds:
-        scene = scenes.sample(seed, expressions)
-        if kinds is not None:
-            said = [expression for expression in scene.expressions if set(expression.kind.split("+")) <= set(kinds)]
-            scene = replace(scene, expressions=tuple(said))
+        scene = scenes.sample(seed, options.expressions)
+        said = [
+            expression
+            for expression in scene.expressions
+            if (kinds is None or set(expression.kind.split("+")) <= set(kinds))
+            and min(scene.objects[expression.target].size) >= options.smallest
+        ]
+        scene = replace(scene, expressions=tuple(said))
         if not scene.expressions:
             continue
         file_name = f"{name}/{seed:06}.png"
@@ -68,11 +71,12 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
     parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", help="only expressions that make no other statements, such as: category")
+    parser.add_argument("--smallest", type=int, default=0, help="pixels that things are wide and high, at least")
     options = parser.parse_args()
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))
     first = 1_000_000  # far from any number of training scenes
     for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
-        write_scenes(scenes, seeds, options.expressions, options.kinds, options.out, name)
+        write_scenes(scenes, seeds, options, name)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def _with_fpn(backbone: ResNetBackbone):
 
 
 def measure(repeats: int) -> list[Figure]:
-    """The rows about boxes and masks, further expressions, evaluation and peers."""
+    """The rows about boxes and masks, further expressions and peers."""
     with tempfile.TemporaryDirectory() as folder:
         return [*_boxes(folder, repeats), *_masks(folder, repeats)]
 
@@ -138,13 +138,11 @@ def _boxes(folder: str, repeats: int) -> list[Figure]:
     ours = FullSize(folder)
     one = median_seconds(lambda: ours.answer(EXPRESSIONS[:1]), repeats)
     eight = median_seconds(lambda: ours.answer(EXPRESSIONS), repeats)
-    many = median_seconds(lambda: ours.answer_many(8, EXPRESSIONS[:7], 4), 1, 0)
     note = f"{one:.2f} s; bare backbones {bare:.2f} s, BERT {text_encoder_seconds(repeats):.2f} s"
     dino = grounding_dino_seconds(max(2, repeats // 2))
     return [
         Figure("photograph → box ÷ bare backbones", one / bare, "≤ 1.15", note),
         Figure("each further expression ÷ the first", (eight - one) / 7 / one, "≤ 0.10"),
-        Figure("photograph with 7 expressions ÷ one expression", many / 8 / one, "≤ 1.6", "8 photographs, 4 at once"),
         Figure("Grounding DINO tiny ÷ ours, one expression", dino / one, "≥ 10", f"{dino:.2f} s at 800 × 1066"),
         Figure("Grounding DINO tiny ÷ ours, eight expressions", 8 * dino / eight, "≥ 40", "it makes eight passes"),
         Figure("OWLv2 base ÷ ours, one expression", owlv2_seconds(max(2, repeats // 2)) / one, "≥ 5", "at 960 × 960"),

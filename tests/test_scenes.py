@@ -1,12 +1,16 @@
 """Photographs and composed scenes: deterministic, masks and boxes that belong together, expressions that hold."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pbrec_hf.data.own_data import load_own_data
 from pbrec_hf.data.scene_objects import SceneObject, box_of_mask
 from pbrec_hf.data.scenes import ComposedScenes, Scene, crop, draw, flip, read_photographs, vary, with_expressions
 
@@ -127,3 +131,14 @@ def test_preview_shows_picture_and_texts(photographs):
 def test_expressions_of_a_photograph(photographs):
     scene = with_expressions(photographs[0], np.random.default_rng(1), count=5)
     assert len(scene.expressions) == 5
+
+
+def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
+    script = Path(__file__).parents[1] / "scripts/make_scenes.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "12", "--held_out", "3"]
+    subprocess.run([*command, "--kinds", "noun", "--smallest", "40"], check=True, capture_output=True)
+    rows = load_own_data(tmp_path / "train.jsonl")
+    assert len(rows) > 0 and (tmp_path / "held_out.jsonl").exists()
+    for left, top, right, bottom in rows["bbox"]:
+        assert min(right - left, bottom - top) >= 40
+    assert not any("left" in words or "right" in words for words in map(str.split, rows["expression"]))

@@ -22,16 +22,19 @@ def measure(repeats: int) -> list[Figure]:
         Figure("pbrec-mt-small, one expression, ms", one * 1000, "≤ 150"),
         Figure("pbrec-mt-small, eight expressions ÷ one", eight / one, "≤ 2"),
     ]
-    return [*figures, Figure("CLIPSeg ÷ pbrec-mt-small", _clipseg(Image.open(path), repeats) / one, "≥ 5")]
+    return [*figures, Figure("CLIPSeg ÷ pbrec-mt-small", _clipseg(path, repeats) / one, "≥ 5")]
 
 
 @torch.inference_mode()
-def _clipseg(image: Image.Image, repeats: int) -> float:
+def _clipseg(path, repeats: int) -> float:
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, ViTImageProcessor
 
     model = CLIPSegForImageSegmentation(CLIPSegConfig()).eval()
     processor = ViTImageProcessor(size={"height": 352, "width": 352})
     words = torch.randint(1, 400, (1, 8))
-    return median_seconds(
-        lambda: model(pixel_values=processor(image, return_tensors="pt")["pixel_values"], input_ids=words), repeats
-    )
+
+    def answer() -> None:
+        pixels = processor(Image.open(path).convert("RGB"), return_tensors="pt")["pixel_values"]
+        model(pixel_values=pixels, input_ids=words).logits.sigmoid()
+
+    return median_seconds(answer, repeats)

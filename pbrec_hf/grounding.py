@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from .bundled import bundled_checkpoint
-from .inference_pbrec import optimize_for_inference, share_detector
+from .inference_pbrec import prepare_to_answer
 from .modeling_pbrec import PbrecForReferringExpression
 from .pictures_pbrec import load_picture
 from .post_processing_pbrec import answers
@@ -56,10 +56,7 @@ class Grounder:
                 f"No checkpoint can be loaded from {source!r} ({reason}): give a folder made by `save_pretrained`, or "
                 "the id of a model on the Hub that this machine can reach."
             ) from error
-        for network in (self.model, self.processor.box_detector, self.processor.mask_detector):
-            if network is not None:
-                optimize_for_inference(network)
-        share_detector(self.model, self.processor)
+        prepare_to_answer(self.model, self.processor)
 
     def __call__(self, image, expressions: list[str], top_k: int | None = None, threshold: float = 0.0) -> Grounded:
         """Answers for one picture (in any form `load_picture` takes) and its expressions."""

@@ -57,6 +57,14 @@ def _refuse_to_save(*args, **kwargs):
     raise ValueError("This model was folded for inference and holds its checkpoint no longer: load it again to save.")
 
 
+def prepare_to_answer(model: PreTrainedModel, processor) -> None:
+    """`optimize_for_inference` of a model and its processor's detectors, and `share_detector`; for answering only."""
+    for network in (model, processor.box_detector, processor.mask_detector):
+        if network is not None:
+            optimize_for_inference(network)
+    share_detector(model, processor)
+
+
 def share_detector(model: PreTrainedModel, processor) -> bool:
     """
     Let the comprehension stage and the processor's detectors look at a canvas once, where they look with the same net.

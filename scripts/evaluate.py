@@ -24,6 +24,7 @@ import datasets
 from accelerate import Accelerator
 
 from pbrec_hf.data.refcoco import published_counts
+from pbrec_hf.inference_pbrec import prepare_to_answer
 from pbrec_hf.modeling_pbrec import PbrecForReferringExpression
 from pbrec_hf.processing_pbrec import PbrecProcessor
 from pbrec_hf.training.build import add_detectors, load_rows
@@ -92,6 +93,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict]:
     if options.top_k:
         processor.settings.top_k = options.top_k
     caches = open_caches(options.proposals, processor) if options.proposals else None
+    prepare_to_answer(model.eval(), processor)  # after the caches, which know a detector by its weights
     scores, digests = {}, {}
     for split in splits_of(options):
         rows = rows_of(options, split)

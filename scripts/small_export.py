@@ -1,6 +1,6 @@
 """Last stage of training pbrec-mt-small: packs the mean of trained models, and the detectors, in half precision.
 
-    python scripts/small_export.py --models RUN/phase2 RUN/phase3 --box_detector RUN/nanodet \\
+    python scripts/small_export.py --models RUN/phase1 RUN/phase2 --box_detector RUN/nanodet \\
         --mask_detector RUN/masks --out pbrec_hf/checkpoints/pbrec-mt-small
 
 Writes the whole folder: model, tokenizer, processor with the selection that measured best on held-out generated
@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pbrec_hf import PbrecForReferringExpression, PbrecImageProcessor, PbrecProcessor
 
-SELECTION = {"top_k": 5, "quality_power": 0.5, "masks_follow_boxes": True}
+SELECTION = {"choose": "fit", "candidates_only": True, "quality_power": 0.4, "masks_follow_boxes": True}
 
 
 def main() -> None:

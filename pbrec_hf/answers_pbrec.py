@@ -176,11 +176,11 @@ def fit_boxes(
         fits[rows, points] = fit
     best, points = top_k_points(fits, settings.top_k)
     boxes = proposals.boxes[image_index]
-    agrees = box_iou_matrix(boxes.gather(1, points[:, :1, None].expand(-1, -1, 4)), boxes)[:, 0] >= _AGREES
+    listed = boxes.gather(1, points[..., None].expand(-1, -1, 4))
+    agrees = box_iou_matrix(listed[:, :1], boxes)[:, 0] >= _AGREES
     agrees.scatter_(1, points[:, :1], True)
     score = values.masked_fill(~agrees, -torch.inf).amax(dim=1)
     winner = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-    listed = boxes.gather(1, points[..., None].expand(-1, -1, 4))
     return Group(values=best, points=points, winner=winner, score=score, boxes=listed)
 
 

@@ -109,7 +109,7 @@ class Words:
     @torch.inference_mode()
     def read(self, texts: Sequence[str], batch: int = 512) -> None:
         """Read the new ones among `texts`, short ones together."""
-        new = sorted({text for text in texts if text not in self.known}, key=len)
+        new = sorted({text for text in texts if text not in self.known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), batch):
             chosen = new[start : start + batch]
             tokens = self.tokenizer(

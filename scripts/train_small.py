@@ -4,7 +4,8 @@
         --texts refcoco_expressions.txt --out RUN [--threads 1]
 
 The recipe's phases follow one another, each step on a fifth of the points. The trunk stays frozen. Every phase
-ends in a folder for `from_pretrained` (RUN/phase0 …), from which a broken run goes on; small_export.py packs them.
+ends in a folder for `from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every
+evaluation and is saved there, so that a broken run goes on from its last evaluation as if nothing had happened.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import json
 import logging
 import math
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_data import Batch, Pool, Words
 from small_model import build
@@ -73,14 +76,12 @@ def train(args: argparse.Namespace) -> None:
     model, tokenizer = build(args.detector, args.texts.read_text().splitlines(), **recipe["model"])
     model.model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=recipe["weight_decay"], betas=(0.9, 0.98))
     words = Words(tokenizer, model.model.text_model)
     held_out = {
         kind: list(itertools.islice(Pool(sorted(args.pool.glob(f"{kind}_*")), words).batches(1, 10, 3, None, 0), 6))
         for kind in ("heldout", "composed_heldout")
     }
-    logger.info("%d trained parameters", sum(parameter.numel() for parameter in trained))
+    logger.info("%d trained parameters", sum(parameter.numel() for parameter in _trained(model)))
     for number, phase in enumerate(recipe["phases"]):
         done = args.out / f"phase{number}"
         if (done / "model.safetensors").exists():
@@ -89,20 +90,38 @@ def train(args: argparse.Namespace) -> None:
         files = sorted(itertools.chain(args.pool.glob("photographs_*"), args.pool.glob("composed_[0-9]*")))
         pool = Pool(files, words, fillers=recipe["fillers"])
         logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
-        _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args)
+        _run_phase(model, pool, held_out, phase, recipe, number, args)
         _save(model, tokenizer, done)
+        (args.out / f"phase{number}.partial.safetensors").unlink()
 
 
-def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) -> None:
-    batches = pool.batches(
-        recipe["seed"] + number, phase["images"], phase["expressions"], phase["points"], recipe["negatives"]
-    )
-    began, mean, seen = time.time(), {}, 0
-    steps = phase["steps"]
+def _trained(model: PbrecForReferringExpression) -> list[Tensor]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _run_phase(model, pool, held_out, phase, recipe, number, args) -> None:
+    optimizer = torch.optim.AdamW(_trained(model), weight_decay=recipe["weight_decay"], betas=(0.9, 0.98))
     for layer in model.model.fusion.layers:
         layer.dropout.p = phase.get("dropout", 0.0)
-    for step, batch in enumerate(itertools.islice(batches, steps)):
-        share = 0.5 * (1 + math.cos(math.pi * step / steps))
+    saved = args.out / f"phase{number}.partial.safetensors"
+    done = _load_state(saved, model, optimizer) if saved.exists() else 0
+    while done < phase["steps"]:
+        steps = range(done, min(done + phase["evaluate"], phase["steps"]))
+        _run_steps(model, optimizer, pool, steps, phase, recipe, number)
+        figures = {kind: peak_accuracy(model, batches) for kind, batches in held_out.items()}
+        done = steps.stop
+        logger.info("phase %d step %d peak accuracy %s", number, done, json.dumps(figures))
+        _save_state(saved, model, optimizer, done)
+
+
+def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int) -> None:
+    """Some steps of a phase, by draws that depend on the seed, the phase and the first of them alone."""
+    seed = recipe["seed"] + number + 1000 * steps.start
+    torch.manual_seed(seed)
+    batches = pool.batches(seed, phase["images"], phase["expressions"], phase["points"], recipe["negatives"])
+    began, mean, seen = time.time(), {}, 0
+    for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
+        share = 0.5 * (1 + math.cos(math.pi * step / phase["steps"]))
         rate = phase["final_rate"] + (phase["rate"] - phase["final_rate"]) * share
         rate *= min(1, (step + 1) / phase["warmup"])
         for group in optimizer.param_groups:
@@ -116,7 +135,7 @@ def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) ->
         }
         optimizer.zero_grad()
         (losses["center"] + recipe["mass_weight"] * losses["mass"]).backward()
-        torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe["clip"])
+        torch.nn.utils.clip_grad_norm_(_trained(model), recipe["clip"])
         optimizer.step()
         seen += len(batch.index)
         for name, loss in losses.items():
@@ -127,11 +146,34 @@ def _run_phase(model, optimizer, pool, held_out, phase, recipe, number, args) ->
             mean["hit"] = hits[named].float().mean().item()
             logger.info("phase %d step %d: %s; %.0f expressions/s", number, step,
                         {k: round(v, 3) for k, v in mean.items()}, seen / (time.time() - began))  # fmt: skip
-        if (step + 1) % phase["evaluate"] == 0 or step + 1 == steps:
-            figures = {kind: peak_accuracy(model, batches) for kind, batches in held_out.items()}
-            logger.info("phase %d step %d peak accuracy %s", number, step + 1, json.dumps(figures))
-            args.out.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, args.out / "latest.safetensors")
+
+
+def _save_state(path: Path, model, optimizer, done: int) -> None:
+    """Weights, the optimiser's moments and the steps done; the file appears when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"done": str(done)})
+    part.replace(path)
+
+
+def _load_state(path: Path, model, optimizer) -> int:
+    """Puts back what `_save_state` wrote; the steps done."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        done = int(file.metadata()["done"])
+    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    state = defaultdict(dict)
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, field = rest.split(".")
+            state[int(index)][field] = value
+    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
+    logger.info("going on from %s after %d steps", path, done)
+    return done
 
 
 def _disturb(features: Tensor, neck_dropout: float, noise: float) -> Tensor:

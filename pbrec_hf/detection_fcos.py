@@ -24,6 +24,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .coco_classes import TORCHVISION_COCO_CLASSES
+from .frozen_norm_pbrec import FrozenNorm
 from .loading_pbrec import StrictConfig, StrictModel
 from .points_pbrec import grid_points
 from .proposals_pbrec import Proposals, boxes_from_distances
@@ -271,8 +272,8 @@ def torchvision_names(keys: Iterable[str]) -> tuple[dict[str, str], dict[str, st
 def _resnet_body(config: FcosConfig) -> nn.Sequential:
     """torchvision's ResNet up to C5, under torchvision's names."""
 
-    def norm_layer(channels: int) -> FrozenBatchNorm2d:
-        return FrozenBatchNorm2d(channels, eps=config.batch_norm_eps)
+    def norm_layer(channels: int) -> FrozenNorm:
+        return FrozenNorm(channels, eps=config.batch_norm_eps)
 
     resnet = get_model(f"resnet{config.depth}", weights=None, norm_layer=norm_layer)
     if config.stride_in_1x1:

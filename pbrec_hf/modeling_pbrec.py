@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 from transformers import AutoBackbone, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -25,6 +24,7 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_pbrec import PbrecConfig
+from .frozen_norm_pbrec import freeze_batch_norm
 from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
 from .loss_pbrec import point_loss
 from .points_pbrec import feature_mask
@@ -82,7 +82,7 @@ class PbrecModel(PbrecPreTrainedModel):
         super().__init__(config)
         self.backbone = AutoBackbone.from_config(config.backbone_config)
         if config.freeze_batch_norm:
-            _freeze_batch_norm(self.backbone)
+            freeze_batch_norm(self.backbone)
         channels = self.backbone.channels[-1]
         self.image_projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
         self.image_projection.initial_bounds = (math.sqrt(3 / channels), 0)  # Kaiming-uniform with a = 1
@@ -280,18 +280,6 @@ def _text_encoder(config) -> PreTrainedModel:
     model_class = MODEL_MAPPING.get(type(config), None)
     poolable = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return AutoModel.from_config(config, **({"add_pooling_layer": False} if poolable else {}))
-
-
-def _freeze_batch_norm(module: nn.Module) -> None:
-    """Replace every BatchNorm2d below `module` by one with fixed statistics; names and values of its tensors stay."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps).to(child.weight.device)
-            for key in ("weight", "bias", "running_mean", "running_var"):
-                getattr(frozen, key).data.copy_(getattr(child, key).data)
-            setattr(module, name, frozen)
-        else:
-            _freeze_batch_norm(child)
 
 
 def _freeze_modules(backbone: nn.Module, names: list[str]) -> None:

@@ -1,10 +1,11 @@
 """One training step beside one with the released recipe's arithmetic, at equal batch, in one run.
 
-    python scripts/benchmarks/train_step.py [--batch 4] [--canvas 640] [--threads 2] [--repeats 3] [--bf16] [--json]
+    python scripts/benchmarks/train_step.py [--batch 4] [--canvas 640] [--threads 2] [--repeats 3] [--json]
 
 The baseline computes what the released code does: float32; masks, position codes and lateral convolutions of all five
 pyramid levels; attention written out; heads on the output of every layer; text padded to 40 tokens; one expression per
-image. Ours: the package's training step, in bfloat16 on a GPU. ResNet-101 + BERT-base, random weights.
+image. Ours: the package's training step, in bfloat16 where the device computes in it. ResNet-101 + BERT-base, random
+weights.
 """
 
 import argparse
@@ -32,6 +33,14 @@ from pbrec_hf.training.optimizer import build_optimizer, parameter_groups
 RELEASED_LENGTH, OUR_LENGTH = 40, 12  # tokens: always padded; the longest of a usual batch
 CONFIG = TrainingConfig(init="a", data="b")  # for its learning rates alone
 STRIDES = (8, 16, 32, 64, 128)
+# The first steps of a process take up to twice as long, until its memory has grown to what a step needs.
+WARM_UP = 3
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the device has units for it: every GPU of today, few CPUs. Emulated, a step takes tenfold."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older torch
+    return torch.cuda.is_available() or any(capabilities.get(unit, False) for unit in ("avx512_bf16", "amx_bf16"))
 
 
 def new_model(canvas: int, attention: str, maps: tuple[str, ...] = ("stage4",)) -> PbrecForReferringExpression:
@@ -111,17 +120,17 @@ def stepper(optimizer: AdamW, loss, device: torch.device):
 def _seconds_of_released(device: torch.device, repeats: int, inputs: dict[str, Tensor]) -> float:
     model = Released(inputs["pixel_values"].shape[-1]).to(device)
     optimizer = AdamW(parameter_groups(model.network, CONFIG))
-    return median_seconds(stepper(optimizer, lambda: model(**inputs), device), repeats)
+    return median_seconds(stepper(optimizer, lambda: model(**inputs), device), repeats, WARM_UP)
 
 
-def measure(repeats: int = 3, batch: int = 4, canvas: int = 640, half: bool | None = None) -> list[Figure]:
+def measure(repeats: int = 3, batch: int = 4, canvas: int = 640, precision: str | None = None) -> list[Figure]:
     """Ratios at a batch of `batch` images; with four expressions per image, per expression.
 
     Args:
-        half: ours in bfloat16; by default on GPUs only, since few CPUs compute in it (the others take tenfold).
+        precision: of ours, "bf16" or "fp32"; by default bf16 where the device computes in it.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = device.type == "cuda" if half is None else half
+    half = computes_in_bfloat16() if precision is None else precision == "bf16"
 
     def on_device(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(device) for name, value in values.items()}
@@ -137,7 +146,7 @@ def measure(repeats: int = 3, batch: int = 4, canvas: int = 640, half: bool | No
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 return model(**values).loss
 
-        seconds = median_seconds(stepper(build_optimizer(model, CONFIG), loss, device), repeats)
+        seconds = median_seconds(stepper(build_optimizer(model, CONFIG), loss, device), repeats, WARM_UP)
         name = f"expressions per second with {expressions} per image"
         figures.append(Figure(f"{name}, {'bfloat16' if half else 'float32'}", batch * expressions / seconds))
         figures.append(Figure(f"{name} ÷ released", plain * expressions / seconds, target))
@@ -150,11 +159,11 @@ def main() -> None:
     parser.add_argument("--canvas", type=int, default=640, help="pixels (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", default=None, help="ours in bfloat16 (default: on GPUs)")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="of ours (default: bf16 if the device has it)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    report(measure(options.repeats, options.batch, options.canvas, options.bf16), options.json)
+    report(measure(options.repeats, options.batch, options.canvas, options.precision), options.json)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def train(args: argparse.Namespace) -> None:
         if (done / "model.safetensors").exists():
             model.load_state_dict(load_file(done / "model.safetensors"))
             continue
-        files = sorted(itertools.chain(args.pool.glob("photographs_*"), args.pool.glob("composed_[0-9]*")))
+        kinds = ("photographs_*", "more_*", "composed_[0-9]*")
+        files = sorted(itertools.chain.from_iterable(args.pool.glob(kind) for kind in kinds))
         pool = Pool(files, words, fillers=recipe["fillers"])
         logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
         _run_phase(model, pool, held_out, phase, recipe, number, args)

@@ -1,7 +1,7 @@
 """Second stage of training pbrec-mt-small: the fusion encoder on stored maps. Resumable; prints figures as it goes.
 
     python scripts/train_small.py --recipe hub_configs/pbrec-mt-small/train.yaml --pool POOL --detector DIR \
-        --texts refcoco_expressions.txt --out RUN [--threads 1]
+        --texts refcoco_expressions.txt --out RUN [--threads 1] [--bf16]
 
 The recipe's phases follow one another, each step on a fifth of the points. The trunk stays frozen. Every phase
 ends in a folder for `from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every
@@ -9,6 +9,7 @@ evaluation and is saved there, so that a broken run goes on from its last evalua
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import logging
@@ -25,6 +26,7 @@ from small_data import Batch, Pool, Words
 from small_model import build
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pbrec_hf.modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
 from pbrec_hf.positions_pbrec import sine_positions_2d
@@ -108,14 +110,21 @@ def _run_phase(model, pool, held_out, phase, recipe, number, args) -> None:
     done = _load_state(saved, model, optimizer) if saved.exists() else 0
     while done < phase["steps"]:
         steps = range(done, min(done + phase["evaluate"], phase["steps"]))
-        _run_steps(model, optimizer, pool, steps, phase, recipe, number)
+        _run_steps(model, optimizer, pool, steps, phase, recipe, number, args.bf16)
         figures = {kind: peak_accuracy(model, batches) for kind, batches in held_out.items()}
         done = steps.stop
         logger.info("phase %d step %d peak accuracy %s", number, done, json.dumps(figures))
         _save_state(saved, model, optimizer, done)
 
 
-def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int) -> None:
+@contextlib.contextmanager
+def _half_precision():
+    """Matrix products in bfloat16; attention written out, since sdpa's fast path goes backward slower in it."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int, bf16: bool) -> None:
     """Some steps of a phase, by draws that depend on the seed, the phase and the first of them alone."""
     seed = recipe["seed"] + number + 1000 * steps.start
     torch.manual_seed(seed)
@@ -128,7 +137,8 @@ def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch.features = _disturb(batch.features, recipe["neck_dropout"], phase.get("channel_noise", 0.0))
-        center, mass = forward(model, batch)
+        with _half_precision() if bf16 else contextlib.nullcontext():
+            center, mass = forward(model, batch)
         present = batch.present[batch.index]
         losses = {
             "center": loss_of(center, batch.centerness, present, recipe["ranking"]),
@@ -202,6 +212,7 @@ def main() -> None:
     for name in ("recipe", "pool", "detector", "texts", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)

@@ -2,7 +2,6 @@
 
     python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind photographs --chunks 16
     python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind composed --chunks 16
-    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind more --more pseudo.json --chunks 4
     python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
 
 DATA holds `images/`, `instances_{train,val}2017.json` and the `expressions_*_dev.jsonl` whose images are left out of
@@ -31,19 +30,15 @@ from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
 
 CANVAS, STRIDE, SCENES_PER_CHUNK = 512, 32, 500
 HELD_OUT_EVERY = 6
-KINDS = ("photographs", "more", "composed", "heldout", "composed_heldout")
 logger = logging.getLogger("small_pool")
-
-
-def images_of_human_expressions(data: Path) -> set[int]:
-    """The images of the expressions that are kept for evaluation: nothing is trained or chosen on them."""
-    files = sorted(data.glob("expressions_*_dev.jsonl"))
-    return {json.loads(line)["image_id"] for path in files for line in path.read_text().splitlines()}
 
 
 def split_photographs(data: Path) -> tuple[list[Scene], list[Scene]]:
     """Photographs to train on and held-out ones (every sixth complete one), without those of human expressions."""
-    human, scenes = images_of_human_expressions(data), []
+    human = set()
+    for path in sorted(data.glob("expressions_*_dev.jsonl")):
+        human |= {json.loads(line)["image_id"] for line in path.read_text().splitlines()}
+    scenes = []
     for part in ("train2017", "val2017"):
         scenes += read_photographs(data / f"instances_{part}.json", data / "images", human)
     complete = sorted(int(scene.name) for scene in scenes if scene.complete)
@@ -105,10 +100,10 @@ def with_human(scene: Scene, human: HumanExpressions, rng: np.random.Generator, 
     return replace(scene, expressions=(*scene.expressions, *said))
 
 
-def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int, human, more):
+def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int, human):
     """The scenes of one chunk; the same for the same photographs, whatever ran before.
 
-    Human expressions are said of training scenes only. `more`: the photographs of the kind "more".
+    Human expressions are said of training scenes only.
     """
     rng = np.random.default_rng((chunk, 77))
     if kind == "composed":
@@ -124,9 +119,8 @@ def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Sc
         for scene in held_out:
             yield with_expressions(scene, np.random.default_rng((7, int(scene.name))), expressions)
     else:
-        photographs = more if kind == "more" else train
         for number in rng.permutation(np.arange(SCENES_PER_CHUNK) + chunk * SCENES_PER_CHUNK):
-            scene = with_expressions(vary(photographs[number % len(photographs)], rng), rng, expressions)
+            scene = with_expressions(vary(train[number % len(train)], rng), rng, expressions)
             yield with_human(scene, human, rng, expressions)
 
 
@@ -153,14 +147,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--detector", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--kind", choices=KINDS, default="photographs")
+    parser.add_argument(
+        "--kind", choices=("photographs", "composed", "heldout", "composed_heldout"), default="photographs"
+    )
     parser.add_argument("--chunks", type=int, default=1)
     parser.add_argument("--expressions", type=int, default=12, help="per scene")
-    parser.add_argument("--more", type=Path, help="COCO file for --kind more: see small_pseudo_labels.py")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    if args.kind == "more" and args.more is None:
-        parser.error("--kind more needs --more FILE; small_pseudo_labels.py writes one")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     detector = NanoDetDetector.from_pretrained(args.detector)
@@ -169,16 +162,14 @@ def main() -> None:
     train, held_out = split_photographs(args.data)
     human = human_expressions(args.data)
     logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
-    more = read_photographs(args.more, args.data / "images") if args.more else []
-    logger.info("%d + %d photographs to train on, %d held out", len(train), len(more), len(held_out))
+    logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
     args.out.mkdir(parents=True, exist_ok=True)
     for chunk in range(args.chunks):
         path = args.out / f"{args.kind}_{chunk:03d}.safetensors"
         if path.exists():
             continue
         with torch.inference_mode():
-            scenes = scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human, more)
-            write_chunk(path, scenes, backbone)
+            write_chunk(path, scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human), backbone)
         logger.info("wrote %s", path)
 
 

@@ -76,6 +76,8 @@ def train(args: argparse.Namespace) -> None:
     recipe = yaml.safe_load(args.recipe.read_text())
     torch.manual_seed(recipe["seed"])
     model, tokenizer = build(args.detector, args.texts.read_text().splitlines(), **recipe["model"])
+    if args.start is not None:
+        model.load_state_dict(load_file(args.start / "model.safetensors"))
     model.model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
     words = Words(tokenizer, model.model.text_model)
@@ -89,8 +91,7 @@ def train(args: argparse.Namespace) -> None:
         if (done / "model.safetensors").exists():
             model.load_state_dict(load_file(done / "model.safetensors"))
             continue
-        kinds = ("photographs_*", "more_*", "composed_[0-9]*")
-        files = sorted(itertools.chain.from_iterable(args.pool.glob(kind) for kind in kinds))
+        files = sorted(itertools.chain(args.pool.glob("photographs_*"), args.pool.glob("composed_[0-9]*")))
         pool = Pool(files, words, fillers=recipe["fillers"])
         logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
         _run_phase(model, pool, held_out, phase, recipe, number, args)
@@ -212,6 +213,7 @@ def main() -> None:
     for name in ("recipe", "pool", "detector", "texts", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="folder of weights to go on from (default: the pretrained parts)")
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

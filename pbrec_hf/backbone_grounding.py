@@ -20,8 +20,8 @@ from transformers.utils.generic import can_return_tuple
 
 from .backbone_nanodet import STRIDES
 from .colors_pbrec import COLOR_NAMES, color_maps
-from .detection_nanodet import NanoDetConfig, NanoDetDetector
-from .objects_pbrec import SHAPE, describe_objects, object_channel_names, place_objects, visible
+from .detection_nanodet import NanoDetConfig, NanoDetDetector, NanoDetOutput
+from .objects_pbrec import SHAPE, describe_objects, object_channel_names, part_colors, place_objects, visible
 from .points_pbrec import grid_points
 from .proposals_pbrec import boxes_from_distances
 
@@ -131,44 +131,43 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         stride = self.config.stride
         with torch.no_grad():
             canvas = tuple(pixel_values.shape[-2:])
-            grids = [(canvas[0] // each, canvas[1] // each) for each in STRIDES]
-            scores = outputs.class_logits.float().sigmoid()
-            anchors = torch.cat(
-                [
-                    grid_points(*grid, each, device=pixel_values.device)
-                    for grid, each in zip(grids, STRIDES, strict=True)
-                ]
-            )
-            boxes = boxes_from_distances(anchors, outputs.distances.float(), canvas)
-            grid = grids[STRIDES.index(stride)]
-            classes = visible(_classes_on(scores, grids, grid))
-            colors = color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
+            grid = (canvas[0] // stride, canvas[1] // stride)
+            classes = visible(_classes_on(outputs.class_logits.float().sigmoid(), canvas, grid))
+            colors = picture_colors(pixel_values)
             pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
             shapes, objects = [], []
-            for image_scores, image_boxes, image_colors in zip(scores, boxes, colors, strict=True):
-                kept = self._objects(image_scores.amax(-1), image_boxes)
-                weight = image_scores[kept].amax(-1) - self.config.min_score / 2
-                weight = (weight / (self.config.sure_score - self.config.min_score / 2)).clamp(0, 1)
-                index, shape = place_objects(image_boxes[kept], weight, points, stride, canvas)
+            for (boxes, seen, score), image_colors in zip(self.find(outputs, canvas), colors, strict=True):
+                weight = self.weigh(score)
+                index, shape = place_objects(boxes, weight, points, stride, canvas)
                 shapes.append(shape.T)
-                seen = self._seen(image_scores, image_boxes, kept)
-                described = describe_objects(image_boxes[kept], seen, weight, image_colors, canvas)
-                objects.append((described, index))
+                parts = part_colors(boxes, image_colors, canvas)
+                objects.append((describe_objects(boxes, seen, weight, parts, canvas), index))
             at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
         return outputs.feature_maps[STRIDES.index(stride)], at_points, objects
 
-    def _seen(self, scores: Tensor, boxes: Tensor, kept: Tensor) -> Tensor:
-        """Class probabilities (n, C) of the objects `kept`: the best of all detections that are the same object."""
-        likely = (scores.amax(-1) >= self.config.min_score / 2).nonzero().squeeze(1)
-        same = box_iou(boxes[kept], boxes[likely]) > self.config.same_object_iou
-        return torch.maximum(scores[kept], (scores[likely][None] * same[..., None]).amax(1))
+    @torch.no_grad()
+    def find(self, outputs: NanoDetOutput, canvas: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each image its objects, best first: boxes (n, 4), class probabilities (n, C) and scores (n,)."""
+        scores = outputs.class_logits.float().sigmoid()
+        anchors = [grid_points(canvas[0] // each, canvas[1] // each, each, device=scores.device) for each in STRIDES]
+        boxes = boxes_from_distances(torch.cat(anchors), outputs.distances.float(), canvas)
+        return [self._find(*image) for image in zip(scores, boxes, strict=True)]
 
-    def _objects(self, quality: Tensor, boxes: Tensor) -> Tensor:
-        """Indices of the detections of one image that count as objects, best first."""
+    def weigh(self, score: Tensor) -> Tensor:
+        """How sure it is, in [0, 1], that objects of these scores exist."""
+        none = self.config.min_score / 2
+        return ((score - none) / (self.config.sure_score - none)).clamp(0, 1)
+
+    def _find(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quality = scores.amax(-1)
         index = (quality >= self.config.min_score).nonzero().squeeze(1)
-        kept = nms(boxes[index], quality[index], self.config.nms_iou)[: self.config.max_objects]
-        return index[kept]
+        kept = index[nms(boxes[index], quality[index], self.config.nms_iou)[: self.config.max_objects]]
+        # An object is seen in the best of all detections that are the same object.
+        likely = (quality >= self.config.min_score / 2).nonzero().squeeze(1)
+        same = box_iou(boxes[kept], boxes[likely]) > self.config.same_object_iou
+        seen = torch.maximum(scores[kept], (scores[likely][None] * same[..., None]).amax(1))
+        return boxes[kept], seen, quality[kept]
 
 
 def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tuple[int, int]) -> Tensor:
@@ -181,8 +180,14 @@ def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tupl
     return torch.cat((first, torch.stack(copied), shape), dim=1).unflatten(2, tuple(grid))
 
 
-def _classes_on(scores: Tensor, grids: list[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
+def picture_colors(pixel_values: Tensor) -> Tensor:
+    """Shares of the colour names (I, 11, H/4, W/4) of ImageNet-normalised canvases."""
+    return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
+
+
+def _classes_on(scores: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Probabilities (I, N, C) of three levels, the highest at each cell of `grid`: (I, C, rows, cols)."""
+    grids = [(canvas[0] // each, canvas[1] // each) for each in STRIDES]
     levels = scores.split([rows * cols for rows, cols in grids], dim=1)
     levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
     resized = [
@@ -199,4 +204,4 @@ def _rgb(pixel_values: Tensor) -> Tensor:
     return (pixel_values * std + mean).clamp(0, 1)
 
 
-__all__ = ["GroundingBackbone", "GroundingBackboneConfig", "assemble"]
+__all__ = ["GroundingBackbone", "GroundingBackboneConfig", "assemble", "picture_colors"]

@@ -45,7 +45,7 @@ def describe_objects(
         boxes: (n, 4) XYXY canvas pixels.
         classes: (n, C) class probabilities.
         weight: (n,) in [0, 1], how sure it is that the object exists.
-        colors: (11, h, w), share of each colour name per cell of the canvas (any resolution).
+        colors: (n, 33), shares of the colour names in the parts of each box, see `part_colors`.
         canvas: (H, W).
 
     Returns:
@@ -54,7 +54,7 @@ def describe_objects(
     kind = torch.nn.functional.normalize(classes, dim=-1)
     like = (kind @ kind.T).clamp(max=1) ** 2
     everything = torch.ones_like(like)
-    parts = [visible(classes), part_colors(boxes, colors, canvas)]
+    parts = [visible(classes), colors]
     parts += [_order_among(boxes, weight, group, canvas) for group in (like, everything)]
     parts.append(_relations(boxes, visible(classes), weight, canvas))
     return torch.cat(parts, dim=-1)

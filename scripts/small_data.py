@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from pbrec_hf.objects_pbrec import SHAPE
 
 MAX_TOKENS = 20
+NECK = 96  # channels of the neck, empty in scenes without a picture
 # Roots of class probabilities (see objects_pbrec.visible): surely there, surely not there.
 SURE, UNSEEN = 0.63, 0.28
 # Said of persons and things without being annotated anywhere: to be passed over.
@@ -74,7 +75,8 @@ class Chunk:
         copied = described[self.tensors["index"][scene, points].long()].T
         at_points = self.tensors["at_points"][scene][:, points]
         first, shape = at_points.split((len(at_points) - len(SHAPE), len(SHAPE)))
-        return torch.cat((self.tensors["neck"][scene][:, points], first, copied, shape)).float()
+        neck = self.tensors["neck"][scene][:, points] if "neck" in self.tensors else first.new_zeros(NECK, len(points))
+        return torch.cat((neck, first, copied, shape)).float()
 
     def central(self, scene: int) -> Tensor:
         """How near each point (P,) lies to the middle of its object."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from small_model import mean_state
 from transformers import AutoModel, AutoTokenizer
 
 from pbrec_hf import PbrecForReferringExpression, PbrecImageProcessor, PbrecProcessor
@@ -29,9 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     model = PbrecForReferringExpression.from_pretrained(args.models[-1], dtype=torch.float32)
     model.save_pretrained(args.out)
-    states = [load_file(folder / "model.safetensors") for folder in args.models]
-    mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
-    save_file(mean, args.out / "model.safetensors", metadata={"format": "pt"})
+    save_file(mean_state(args.models), args.out / "model.safetensors", metadata={"format": "pt"})
 
     detectors = {"box_detector": args.box_detector, "mask_detector": args.mask_detector}
     detectors = {

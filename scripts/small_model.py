@@ -7,11 +7,12 @@ Imported by train_small.py; knows nothing of data beyond the words that the voca
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoBackbone, AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast
@@ -160,6 +161,12 @@ def align(model: PbrecForReferringExpression, tokenizer: PreTrainedTokenizerFast
         columns[:, index] += turn @ vectors[word] * (0.5 if kind in ("pixels", "all", "class") else 1.0)
     projection.weight.copy_(columns[:, :, None, None])
     projection.bias.zero_()
+
+
+def mean_state(folders: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of the float32 weights of saved models of the same architecture."""
+    states = [load_file(folder / "model.safetensors") for folder in folders]
+    return {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
 
 
 def _word(channel: str) -> str:

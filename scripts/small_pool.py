@@ -11,6 +11,7 @@ everything; DIR a NanoDet saved by `pbrec_hf.convert.nanodet`. About 150 ms per 
 import argparse
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,16 +57,26 @@ def to_canvas(image: Tensor, antialias: bool = True) -> Tensor:
     return torch.nn.functional.pad(resized, (left, CANVAS - new[1] - left, top, CANVAS - new[0] - top))
 
 
-def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
-    """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
-    image = torch.from_numpy(scene.image.copy()).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-    pixel_values = to_canvas((image - mean) / std)
-    pixel_mask = to_canvas(torch.ones_like(image[:1]), antialias=False)[0] > 0.5
-    neck, at_points, [(described, index)] = backbone.describe(pixel_values[None])
-    height, width = scene.size
+def placement(size: tuple[int, int]) -> tuple[float, Tensor]:
+    """Factor and offset (4,) that bring XYXY pixels of a picture of `size` (height, width) onto the canvas."""
+    height, width = size
     scale = CANVAS / max(height, width)
     offset = torch.tensor([(CANVAS - round(width * scale)) // 2, (CANVAS - round(height * scale)) // 2]).repeat(2)
+    return scale, offset
+
+
+def picture_inputs(scene: Scene) -> tuple[Tensor, Tensor]:
+    """`pixel_values` (3, 512, 512) and `pixel_mask` (512, 512) of a scene."""
+    image = torch.from_numpy(scene.image.copy()).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    return to_canvas((image - mean) / std), to_canvas(torch.ones_like(image[:1]), antialias=False)[0] > 0.5
+
+
+def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
+    """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
+    pixel_values, pixel_mask = picture_inputs(scene)
+    neck, at_points, [(described, index)] = backbone.describe(pixel_values[None])
+    scale, offset = placement(scene.size)
     boxes = torch.tensor([item.box for item in scene.objects]) * scale + offset
     masks = torch.stack(
         [to_canvas(torch.from_numpy(item.mask.copy())[None].float())[0] > 0.5 for item in scene.objects]
@@ -124,15 +135,18 @@ def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Sc
             yield with_human(scene, human, rng, expressions)
 
 
-def write_chunk(path: Path, scenes, backbone: GroundingBackbone) -> None:
-    """Encode scenes that have expressions and write them as one safetensors file with the expressions as metadata."""
-    encoded, expressions = [], []
+def encoded(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Iterator[tuple[dict[str, Tensor], list]]:
+    """`encode` of the scenes that have expressions, and these as [text, target, kind]."""
     for scene in scenes:
-        if not scene.expressions:
-            continue
-        expressions.append([[e.text, e.target, e.kind] for e in scene.expressions])
-        encoded.append(encode(scene, backbone))
-    tensors = {name: torch.stack([item[name] for item in encoded]) for name in ("neck", "at_points", "index", "mask")}
+        if scene.expressions:
+            yield encode(scene, backbone), [[e.text, e.target, e.kind] for e in scene.expressions]
+
+
+def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], list]]) -> None:
+    """Write scenes as one safetensors file with their expressions as metadata; those without any are left out."""
+    encoded, expressions = zip(*(scene for scene in scenes if scene[1]), strict=True)
+    whole = [name for name in ("neck", "at_points", "index", "mask") if name in encoded[0]]
+    tensors = {name: torch.stack([item[name] for item in encoded]) for name in whole}
     for name in ("described", "boxes", "vague", "centerness", "massness"):
         tensors[name] = torch.cat([item[name] for item in encoded])
     tensors["described_count"] = torch.tensor([len(item["described"]) for item in encoded])
@@ -140,6 +154,14 @@ def write_chunk(path: Path, scenes, backbone: GroundingBackbone) -> None:
     temporary = path.with_suffix(".part")
     save_file(tensors, temporary, metadata={"expressions": json.dumps(expressions)})
     temporary.rename(path)
+
+
+def load_backbone(detector_folder: Path) -> GroundingBackbone:
+    """The backbone around a saved NanoDet."""
+    detector = NanoDetDetector.from_pretrained(detector_folder)
+    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config)).eval()
+    backbone.detector.load_state_dict(detector.state_dict())
+    return backbone
 
 
 def main() -> None:
@@ -156,9 +178,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    detector = NanoDetDetector.from_pretrained(args.detector)
-    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config)).eval()
-    backbone.detector.load_state_dict(detector.state_dict())
+    backbone = load_backbone(args.detector)
     train, held_out = split_photographs(args.data)
     human = human_expressions(args.data)
     logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
@@ -169,7 +189,8 @@ def main() -> None:
         if path.exists():
             continue
         with torch.inference_mode():
-            write_chunk(path, scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human), backbone)
+            scenes = scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human)
+            save_chunk(path, encoded(scenes, backbone))
         logger.info("wrote %s", path)
 
 

@@ -3,7 +3,8 @@
     python scripts/train_small.py --recipe hub_configs/pbrec-mt-small/train.yaml --pool POOL --detector DIR \
         --texts refcoco_expressions.txt --out RUN [--threads 1] [--bf16]
 
-The recipe's phases follow one another, each step on a fifth of the points. The trunk stays frozen. Every phase
+The recipe's phases follow one another, each step on a fifth of the points; `kinds` are the parts of the pool that a
+phase sees, `start` the phases whose mean it goes on from, instead of the last one. The trunk stays frozen. Every phase
 ends in a folder for `from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every
 evaluation and is saved there, so that a broken run goes on from its last evaluation as if nothing had happened.
 """
@@ -23,7 +24,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_data import Batch, Pool, Words
-from small_model import build
+from small_model import build, mean_state
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -76,13 +77,11 @@ def train(args: argparse.Namespace) -> None:
     recipe = yaml.safe_load(args.recipe.read_text())
     torch.manual_seed(recipe["seed"])
     model, tokenizer = build(args.detector, args.texts.read_text().splitlines(), **recipe["model"])
-    if args.start is not None:
-        model.load_state_dict(load_file(args.start / "model.safetensors"))
     model.model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
     words = Words(tokenizer, model.model.text_model)
     held_out = {
-        kind: list(itertools.islice(Pool(sorted(args.pool.glob(f"{kind}_*")), words).batches(1, 10, 3, None, 0), 6))
+        kind: list(itertools.islice(Pool(sorted(args.pool.glob(f"{kind}_*")), words).batches(1, 10, 12, None, 0), 6))
         for kind in ("heldout", "composed_heldout")
     }
     logger.info("%d trained parameters", sum(parameter.numel() for parameter in _trained(model)))
@@ -91,7 +90,9 @@ def train(args: argparse.Namespace) -> None:
         if (done / "model.safetensors").exists():
             model.load_state_dict(load_file(done / "model.safetensors"))
             continue
-        files = sorted(itertools.chain(args.pool.glob("photographs_*"), args.pool.glob("composed_[0-9]*")))
+        if "start" in phase:
+            model.load_state_dict(mean_state([args.out / f"phase{earlier}" for earlier in phase["start"]]))
+        files = [file for kind in phase["kinds"] for file in sorted(args.pool.glob(f"{kind}_[0-9]*"))]
         pool = Pool(files, words, fillers=recipe["fillers"])
         logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
         _run_phase(model, pool, held_out, phase, recipe, number, args)
@@ -213,7 +214,6 @@ def main() -> None:
     for name in ("recipe", "pool", "detector", "texts", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="folder of weights to go on from (default: the pretrained parts)")
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -31,6 +31,8 @@ for stage in "heldout 1" "composed_heldout 1" "photographs 20" "composed 10"; do
     python "$here/small_pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2" \
         --threads "$threads"
 done
+python "$here/small_layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks 24 \
+    --threads "$threads"
 # Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
 python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
     --freeze_trunk --images "$data/images" --annotations "$data/instances_train2017.json" \

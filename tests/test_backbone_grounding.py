@@ -54,8 +54,10 @@ def test_the_map_may_be_coarser(backbone, pictures):
 def test_an_object_is_seen_with_the_eyes_of_all_its_detections(backbone):
     boxes = torch.tensor([[0.0, 0, 100, 100], [2, 2, 100, 100], [200, 0, 300, 100]])
     scores = torch.tensor([[0.5, 0.0], [0.1, 0.4], [0.0, 0.9]])
-    seen = backbone._seen(scores, boxes, torch.tensor([0, 2]))
-    assert torch.equal(seen, torch.tensor([[0.5, 0.4], [0.0, 0.9]]))
+    kept, seen, score = backbone._find(scores, boxes)
+    assert torch.equal(kept, boxes[[2, 0]])
+    assert torch.equal(seen, torch.tensor([[0.0, 0.9], [0.5, 0.4]]))
+    assert torch.equal(score, torch.tensor([0.9, 0.5]))
 
 
 @torch.no_grad()

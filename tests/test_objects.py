@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pbrec_hf.colors_pbrec import COLOR_NAMES, color_indices, color_maps
-from pbrec_hf.objects_pbrec import SHAPE, describe_objects, object_channel_names, place_objects
+from pbrec_hf.objects_pbrec import SHAPE, describe_objects, object_channel_names, part_colors, place_objects
 from pbrec_hf.points_pbrec import grid_points
 
 CANVAS = (320, 320)
@@ -15,7 +15,8 @@ NAMES = object_channel_names(CLASSES)
 def describe(boxes, classes, colors=None):
     boxes, classes = torch.tensor(boxes, dtype=torch.float32), torch.tensor(classes)
     colors = torch.zeros(len(COLOR_NAMES), 80, 80) if colors is None else colors
-    described = describe_objects(boxes, classes, torch.ones(len(boxes)), colors, CANVAS)
+    parts = part_colors(boxes, colors, CANVAS)
+    described = describe_objects(boxes, classes, torch.ones(len(boxes)), parts, CANVAS)
     return lambda row, name: described[row, NAMES.index(name)].item()
 
 
@@ -92,7 +93,6 @@ def test_a_picture_without_objects_is_described_by_nothing():
     points = grid_points(20, 20, 16)
     index, shape = place_objects(torch.zeros(0, 4), torch.zeros(0), points, 16, CANVAS)
     assert (index == -1).all() and not shape.any()
-    empty = describe_objects(
-        torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0), torch.zeros(len(COLOR_NAMES), 80, 80), CANVAS
-    )
+    colors = part_colors(torch.zeros(0, 4), torch.zeros(len(COLOR_NAMES), 80, 80), CANVAS)
+    empty = describe_objects(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0), colors, CANVAS)
     assert empty.shape == (0, len(NAMES) - len(SHAPE))

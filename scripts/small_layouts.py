@@ -4,7 +4,7 @@
 
 A few hundred photographs hold too few arrangements to learn what "second from left" asks for. So every annotated
 object of the training photographs, and of scenes composed of them, is looked at once through the detector (a `View`:
-its colours, the probabilities and the box it gets, or that it is missed), and layouts are dealt from these: real or
+its colours, the probabilities and the boxes it gets, or that it is missed), and layouts are dealt from these: real or
 random boxes, each with a view of its category. In half of the layouts the categories other than "person" change
 places, so that a rare noun is read as surely as a frequent one. Only the neck's channels stay empty.
 """
@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,7 +46,18 @@ from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
 
 SCENES_PER_CHUNK, VARIATIONS, COMPOSED = 1000, 3, 600
 GRID = CANVAS // STRIDE
+_SAME, _APART = 0.5, 0.2  # IoU from which a detection shows an object, and below which it shows none
 logger = logging.getLogger("small_layouts")
+
+
+class Detection(NamedTuple):
+    """`box` (4,): canvas pixels, or sides minus those of an object in its widths and heights; `seen` (80,) class
+    probabilities; `colors` (33,) shares of the colour names in the parts of the box.
+    """
+
+    box: Tensor
+    seen: Tensor
+    colors: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,15 +67,13 @@ class View:
 
     Attributes:
         item: category and colours, for the words; its box, whose size says for which boxes the view is fit.
-        seen: (80,) class probabilities; None = the detector missed it.
-        colors: (33,) shares of the colour names in the parts of the detected box.
-        shift: (4,) detected minus annotated sides, in widths and heights of the annotated box.
+        found: the detection that shows it best, relative to its box; None = missed.
+        fragments: the other detections in its place: parts of it, or it and its neighbour as one.
     """
 
     item: SceneObject
-    seen: Tensor | None = None
-    colors: Tensor | None = None
-    shift: Tensor | None = None
+    found: Detection | None = None
+    fragments: tuple[Detection, ...] = ()
 
 
 class Views:
@@ -102,19 +112,25 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
         scale, offset = placement(scene.size)
         truth = torch.tensor([item.box for item in scene.objects]).reshape(-1, 4) * scale + offset
         overlap = box_iou(truth, boxes)
-        for item, box, row in zip(scene.objects, truth, overlap, strict=True):
+        if not len(truth):
+            continue
+        detections = [Detection(*each) for each in zip(boxes, seen, parts, strict=True)]
+        most, place = overlap.max(0) if len(boxes) else (torch.zeros(0), torch.zeros(0))
+        for row, (item, box) in enumerate(zip(scene.objects, truth, strict=True)):
             if item.vague:
                 continue
-            item = replace(item, mask=None, box=tuple(box.tolist()))
-            if not len(row) or row.max() <= 0.5:
-                views.append(View(item))
-                continue
-            found = row.argmax()
-            shift = (boxes[found] - box) / (box[2:] - box[:2]).repeat(2)
-            views.append(View(item, seen[found], parts[found], shift))
-        if scene.complete and len(truth):
-            alone = overlap.amax(0) < 0.2
-            strays += list(zip(boxes[alone], seen[alone], parts[alone], strict=True))
+            side = (box[2:] - box[:2]).repeat(2)
+            best = int(overlap[row].argmax()) if len(boxes) and overlap[row].max() > _SAME else None
+            here = [
+                each._replace(box=(each.box - box) / side)
+                for index, each in enumerate(detections)
+                if index == best or (place[index] == row and most[index] >= _APART)
+            ]
+            found = None if best is None else detections[best]._replace(box=(boxes[best] - box) / side)
+            rest = tuple(each for each in here if found is None or not torch.equal(each.box, found.box))
+            views.append(View(replace(item, mask=None, box=tuple(box.tolist())), found, rest))
+        if scene.complete:
+            strays += [each for each, overlapped in zip(detections, most, strict=True) if overlapped < _APART]
     return Views(views, strays, pixels)
 
 
@@ -151,7 +167,7 @@ class Layouts:
         shown = tuple(replace(item, box=tuple((np.array(item.box) - offset.numpy()).tolist())) for item in objects)
         scene = Scene(np.empty((height, width, 0), np.uint8), shown, source.complete)
         scene = with_human(with_expressions(scene, rng, expressions), self.human, rng, expressions)
-        said = [[e.text, e.target, e.kind] for e in scene.expressions if views[e.target].seen is not None]
+        said = [[e.text, e.target, e.kind] for e in scene.expressions if views[e.target].found is not None]
         left, top = (int(value) for value in offset[:2])
         inside = torch.zeros(1, CANVAS, CANVAS, dtype=torch.bool)
         inside[:, top : top + height, left : left + width] = True
@@ -199,17 +215,19 @@ class Layouts:
 
     def _detections(self, objects, views, order: np.ndarray, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (n, 4), class probabilities (n, 80) and colours (n, 33) of the objects seen and of some strays."""
-        numbers = rng.integers(len(self.views.strays), size=rng.integers(0, 6)) if self.views.strays else ()
+        numbers = rng.integers(len(self.views.strays), size=rng.integers(0, 21)) if self.views.strays else ()
         found = [self.views.strays[number] for number in numbers]
         for item, view in zip(objects, views, strict=True):
-            if view.seen is not None:
-                box = torch.tensor(item.box).float()
-                found.append((box + view.shift * (box[2:] - box[:2]).repeat(2), view.seen, view.colors))
+            box = torch.tensor(item.box).float()
+            side = (box[2:] - box[:2]).repeat(2)
+            here = view.fragments if view.found is None else (view.found, *view.fragments)
+            found += [each._replace(box=box + each.box * side) for each in here]
         if not found:
             classes = len(self.classes)
             return torch.zeros(0, 4), torch.zeros(0, classes), torch.zeros(0, len(PARTS) * len(COLOR_NAMES))
         boxes, seen, colors = (torch.stack(part) for part in zip(*found, strict=True))
         best = seen.amax(1).argsort(descending=True)
+        best = best[: self.backbone.config.max_objects]
         return boxes[best].clamp(0, CANVAS), seen[best][:, np.argsort(order)], colors[best]
 
     def _tensors(self, objects, views, order: np.ndarray, mask: Tensor, rng: Generator) -> dict[str, Tensor]:
@@ -294,7 +312,7 @@ def main() -> None:
     with torch.inference_mode():
         views = look(scenes_to_view(train), backbone)
         every = [view for of_category in views.of.values() for view in of_category]
-        missed = sum(view.seen is None for view in every)
+        missed = sum(view.found is None for view in every)
         logger.info("%d views, %d of them missed, %d strays", len(every), missed, len(views.strays))
         layouts = Layouts(train, views, backbone, human_expressions(args.data))
         args.out.mkdir(parents=True, exist_ok=True)

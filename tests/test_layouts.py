@@ -16,7 +16,7 @@ from pbrec_hf.detection_nanodet import NanoDetConfig
 from pbrec_hf.objects_pbrec import object_channel_names
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from small_layouts import GRID, Layouts, View, Views
+from small_layouts import GRID, Detection, Layouts, View, Views
 
 CATEGORIES = ("person", "dog", "car", "cup", "airplane")
 
@@ -32,7 +32,7 @@ def layouts():
         item = SceneObject(category, (0.0, 0.0, 90.0, 60.0), None, colors)
         seen = torch.zeros(80)
         seen[classes.index(category)] = 0.9
-        views += [View(item, seen, torch.eye(11)[4].repeat(3), torch.zeros(4)), View(item)]
+        views += [View(item, Detection(torch.zeros(4), seen, torch.eye(11)[4].repeat(3))), View(item)]
     boxes = ((20.0, 30.0, 110.0, 90.0), (150.0, 40.0, 250.0, 160.0), (260.0, 60.0, 310.0, 100.0))
     objects = tuple(SceneObject(name, box) for name, box in zip(CATEGORIES, boxes, strict=False))
     photograph = Scene(np.zeros((240, 320, 3), np.uint8), objects)

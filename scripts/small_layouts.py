@@ -79,13 +79,11 @@ class View:
 class Views:
     """What the detector makes of objects, of nothing, and how pictures are coloured."""
 
-    def __init__(
-        self, views: Sequence[View], strays: Sequence[tuple[Tensor, Tensor, Tensor]], pixels: Sequence[Tensor]
-    ):
+    def __init__(self, views: Iterable[View], strays: Iterable[Detection], pixels: Iterable[Tensor]):
         """
         Args:
             views: of all objects.
-            strays: box on the canvas, class probabilities and colours of detections where nothing is annotated.
+            strays: detections where nothing is annotated.
             pixels: (11, P), the colours at the points of some pictures.
         """
         self.of: dict[str, list[View]] = defaultdict(list)
@@ -111,24 +109,21 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
         parts = part_colors(boxes, colors, (CANVAS, CANVAS))
         scale, offset = placement(scene.size)
         truth = torch.tensor([item.box for item in scene.objects]).reshape(-1, 4) * scale + offset
-        overlap = box_iou(truth, boxes)
         if not len(truth):
             continue
         detections = [Detection(*each) for each in zip(boxes, seen, parts, strict=True)]
-        most, place = overlap.max(0) if len(boxes) else (torch.zeros(0), torch.zeros(0))
+        overlap = box_iou(truth, boxes)
+        most, place = overlap.amax(0), overlap.argmax(0)
         for row, (item, box) in enumerate(zip(scene.objects, truth, strict=True)):
             if item.vague:
                 continue
             side = (box[2:] - box[:2]).repeat(2)
-            best = int(overlap[row].argmax()) if len(boxes) and overlap[row].max() > _SAME else None
-            here = [
-                each._replace(box=(each.box - box) / side)
-                for index, each in enumerate(detections)
-                if index == best or (place[index] == row and most[index] >= _APART)
-            ]
-            found = None if best is None else detections[best]._replace(box=(boxes[best] - box) / side)
-            rest = tuple(each for each in here if found is None or not torch.equal(each.box, found.box))
-            views.append(View(replace(item, mask=None, box=tuple(box.tolist())), found, rest))
+            shown = [each._replace(box=(each.box - box) / side) for each in detections]
+            best = int(overlap[row].argmax()) if (overlap[row] > _SAME).any() else None
+            rest = ((place == row) & (most >= _APART)).nonzero().flatten().tolist()
+            item = replace(item, mask=None, box=tuple(box.tolist()))
+            fragments = tuple(shown[index] for index in rest if index != best)
+            views.append(View(item, None if best is None else shown[best], fragments))
         if scene.complete:
             strays += [each for each, overlapped in zip(detections, most, strict=True) if overlapped < _APART]
     return Views(views, strays, pixels)

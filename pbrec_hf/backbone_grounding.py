@@ -20,7 +20,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .backbone_nanodet import STRIDES
 from .colors_pbrec import COLOR_NAMES, color_maps
-from .detection_nanodet import NanoDetConfig, NanoDetDetector, NanoDetOutput
+from .detection_nanodet import NanoDetConfig, NanoDetDetector
 from .objects_pbrec import SHAPE, describe_objects, object_channel_names, part_colors, place_objects, visible
 from .points_pbrec import grid_points
 from .proposals_pbrec import boxes_from_distances
@@ -132,12 +132,15 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         with torch.no_grad():
             canvas = tuple(pixel_values.shape[-2:])
             grid = (canvas[0] // stride, canvas[1] // stride)
-            classes = visible(_classes_on(outputs.class_logits.float().sigmoid(), canvas, grid))
+            scores = outputs.class_logits.float().sigmoid()
+            classes = visible(_classes_on(scores, canvas, grid))
             colors = picture_colors(pixel_values)
             pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
             shapes, objects = [], []
-            for (boxes, seen, score), image_colors in zip(self.find(outputs, canvas), colors, strict=True):
+            for (boxes, seen, score), image_colors in zip(
+                self.find(scores, outputs.distances, canvas), colors, strict=True
+            ):
                 weight = self.weigh(score)
                 index, shape = place_objects(boxes, weight, points, stride, canvas)
                 shapes.append(shape.T)
@@ -147,11 +150,16 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         return outputs.feature_maps[STRIDES.index(stride)], at_points, objects
 
     @torch.no_grad()
-    def find(self, outputs: NanoDetOutput, canvas: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each image its objects, best first: boxes (n, 4), class probabilities (n, C) and scores (n,)."""
-        scores = outputs.class_logits.float().sigmoid()
+    def find(self, scores: Tensor, distances: Tensor, canvas: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """
+        For each image its objects, best first: boxes (n, 4), class probabilities (n, C) and scores (n,).
+
+        Args:
+            scores: (I, N, C), the detector's class probabilities.
+            distances: (I, N, 4) of the detector, in canvas pixels.
+        """
         anchors = [grid_points(canvas[0] // each, canvas[1] // each, each, device=scores.device) for each in STRIDES]
-        boxes = boxes_from_distances(torch.cat(anchors), outputs.distances.float(), canvas)
+        boxes = boxes_from_distances(torch.cat(anchors), distances.float(), canvas)
         return [self._find(*image) for image in zip(scores, boxes, strict=True)]
 
     def weigh(self, score: Tensor) -> Tensor:

@@ -103,7 +103,8 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
     views, strays, pixels = [], [], []
     for scene in scenes:
         pixel_values = picture_inputs(scene)[0][None]
-        [(boxes, seen, _)] = backbone.find(backbone.detector(pixel_values), (CANVAS, CANVAS))
+        outputs = backbone.detector(pixel_values)
+        [(boxes, seen, _)] = backbone.find(outputs.class_logits.sigmoid(), outputs.distances, (CANVAS, CANVAS))
         colors = picture_colors(pixel_values)[0]
         pixels.append(F.adaptive_avg_pool2d(colors, GRID).flatten(1).half())
         parts = part_colors(boxes, colors, (CANVAS, CANVAS))
@@ -221,8 +222,7 @@ class Layouts:
             classes = len(self.classes)
             return torch.zeros(0, 4), torch.zeros(0, classes), torch.zeros(0, len(PARTS) * len(COLOR_NAMES))
         boxes, seen, colors = (torch.stack(part) for part in zip(*found, strict=True))
-        best = seen.amax(1).argsort(descending=True)
-        best = best[: self.backbone.config.max_objects]
+        best = seen.amax(1).argsort(descending=True)[: self.backbone.config.max_objects]
         return boxes[best].clamp(0, CANVAS), seen[best][:, np.argsort(order)], colors[best]
 
     def _tensors(self, objects, views, order: np.ndarray, mask: Tensor, rng: Generator) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ import torch
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_data import Batch, Pool, Words
+from small_data import NECK, Batch, Pool, Words
 from small_model import build, mean_state
 from torch import Tensor
 from torch.nn import functional as F
@@ -193,11 +193,11 @@ def _disturb(features: Tensor, neck_dropout: float, noise: float) -> Tensor:
     """The map (I, C, P') as another camera or detector might have made it, so that no photograph is learnt by heart.
 
     Args:
-        neck_dropout: share of the scenes whose 96 channels of the neck are set to 0.
+        neck_dropout: share of the scenes whose channels of the neck are set to 0.
         noise: each channel of a scene is multiplied by exp(noise · N(0, 1)), and a fifth of `noise` of them set to 0.
     """
     keep = (torch.rand(len(features), 1, 1) >= neck_dropout).float()
-    features = torch.cat((features[:, :96] * keep, features[:, 96:]), dim=1)
+    features = torch.cat((features[:, :NECK] * keep, features[:, NECK:]), dim=1)
     if noise > 0:
         size = (*features.shape[:2], 1)
         features = features * (noise * torch.randn(size)).exp() * (torch.rand(size) >= noise / 5)

@@ -35,8 +35,10 @@ class SelectionSettings:
         quality_power: exponent of the quality.
         candidates_only: rank only what the detector's own NMS kept, in images where it kept anything.
         level_weights: one factor per grid of the detector, or None.
-        masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, so that both show the
-            same object; for detectors on the same points. Otherwise masks are ranked and vote by themselves.
+        masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, cut to it, so that
+            both show the same object; for detectors on the same points. Otherwise masks are ranked and vote by
+            themselves.
+        mask_threshold: the probability above which a pixel belongs to an answer's mask.
         interpolate: what is brought to the detector's grids, "probabilities" (as in the paper) or "logits".
 
     Raises:
@@ -51,6 +53,7 @@ class SelectionSettings:
     level_weights: list[float] | None = None
     interpolate: str = "probabilities"
     masks_follow_boxes: bool = False
+    mask_threshold: float = 0.5
 
     def __post_init__(self):
         if self.choose not in CHOICES:
@@ -63,6 +66,8 @@ class SelectionSettings:
             raise ValueError(f"interpolate={self.interpolate!r}: give one of {', '.join(map(repr, INTERPOLATED))}.")
         if not 0 <= self.quality_power <= 10:
             raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
+        if not 0 < self.mask_threshold < 1:
+            raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
         if self.level_weights is not None and not all(weight >= 0 for weight in self.level_weights):
             raise ValueError(f"level_weights={self.level_weights!r}: give a number ≥ 0 for each grid of the detector.")
 
@@ -193,12 +198,24 @@ def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_
 
 
 def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor) -> Group:
-    """The masks proposed at the points of the boxes that were chosen, for detectors on the same points."""
+    """The masks proposed at the points of the chosen boxes, cut to these; for detectors on the same points."""
     row = torch.arange(len(group.winner), device=group.winner.device)
     points = group.points[row, group.winner][:, None]
-    masks = proposals.masks.at(image_index, points[:, 0])[:, None]
+    masks = proposals.masks.at(image_index, points[:, 0])
+    masks = (masks * _coverage(group.boxes[row, group.winner], proposals.canvas, masks.shape[-2:]))[:, None]
     values = group.values[row, group.winner][:, None]
     return Group(values=values, points=points, winner=torch.zeros_like(group.winner), score=group.score, masks=masks)
+
+
+def _coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """How much of each cell of a grid of `size` (rows, cols) over the canvas a box (n, 4) covers: (n, rows, cols)."""
+    shares = []
+    for side in (0, 1):
+        cells = canvas[1 - side] / size[1 - side]
+        start = torch.arange(size[1 - side], device=boxes.device) * cells
+        low, high = boxes[:, side, None], boxes[:, side + 2, None]
+        shares.append((torch.minimum(high, start + cells) - torch.maximum(low, start)).clamp(min=0) / cells)
+    return shares[1][:, :, None] * shares[0][:, None, :]
 
 
 def _vote(values: Tensor, points: Tensor, iou: Tensor, **kind: Tensor) -> Group:

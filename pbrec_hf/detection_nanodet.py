@@ -4,6 +4,10 @@ One head per stride on the maps of `NanoDetBackbone`: class logits, and for each
 `num_bins` distances (generalised focal loss, arXiv 2006.04388) whose mean, times the stride, is the distance of the
 side from the point. Points are the cell centres. It expects letterboxed, ImageNet-normalised canvases whose sides are
 multiples of 32, of any size. `forward` lets gradients through; `propose` and `detect` do not.
+
+Notable features:
+- `mirrored`: a second look, at the mirror image; what both say is meant (`mean_of_looks`), so that the mirror image of
+  a picture gets the mirrored detections.
 """
 
 import math
@@ -37,6 +41,8 @@ class NanoDetConfig(StrictConfig):
         candidate_nms_iou: a proposal that overlaps a better one by more is no candidate; None: no candidates at all.
         candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
         candidate_min_quality: proposals below this quality are no candidates.
+        mirrored: whether to answer, outside training, with the mean of a look at the picture and one at its mirror
+            image. Twice the time.
         id2label: the classes, by default COCO's 80.
     """
 
@@ -49,6 +55,7 @@ class NanoDetConfig(StrictConfig):
     candidate_nms_iou: float | int | None = 0.6
     candidate_nms_class_agnostic: bool = False
     candidate_min_quality: float | int = 0.05
+    mirrored: bool = False
 
     def __post_init__(self, **kwargs):
         if self.id2label is None and "num_labels" not in kwargs:
@@ -75,7 +82,8 @@ class NanoDetOutput(ModelOutput):
     Args:
         class_logits: (I, N, classes).
         distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
-        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances.
+        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None for the mean of two
+            looks.
         feature_maps: the trunk's maps, (I, C, H/stride, W/stride) for strides 8, 16, 32.
     """
 
@@ -140,6 +148,12 @@ class NanoDetDetector(StrictModel):
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
         """
+        output = self._look(pixel_values)
+        if self.config.mirrored and not self.training:
+            output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
+        return output
+
+    def _look(self, pixel_values: Tensor) -> NanoDetOutput:
         feature_maps = self.trunk(pixel_values).feature_maps
         values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
         strides = torch.cat([value.new_full((value.shape[1],), s) for value, s in zip(values, STRIDES, strict=True)])
@@ -218,4 +232,36 @@ class NanoDetDetector(StrictModel):
         return survivors
 
 
-__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput"]
+def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
+    """What the heads say of the mirror image of what they saw: points change places, left and right distances too."""
+    sizes = [features.shape[-2:] for features in output.feature_maps]
+
+    def turned(values: Tensor) -> Tensor:
+        levels = values.split([rows * cols for rows, cols in sizes], dim=1)
+        levels = [level.unflatten(1, size).flip(2).flatten(1, 2) for level, size in zip(levels, sizes, strict=True)]
+        return torch.cat(levels, dim=1)
+
+    sides = [2, 1, 0, 3]
+    return NanoDetOutput(
+        class_logits=turned(output.class_logits),
+        distances=turned(output.distances)[:, :, sides],
+        feature_maps=tuple(features.flip(-1) for features in output.feature_maps),
+    )
+
+
+def mean_of_looks(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
+    """
+    The mean of two looks at the same points: of class probabilities, of features, and of distances, where each look
+    counts as much as it is sure of its best class.
+    """
+    probabilities = [look.class_logits.sigmoid() for look in (one, other)]
+    sure = torch.stack([each.amax(-1, keepdim=True) for each in probabilities])
+    first, second = sure / sure.sum(0).clamp(min=torch.finfo(sure.dtype).tiny)
+    return NanoDetOutput(
+        class_logits=(sum(probabilities) / 2).logit(eps=torch.finfo(sure.dtype).eps),
+        distances=first * one.distances + second * other.distances,
+        feature_maps=tuple((a + b) / 2 for a, b in zip(one.feature_maps, other.feature_maps, strict=True)),
+    )
+
+
+__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput", "mean_of_looks", "mirrored_look"]

@@ -65,7 +65,8 @@ class Grounder:
         with torch.inference_mode():
             outputs = self.model(**inputs)
         groups = self.processor.rank(outputs, inputs, top_k)
-        return Grounded(picture, answers(groups, inputs, threshold), inputs, outputs, groups)
+        found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold)
+        return Grounded(picture, found, inputs, outputs, groups)
 
 
 __all__ = ["Grounded", "Grounder"]

@@ -101,12 +101,23 @@ def _equal(one: nn.Module, other: nn.Module) -> bool:
     first, second = one.state_dict(), other.state_dict()
     return (
         type(one) is type(other)
+        and _settings(one.config.to_dict()) == _settings(other.config.to_dict())
         and first.keys() == second.keys()
         and all(
             value.device == second[name].device and value.dtype == second[name].dtype and value.equal(second[name])
             for name, value in first.items()
         )
     )
+
+
+def _settings(config: dict) -> dict:
+    """A config without what says where and how it was saved."""
+    origin = ("_name_or_path", "architectures", "dtype", "transformers_version")
+    return {
+        name: _settings(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in origin
+    }
 
 
 class _LastLook:

@@ -75,7 +75,7 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
     return groups
 
 
-def answers(groups: dict[str, Group], inputs, threshold: float) -> list[dict]:
+def answers(groups: dict[str, Group], inputs, threshold: float, mask_threshold: float = 0.5) -> list[dict]:
     """
     Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
 
@@ -83,6 +83,7 @@ def answers(groups: dict[str, Group], inputs, threshold: float) -> list[dict]:
         groups: of `rank_and_choose`.
         inputs: the same inputs.
         threshold: an answer with a lower score is left out; its dict holds empty tensors.
+        mask_threshold: see [`SelectionSettings`].
     """
     letterbox = inputs["letterbox"].cpu()
     results = []
@@ -92,7 +93,7 @@ def answers(groups: dict[str, Group], inputs, threshold: float) -> list[dict]:
             box = boxes_to_original(_chosen(groups["boxes"], "boxes", row)[None], letterbox[image])[0]
         if "masks" in groups:
             canvas = inputs["mask_proposals"].canvas
-            mask = masks_to_original(_chosen(groups["masks"], "masks", row), letterbox[image], canvas)
+            mask = masks_to_original(_chosen(groups["masks"], "masks", row), letterbox[image], canvas, mask_threshold)
         score = groups["boxes" if "boxes" in groups else "masks"].score[row].item()
         found = score > -math.inf and score >= threshold and not (box is None and not mask.any())
         results.append(_result(inputs, row, letterbox[image], score if found else None, box, mask))

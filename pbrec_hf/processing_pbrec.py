@@ -193,7 +193,7 @@ class PbrecProcessor(ProcessorMixin):
         Raises:
             ValueError: without proposals, or if outputs and inputs do not fit.
         """
-        return answers(self.rank(outputs, inputs, top_k), inputs, threshold)
+        return answers(self.rank(outputs, inputs, top_k), inputs, threshold, self.settings.mask_threshold)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """As of every processor, and each detector into its sub-folder. To upload, call `push_to_hub(repo_id)`."""

@@ -18,7 +18,13 @@ from transformers import AutoModel, AutoTokenizer
 
 from pbrec_hf import PbrecForReferringExpression, PbrecImageProcessor, PbrecProcessor
 
-SELECTION = {"choose": "fit", "candidates_only": True, "quality_power": 0.4, "masks_follow_boxes": True}
+SELECTION = {
+    "choose": "fit",
+    "candidates_only": True,
+    "quality_power": 0.4,
+    "masks_follow_boxes": True,
+    "mask_threshold": 0.6,
+}
 
 
 def main() -> None:

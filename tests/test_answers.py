@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, fit_boxes, rank_proposals
 from pbrec_hf.modeling_pbrec import PbrecOutput
-from pbrec_hf.post_processing_pbrec import rank_and_choose
+from pbrec_hf.post_processing_pbrec import answers, rank_and_choose
 from pbrec_hf.proposals_pbrec import LazyMasks, Proposals
 from pbrec_hf.soft_targets_pbrec import centerness_targets
 
@@ -96,7 +96,9 @@ def test_the_fitting_box_is_the_one_that_would_have_been_the_target():
         fit_boxes(values, logits, (4, 100), inputs["box_proposals"], inputs["image_index"], settings)
 
 
-@pytest.mark.parametrize("fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}, {"choose": "best"}])
+@pytest.mark.parametrize(
+    "fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}, {"choose": "best"}, {"mask_threshold": 1.0}]
+)
 def test_other_settings_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         SelectionSettings(**fields)
@@ -126,6 +128,12 @@ def test_masks_may_follow_the_boxes():
     together = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
     assert together["masks"].points.tolist() == [[0], [3]]
     assert (together["masks"].masks[1, 0] > 0.5).nonzero().min() == 2
+    inputs["box_proposals"].boxes[0, 3] = torch.tensor([320.0, 320, 640, 400])  # half of a row of the masks' cells
+    cut = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
+    halved = together["masks"].masks[1, 0, 2:] * torch.tensor([[0.5], [0.0]])
+    torch.testing.assert_close(cut["masks"].masks[1, 0, 2:], halved)
+    small, large = (answers(cut, inputs, 0.0, threshold)[1]["masks"].sum() for threshold in (0.4, 0.2))
+    assert 0 < small < large
     inputs["box_proposals"] = proposals(((1, 4),), boxes=boxes[None])
     with pytest.raises(ValueError, match="masks_follow_boxes=True, but boxes were proposed on grids"):
         rank_and_choose(outputs, inputs, SelectionSettings(masks_follow_boxes=True))

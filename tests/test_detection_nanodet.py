@@ -7,7 +7,7 @@ from transformers import AutoBackbone, AutoModel
 
 import pbrec_hf  # noqa: F401  (registers the Auto classes)
 from pbrec_hf.backbone_nanodet import NanoDetBackbone, NanoDetTrunkConfig
-from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector
+from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector, mean_of_looks, mirrored_look
 
 TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
 
@@ -39,6 +39,41 @@ def test_one_forward_gives_logits_distances_and_maps(detector, canvases):
     (outputs.class_logits.sum() + outputs.distances.sum()).backward()
     assert all(parameter.grad is not None for parameter in detector.parameters())
     detector.zero_grad()
+
+
+@torch.no_grad()
+def test_mirrored_pictures_get_mirrored_detections(detector, canvases):
+    both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True})).eval()
+    both.load_state_dict(detector.state_dict())
+    output, mirror = both(canvases), mirrored_look(both(canvases.flip(-1)))
+    torch.testing.assert_close(output.class_logits, mirror.class_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output.distances, mirror.distances, atol=1e-3, rtol=1e-4)
+    boxes, turned = both.propose(canvases).boxes, both.propose(canvases.flip(-1)).boxes
+    turned[..., [0, 2]] = 64 - turned[..., [2, 0]]
+    row_of_points = boxes[0, :8], turned[0, :8].flip(0)
+    torch.testing.assert_close(*row_of_points, atol=1e-3, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_two_looks_are_meant_and_the_surer_one_counts_more(detector, canvases):
+    one, other = detector(canvases), mirrored_look(detector(canvases.flip(-1)))
+    mean = mean_of_looks(one, other)
+    probabilities = one.class_logits.sigmoid(), other.class_logits.sigmoid()
+    torch.testing.assert_close(mean.class_logits.sigmoid(), sum(probabilities) / 2)
+    torch.testing.assert_close(mean.feature_maps[1], (one.feature_maps[1] + other.feature_maps[1]) / 2)
+    between = torch.stack((one.distances, other.distances))
+    assert (mean.distances >= between.amin(0) - 1e-3).all() and (mean.distances <= between.amax(0) + 1e-3).all()
+    surer = probabilities[0].amax(-1) > probabilities[1].amax(-1)
+    nearer = (mean.distances - one.distances).abs() <= (mean.distances - other.distances).abs() + 1e-3
+    assert nearer[surer].all() and not nearer[~surer].all()
+
+
+def test_only_one_look_is_trained(detector, canvases):
+    both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True}))
+    both.load_state_dict(detector.state_dict())
+    output = both.train()(canvases)
+    assert output.distance_logits is not None
+    torch.testing.assert_close(output.class_logits, detector(canvases).class_logits)
 
 
 def test_proposals_are_boxes_around_their_points(detector, canvases):

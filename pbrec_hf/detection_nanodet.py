@@ -41,8 +41,8 @@ class NanoDetConfig(StrictConfig):
         candidate_nms_iou: a proposal that overlaps a better one by more is no candidate; None: no candidates at all.
         candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
         candidate_min_quality: proposals below this quality are no candidates.
-        mirrored: whether to answer, outside training, with the mean of a look at the picture and one at its mirror
-            image. Twice the time.
+        mirrored: whether to answer, unless the detector itself is being trained, with the mean of a look at the
+            picture and one at its mirror image. Twice the time.
         id2label: the classes, by default COCO's 80.
     """
 
@@ -149,7 +149,8 @@ class NanoDetDetector(StrictModel):
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
         """
         output = self._look(pixel_values)
-        if self.config.mirrored and not self.training:
+        trained = self.training and any(parameter.requires_grad for parameter in self.parameters())
+        if self.config.mirrored and not trained:
             output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
         return output
 

@@ -175,13 +175,6 @@ class NanoDetMasksDetector(StrictModel):
         self.post_init()
         self.detector.requires_grad_(not config.freeze_detector)
 
-    def train(self, mode: bool = True) -> "NanoDetMasksDetector":
-        """A frozen detector never trains: masks learn from what it says when it answers."""
-        super().train(mode)
-        if self.config.freeze_detector:
-            self.detector.eval()
-        return self
-
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)

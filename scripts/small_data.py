@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -121,6 +122,21 @@ class Words:
             states = self.encoder(**tokens).last_hidden_state.half()
             for text, state, length in zip(chosen, states, tokens["attention_mask"].sum(1).tolist(), strict=True):
                 self.known[text] = state[:length].clone()
+
+    def save(self, path: Path) -> None:
+        """Everything read so far, for `load`; the file appears when it is whole."""
+        lengths = torch.tensor([len(state) for state in self.known.values()])
+        tensors = {"states": torch.cat(list(self.known.values())), "lengths": lengths}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        save_file(tensors, part, metadata={"texts": json.dumps(list(self.known))})
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """What `save` wrote, by the same encoder."""
+        with safe_open(path, "pt") as file:
+            states, lengths = file.get_tensor("states"), file.get_tensor("lengths").tolist()
+            self.known |= dict(zip(json.loads(file.metadata()["texts"]), states.split(lengths), strict=True))
 
     def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(E, L, D) and the attention mask (E, L)."""

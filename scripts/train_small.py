@@ -1,12 +1,14 @@
 """Second stage of training pbrec-mt-small: the fusion encoder on stored maps. Resumable; prints figures as it goes.
 
     python scripts/train_small.py --recipe hub_configs/pbrec-mt-small/train.yaml --pool POOL --detector DIR \
-        --texts refcoco_expressions.txt --out RUN [--threads 1] [--bf16]
+        --texts refcoco_expressions.txt --out RUN [--phases 0] [--threads 1] [--bf16]
 
-The recipe's phases follow one another, each step on a fifth of the points; `kinds` are the parts of the pool that a
-phase sees, `start` the phases whose mean it goes on from, instead of the last one. The trunk stays frozen. Every phase
-ends in a folder for `from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every
-evaluation and is saved there, so that a broken run goes on from its last evaluation as if nothing had happened.
+Runs the recipe's phases one after the other, or those that are named; each step reads a fifth of the points. `kinds`
+are the parts of the pool that a phase sees, `start` the phases whose mean it goes on from: phases with the same start
+can run at the same time, a program on a core each. The trunk stays frozen. Every phase ends in a folder for
+`from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every evaluation and is saved
+there, so that a broken run goes on from its last evaluation as if nothing had happened. RUN/words.safetensors keeps
+the expressions as the frozen text encoder reads them: delete it together with the phases if the recipe changes.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from pathlib import Path
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from small_data import NECK, Batch, Pool, Words
 from small_model import build, mean_state
 from torch import Tensor
@@ -75,25 +77,31 @@ def peak_accuracy(model: PbrecForReferringExpression, batches: list[Batch]) -> t
 
 def train(args: argparse.Namespace) -> None:
     recipe = yaml.safe_load(args.recipe.read_text())
+    numbers = range(len(recipe["phases"])) if args.phases is None else args.phases
+    if unknown := set(numbers) - set(range(len(recipe["phases"]))):
+        raise ValueError(f"--phases {sorted(unknown)}: {args.recipe} has phases 0 to {len(recipe['phases']) - 1}")
     torch.manual_seed(recipe["seed"])
     model, tokenizer = build(args.detector, args.texts.read_text().splitlines(), **recipe["model"])
     model.model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
     words = Words(tokenizer, model.model.text_model)
+    if (words_file := args.out / "words.safetensors").exists():
+        words.load(words_file)
     held_out = {
         kind: list(itertools.islice(Pool(sorted(args.pool.glob(f"{kind}_*")), words).batches(1, 10, 12, None, 0), 6))
         for kind in ("heldout", "composed_heldout")
     }
     logger.info("%d trained parameters", sum(parameter.numel() for parameter in _trained(model)))
-    for number, phase in enumerate(recipe["phases"]):
-        done = args.out / f"phase{number}"
+    for number in numbers:
+        phase, done = recipe["phases"][number], args.out / f"phase{number}"
         if (done / "model.safetensors").exists():
-            model.load_state_dict(load_file(done / "model.safetensors"))
             continue
         if "start" in phase:
             model.load_state_dict(mean_state([args.out / f"phase{earlier}" for earlier in phase["start"]]))
         files = [file for kind in phase["kinds"] for file in sorted(args.pool.glob(f"{kind}_[0-9]*"))]
         pool = Pool(files, words, fillers=recipe["fillers"])
+        if not words_file.exists():
+            words.save(words_file)
         logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
         _run_phase(model, pool, held_out, phase, recipe, number, args)
         _save(model, tokenizer, done)
@@ -213,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("recipe", "pool", "detector", "texts", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--phases", type=int, nargs="+", help="default: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
     args = parser.parse_args()

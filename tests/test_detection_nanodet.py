@@ -68,12 +68,14 @@ def test_two_looks_are_meant_and_the_surer_one_counts_more(detector, canvases):
     assert nearer[surer].all() and not nearer[~surer].all()
 
 
-def test_only_one_look_is_trained(detector, canvases):
+def test_only_one_look_is_trained_and_a_frozen_detector_looks_twice(detector, canvases):
     both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True}))
     both.load_state_dict(detector.state_dict())
-    output = both.train()(canvases)
-    assert output.distance_logits is not None
-    torch.testing.assert_close(output.class_logits, detector(canvases).class_logits)
+    answer, trained = both.eval()(canvases), both.train()(canvases)
+    torch.testing.assert_close(trained.class_logits, detector(canvases).class_logits)
+    assert trained.distance_logits is not None and answer.distance_logits is None
+    both.requires_grad_(False)
+    torch.testing.assert_close(both(canvases).class_logits, answer.class_logits)
 
 
 def test_proposals_are_boxes_around_their_points(detector, canvases):

@@ -149,10 +149,12 @@ class NanoDetDetector(StrictModel):
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
         """
         output = self._look(pixel_values)
-        trained = self.training and any(parameter.requires_grad for parameter in self.parameters())
-        if self.config.mirrored and not trained:
+        if self.config.mirrored and not self._trains():
             output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
         return output
+
+    def _trains(self) -> bool:
+        return self.training and any(parameter.requires_grad for parameter in self.parameters())
 
     def _look(self, pixel_values: Tensor) -> NanoDetOutput:
         feature_maps = self.trunk(pixel_values).feature_maps
@@ -242,10 +244,9 @@ def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
         levels = [level.unflatten(1, size).flip(2).flatten(1, 2) for level, size in zip(levels, sizes, strict=True)]
         return torch.cat(levels, dim=1)
 
-    sides = [2, 1, 0, 3]
     return NanoDetOutput(
         class_logits=turned(output.class_logits),
-        distances=turned(output.distances)[:, :, sides],
+        distances=turned(output.distances)[:, :, [2, 1, 0, 3]],
         feature_maps=tuple(features.flip(-1) for features in output.feature_maps),
     )
 

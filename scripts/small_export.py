@@ -45,9 +45,7 @@ def main() -> None:
         name: AutoModel.from_pretrained(path, dtype=torch.float32) for name, path in detectors.items() if path
     }
     for detector in detectors.values():
-        getattr(detector, "detector", detector).config.mirrored = True
-    if "mask_detector" in detectors:
-        detectors["mask_detector"].config.detector_config.mirrored = True
+        getattr(detector, "detector", detector).config.mirrored = True  # under masks it is a detector of its own
     processor = PbrecProcessor(
         PbrecImageProcessor(size={"longest_edge": model.config.image_size}),
         AutoTokenizer.from_pretrained(args.models[-1]),

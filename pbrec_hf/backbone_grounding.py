@@ -6,6 +6,8 @@ Expects letterboxed, ImageNet-normalised canvases with sides that are multiples 
 features only. Knows nothing of expressions.
 """
 
+from dataclasses import dataclass
+
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
@@ -36,6 +38,8 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     Args:
         detector_config: the NanoDet inside.
         stride: of the map, 16 or 32 canvas pixels.
+        places: each cell is looked at from places × places of its places and told from the one that is most central
+            to an object, so that a small object is not lost between the middles of cells; 1 = from its middle.
         min_score: detections below this class probability are no objects.
         sure_score: detections from this class probability on exist without doubt.
         same_object_iou: what is seen in detections that overlap an object by more than this is seen in the object.
@@ -48,6 +52,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
 
     detector_config: dict | PreTrainedConfig | None = None
     stride: int = 32
+    places: int = 1
     min_score: float | int = 0.1
     sure_score: float | int = 0.4
     same_object_iou: float | int = 0.6
@@ -65,6 +70,9 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     def validate_architecture(self):
         if self.stride not in _MAP_STRIDES:
             raise ValueError(f"stride={self.stride} is not supported; give one of {_MAP_STRIDES}")
+        if self.stride // self.places not in _MAP_STRIDES or self.stride % self.places:
+            legal = [self.stride // stride for stride in _MAP_STRIDES if self.stride % stride == 0]
+            raise ValueError(f"places={self.places} does not fit stride={self.stride}; give one of {sorted(legal)}")
         for name in ("min_score", "sure_score", "same_object_iou", "nms_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give a number in [0, 1]")
@@ -87,6 +95,16 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         return names + object_channel_names(classes)
 
 
+@dataclass
+class GroundingBackboneOutput(BackboneOutput):
+    """
+    Attributes:
+        points: (I, P, 2) XY canvas pixels, where each cell of the map is told from, row-major.
+    """
+
+    points: Tensor | None = None
+
+
 class GroundingBackbone(BackboneMixin, PreTrainedModel):
     """(I, 3, H, W) canvases -> `feature_maps`, one (I, channels, H/stride, W/stride)."""
 
@@ -107,28 +125,32 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         self.detector._init_weights(module)
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
+    def forward(
+        self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs
+    ) -> GroundingBackboneOutput:
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
         """
-        neck, points, objects = self.describe(pixel_values)
-        shared = assemble(points, objects, neck.shape[-2:])
+        neck, at_points, objects, points = self.describe(pixel_values)
+        shared = assemble(at_points, objects, neck.shape[-2:])
         feature_map = torch.cat((neck, shared.to(neck.dtype)), dim=1)
-        return BackboneOutput(
-            feature_maps=(feature_map,), hidden_states=(feature_map,) if output_hidden_states else None
+        return GroundingBackboneOutput(
+            feature_maps=(feature_map,),
+            hidden_states=(feature_map,) if output_hidden_states else None,
+            points=points,
         )
 
-    def describe(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    def describe(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Tensor]:
         """
         The parts of the map before each object's description is copied to its points: small enough to be stored.
 
         Returns:
-            neck (I, C, rows, cols), point channels (I, classes + 11 + 9, P) and for each image the objects'
-            descriptions (n, F) and each point's object (P,), -1 = none.
+            neck (I, C, rows, cols), point channels (I, classes + 11 + 9, P), for each image the objects' descriptions
+            (n, F) and each point's object (P,), -1 = none, and the points (I, P, 2), XY canvas pixels.
         """
         outputs = self.detector(pixel_values)
-        stride = self.config.stride
+        stride = self.config.stride // self.config.places
         with torch.no_grad():
             canvas = tuple(pixel_values.shape[-2:])
             grid = (canvas[0] // stride, canvas[1] // stride)
@@ -147,7 +169,15 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
                 parts = part_colors(boxes, image_colors, canvas)
                 objects.append((describe_objects(boxes, seen, weight, parts, canvas), index))
             at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
-        return outputs.feature_maps[STRIDES.index(stride)], at_points, objects
+        neck = outputs.feature_maps[STRIDES.index(stride)]
+        if self.config.places == 1:
+            return neck, at_points, objects, points.expand(len(neck), -1, -1)
+        chosen = _most_central(at_points, grid, self.config.places)
+        cells = [side // self.config.places for side in grid]
+        neck = neck.flatten(2).gather(2, chosen[:, None].expand(-1, neck.shape[1], -1)).unflatten(2, cells)
+        at_points = at_points.gather(2, chosen[:, None].expand(-1, at_points.shape[1], -1))
+        objects = [(told, index[at]) for (told, index), at in zip(objects, chosen, strict=True)]
+        return neck, at_points, objects, points[chosen]
 
     @torch.no_grad()
     def find(self, scores: Tensor, distances: Tensor, canvas: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -188,6 +218,18 @@ def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tupl
     return torch.cat((first, torch.stack(copied), shape), dim=1).unflatten(2, tuple(grid))
 
 
+def _most_central(at_points: Tensor, grid: tuple[int, int], places: int) -> Tensor:
+    """Of each block of places × places points of `grid` the one most central to an object: (I, blocks), row-major."""
+    rows, cols = grid
+    blocks = torch.arange(rows * cols, device=at_points.device).view(rows // places, places, cols // places, places)
+    blocks = blocks.transpose(1, 2).reshape(-1, places**2)
+    shape, classes = at_points.shape[1] - len(SHAPE), at_points.shape[1] - len(SHAPE) - len(COLOR_NAMES)
+    # Of equals, as where nothing was found, the one where most was guessed: the mirror image has to agree.
+    rank = at_points[:, shape + SHAPE.index("central")] + 1e-3 * at_points[:, :classes].mean(1)
+    best = rank[:, blocks].argmax(-1)
+    return blocks.expand(len(best), -1, -1).gather(2, best[..., None]).squeeze(2)
+
+
 def picture_colors(pixel_values: Tensor) -> Tensor:
     """Shares of the colour names (I, 11, H/4, W/4) of ImageNet-normalised canvases."""
     return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
@@ -212,4 +254,4 @@ def _rgb(pixel_values: Tensor) -> Tensor:
     return (pixel_values * std + mean).clamp(0, 1)
 
 
-__all__ = ["GroundingBackbone", "GroundingBackboneConfig", "assemble", "picture_colors"]
+__all__ = ["GroundingBackbone", "GroundingBackboneConfig", "GroundingBackboneOutput", "assemble", "picture_colors"]

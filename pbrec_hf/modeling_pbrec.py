@@ -27,7 +27,7 @@ from .configuration_pbrec import PbrecConfig
 from .frozen_norm_pbrec import freeze_batch_norm
 from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
 from .loss_pbrec import point_loss
-from .points_pbrec import feature_mask
+from .points_pbrec import feature_mask, grid_points
 from .positions_pbrec import sine_positions_1d, sine_positions_2d
 
 
@@ -40,15 +40,18 @@ class PbrecImageFeatures(ModelOutput):
         features: (I, P, d_model), one vector per point, row-major.
         positions: (I, P, d_model), their position codes.
         mask: bool (I, P), True where the point's cell holds picture.
+        points: (I, P, 2) XY canvas pixels, where the points stand; None = in the middle of their cells.
     """
 
     features: torch.FloatTensor | None = None
     positions: torch.FloatTensor | None = None
     mask: torch.BoolTensor | None = None
+    points: torch.FloatTensor | None = None
 
     def gather(self, index: Tensor) -> "PbrecImageFeatures":
         """The features of images `index` (E,), in that order."""
-        return PbrecImageFeatures(self.features[index], self.positions[index], self.mask[index])
+        points = None if self.points is None else self.points[index]
+        return PbrecImageFeatures(self.features[index], self.positions[index], self.mask[index], points)
 
 
 @dataclass
@@ -111,7 +114,8 @@ class PbrecModel(PbrecPreTrainedModel):
         """
         height, width = pixel_values.shape[-2:]
         rows, cols = height // self.config.stride, width // self.config.stride
-        feature_map = self.backbone(pixel_values.to(self.dtype)).feature_maps[-1]
+        seen = self.backbone(pixel_values.to(self.dtype))
+        feature_map, points = seen.feature_maps[-1], seen.get("points")
         if feature_map.shape[-2:] != (rows, cols) or height % self.config.stride or width % self.config.stride:
             raise ValueError(
                 f"A canvas of {height}×{width} pixels gave a feature map of {tuple(feature_map.shape[-2:])}, not the "
@@ -122,8 +126,12 @@ class PbrecModel(PbrecPreTrainedModel):
         if pixel_mask is None:
             pixel_mask = pixel_values.new_ones((len(pixel_values), height, width), dtype=torch.bool)
         mask = feature_mask(pixel_mask, rows, cols)
-        positions = sine_positions_2d(mask.view(-1, rows, cols), self.config.d_model)
-        return PbrecImageFeatures(features, positions.to(features.dtype), mask)
+        shift = None
+        if points is not None:
+            middles = grid_points(rows, cols, self.config.stride, device=points.device)
+            shift = (points - middles) / self.config.stride
+        positions = sine_positions_2d(mask.view(-1, rows, cols), self.config.d_model, shift)
+        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points)
 
     @can_return_tuple
     def forward(

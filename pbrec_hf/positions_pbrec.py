@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def sine_positions_2d(mask: Tensor, dim: int) -> Tensor:
+def sine_positions_2d(mask: Tensor, dim: int, shift: Tensor | None = None) -> Tensor:
     """
     Code of each grid cell relative to the picture, not to the canvas: the first `dim / 2` channels tell the row, the
     others the column.
@@ -17,6 +17,7 @@ def sine_positions_2d(mask: Tensor, dim: int) -> Tensor:
     Args:
         mask: bool (I, rows, cols), True where the cell holds picture.
         dim: channels, a multiple of 4.
+        shift: (I, rows · cols, 2), how far right and down of its cell's centre each point stands, in cells.
 
     Returns:
         float32 (I, rows · cols, dim), row-major.
@@ -31,7 +32,10 @@ def sine_positions_2d(mask: Tensor, dim: int) -> Tensor:
         total = position.select(axis, -1).unsqueeze(axis)
         # In a row or column that is all padding the total is 0 and the angle about -3e6: large, but finite, and equal
         # to the released code's. Such cells are never attended to; only their own scores depend on it.
-        position = (position - 0.5) / (total + 1e-6) * (2 * math.pi)
+        position = position - 0.5
+        if shift is not None:
+            position = position + shift[..., 2 - axis].reshape(position.shape)
+        position = position / (total + 1e-6) * (2 * math.pi)
         angle = position[..., None] / wavelength
         codes.append(torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), dim=-1).flatten(-2))
     return torch.cat(codes, dim=-1).flatten(1, 2)

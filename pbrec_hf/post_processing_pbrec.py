@@ -28,6 +28,7 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
 
     Args:
         outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
+            Its image_features, where it has them, say where the points stand and which lie in the picture.
         inputs: with letterbox (I, 6), image_index (E,), and box_proposals and/or mask_proposals of the I images.
         settings: how to rank.
 
@@ -64,7 +65,7 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
         letterbox = inputs["letterbox"].to(device)
         values = rank_proposals(logits, grid, proposals, image_index, letterbox, settings)
         if kind == "boxes" and settings.choose == "fit":
-            groups[kind] = fit_boxes(values, logits, grid, proposals, image_index, settings)
+            groups[kind] = fit_boxes(values, logits, grid, proposals, image_index, settings, *_scored(outputs, device))
         else:
             choose = choose_boxes if kind == "boxes" else choose_masks
             groups[kind] = choose(values, proposals, image_index, settings.top_k)
@@ -73,6 +74,13 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
             "`inputs` holds no proposals: make it with a processor that has a detector and return_proposals=True."
         )
     return groups
+
+
+def _scored(outputs, device) -> tuple[Tensor | None, Tensor | None]:
+    """Where the scored points stand, and which of them lie in the picture, as far as the model said so."""
+    image = getattr(outputs, "image_features", None)
+    parts = (getattr(image, "points", None), getattr(image, "mask", None))
+    return tuple(None if part is None else part.to(device) for part in parts)
 
 
 def answers(groups: dict[str, Group], inputs, threshold: float, mask_threshold: float = 0.5) -> list[dict]:

@@ -40,12 +40,32 @@ def centerness_targets(boxes: Tensor, image_size: int, stride: int, style: str =
     points = grid_points(cells, cells, stride, device=boxes.device, dtype=torch.float64)
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     if style == "paper":
-        targets = _centerness(points, boxes)
-        distance = (points - center[:, None]).abs()
-        targets = targets * (distance <= _CENTER_RADIUS * stride).all(dim=-1)
+        targets = _central(points, boxes, center, stride)
     else:
         targets = _released_centerness(points / stride, boxes, image_size, stride)
     return _repair(targets, points, center)
+
+
+def centerness_at(points: Tensor, boxes: Tensor, stride: int) -> Tensor:
+    """
+    The paper's center-ness at points that stand anywhere.
+
+    Args:
+        points: (P, 2) XY canvas pixels.
+        boxes: (E, 4) XYXY in canvas pixels.
+        stride: width of a cell in pixels.
+
+    Returns:
+        float32 (E, P) in [0, 1].
+    """
+    points, boxes = points.double(), boxes.double()
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return _repair(_central(points, boxes, center, stride), points, center)[0]
+
+
+def _central(points: Tensor, boxes: Tensor, center: Tensor, stride: int) -> Tensor:
+    near = ((points - center[:, None]).abs() <= _CENTER_RADIUS * stride).all(dim=-1)
+    return _centerness(points, boxes) * near
 
 
 def _centerness(points: Tensor, boxes: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def picture_inputs(scene: Scene) -> tuple[Tensor, Tensor]:
 def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
     """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
     pixel_values, pixel_mask = picture_inputs(scene)
-    neck, at_points, [(described, index)] = backbone.describe(pixel_values[None])
+    neck, at_points, [(described, index)], _ = backbone.describe(pixel_values[None])
     scale, offset = placement(scene.size)
     boxes = torch.tensor([item.box for item in scene.objects]) * scale + offset
     masks = torch.stack(

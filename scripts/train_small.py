@@ -19,6 +19,7 @@ import logging
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -87,6 +88,10 @@ def train(args: argparse.Namespace) -> None:
     words = Words(tokenizer, model.model.text_model)
     if (words_file := args.out / "words.safetensors").exists():
         words.load(words_file)
+    else:
+        for kinds in sorted({tuple(phase["kinds"]) for phase in recipe["phases"]}):
+            Pool(_chunks(args.pool, kinds), words, fillers=recipe["fillers"])
+        words.save(words_file)
     held_out = {
         kind: list(itertools.islice(Pool(sorted(args.pool.glob(f"{kind}_*")), words).batches(1, 10, 12, None, 0), 6))
         for kind in ("heldout", "composed_heldout")
@@ -98,14 +103,15 @@ def train(args: argparse.Namespace) -> None:
             continue
         if "start" in phase:
             model.load_state_dict(mean_state([args.out / f"phase{earlier}" for earlier in phase["start"]]))
-        files = [file for kind in phase["kinds"] for file in sorted(args.pool.glob(f"{kind}_[0-9]*"))]
-        pool = Pool(files, words, fillers=recipe["fillers"])
-        if not words_file.exists():
-            words.save(words_file)
-        logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(files))
+        pool = Pool(_chunks(args.pool, phase["kinds"]), words, fillers=recipe["fillers"])
+        logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
         _run_phase(model, pool, held_out, phase, recipe, number, args)
         _save(model, tokenizer, done)
         (args.out / f"phase{number}.partial.safetensors").unlink()
+
+
+def _chunks(pool: Path, kinds: Iterable[str]) -> list[Path]:
+    return [file for kind in kinds for file in sorted(pool.glob(f"{kind}_[0-9]*"))]
 
 
 def _trained(model: PbrecForReferringExpression) -> list[Tensor]:

@@ -6,7 +6,8 @@ from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
 from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, fit_boxes, rank_proposals
-from pbrec_hf.modeling_pbrec import PbrecOutput
+from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
+from pbrec_hf.points_pbrec import grid_points
 from pbrec_hf.post_processing_pbrec import answers, rank_and_choose
 from pbrec_hf.proposals_pbrec import LazyMasks, Proposals
 from pbrec_hf.soft_targets_pbrec import centerness_targets
@@ -94,6 +95,25 @@ def test_the_fitting_box_is_the_one_that_would_have_been_the_target():
     assert everything.points[:, 0].tolist() == [2, 3]
     with pytest.raises(ValueError, match='choose="fit" needs a square grid, but the scores form 4×100: use "vote"'):
         fit_boxes(values, logits, (4, 100), inputs["box_proposals"], inputs["image_index"], settings)
+
+
+def test_boxes_are_fitted_where_the_points_stand():
+    # Two small boxes whose nearest point is the same, until it stands in the middle of the second.
+    boxes = torch.tensor([[[317.0, 317, 329, 329], [338, 338, 350, 350]]])
+    inputs = {
+        "box_proposals": proposals(((1, 2),), boxes=boxes, quality=torch.tensor([[0.6, 0.5]])),
+        "image_index": torch.zeros(1, dtype=int),
+        "letterbox": WHOLE,
+    }
+    logits = torch.full((1, 400), -6.0)
+    logits[0, 210] = 4.0
+    stand = grid_points(20, 20, 32)
+    stand[210] += 8
+    settings = SelectionSettings(choose="fit")
+    middles = PbrecOutput(center_logits=logits)
+    assert rank_and_choose(middles, inputs, settings)["boxes"].points[0, 0] == 0
+    moved = PbrecOutput(center_logits=logits, image_features=PbrecImageFeatures(points=stand[None]))
+    assert rank_and_choose(moved, inputs, settings)["boxes"].points[0, 0] == 1
 
 
 @pytest.mark.parametrize(

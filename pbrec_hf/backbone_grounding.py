@@ -70,9 +70,9 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     def validate_architecture(self):
         if self.stride not in _MAP_STRIDES:
             raise ValueError(f"stride={self.stride} is not supported; give one of {_MAP_STRIDES}")
-        if self.stride // self.places not in _MAP_STRIDES or self.stride % self.places:
-            legal = [self.stride // stride for stride in _MAP_STRIDES if self.stride % stride == 0]
-            raise ValueError(f"places={self.places} does not fit stride={self.stride}; give one of {sorted(legal)}")
+        legal = sorted(self.stride // stride for stride in _MAP_STRIDES if stride <= self.stride)
+        if self.places not in legal:
+            raise ValueError(f"places={self.places} does not fit stride={self.stride}; give one of {legal}")
         for name in ("min_score", "sure_score", "same_object_iou", "nms_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give a number in [0, 1]")

@@ -91,7 +91,15 @@ def test_an_object_between_the_middles_of_cells_is_told_of():
     assert shapes[16][0, central] > shapes[32][0, central]  # nearer to the object's middle than the cell's
 
 
-@pytest.mark.parametrize(("fields", "legal"), [({"places": 3}, "[1, 2]"), ({"stride": 16, "places": 2}, "[1]")])
+@pytest.mark.parametrize(
+    ("fields", "legal"),
+    [
+        ({"places": 3}, "[1, 2]"),
+        ({"places": -1}, "[1, 2]"),
+        ({"places": 0, "stride": 16}, "[1]"),
+        ({"stride": 16, "places": 2}, "[1]"),
+    ],
+)
 def test_places_that_have_no_level_are_refused(fields, legal):
     with pytest.raises(StrictDataclassError) as error:
         GroundingBackboneConfig(**fields)

@@ -223,9 +223,9 @@ def _most_central(at_points: Tensor, grid: tuple[int, int], places: int) -> Tens
     rows, cols = grid
     blocks = torch.arange(rows * cols, device=at_points.device).view(rows // places, places, cols // places, places)
     blocks = blocks.transpose(1, 2).reshape(-1, places**2)
-    shape, classes = at_points.shape[1] - len(SHAPE), at_points.shape[1] - len(SHAPE) - len(COLOR_NAMES)
+    classes, _, shape = at_points.tensor_split((-len(SHAPE) - len(COLOR_NAMES), -len(SHAPE)), dim=1)
     # Of equals, as where nothing was found, the one where most was guessed: the mirror image has to agree.
-    rank = at_points[:, shape + SHAPE.index("central")] + 1e-3 * at_points[:, :classes].mean(1)
+    rank = shape[:, SHAPE.index("central")] + 1e-3 * classes.mean(1)
     best = rank[:, blocks].argmax(-1)
     return blocks.expand(len(best), -1, -1).gather(2, best[..., None]).squeeze(2)
 

@@ -40,6 +40,8 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         stride: of the map, 16 or 32 canvas pixels.
         places: each cell is looked at from places × places of its places and told from the one that is most central
             to an object, so that a small object is not lost between the middles of cells; 1 = from its middle.
+        min_central: points that are less central to an object than this, in [0, 1], are told of but not looked at by
+            the others; None = every point is looked at.
         min_score: detections below this class probability are no objects.
         sure_score: detections from this class probability on exist without doubt.
         same_object_iou: what is seen in detections that overlap an object by more than this is seen in the object.
@@ -53,6 +55,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     detector_config: dict | PreTrainedConfig | None = None
     stride: int = 32
     places: int = 1
+    min_central: float | int | None = None
     min_score: float | int = 0.1
     sure_score: float | int = 0.4
     same_object_iou: float | int = 0.6
@@ -76,6 +79,8 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         for name in ("min_score", "sure_score", "same_object_iou", "nms_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range; give a number in [0, 1]")
+        if self.min_central is not None and not 0 <= self.min_central <= 1:
+            raise ValueError(f"min_central={self.min_central} is out of range; give None or a number in [0, 1]")
         if self.sure_score <= self.min_score:
             raise ValueError(f"sure_score={self.sure_score} must be above min_score={self.min_score}")
         if not 1 <= self.max_objects <= 1000:
@@ -100,9 +105,11 @@ class GroundingBackboneOutput(BackboneOutput):
     """
     Attributes:
         points: (I, P, 2) XY canvas pixels, where each cell of the map is told from, row-major.
+        attended: bool (I, P), the points that the others look at; None = all.
     """
 
     points: Tensor | None = None
+    attended: Tensor | None = None
 
 
 class GroundingBackbone(BackboneMixin, PreTrainedModel):
@@ -135,10 +142,12 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         neck, at_points, objects, points = self.describe(pixel_values)
         shared = assemble(at_points, objects, neck.shape[-2:])
         feature_map = torch.cat((neck, shared.to(neck.dtype)), dim=1)
+        attended = None if self.config.min_central is None else centrality(at_points) > self.config.min_central
         return GroundingBackboneOutput(
             feature_maps=(feature_map,),
             hidden_states=(feature_map,) if output_hidden_states else None,
             points=points,
+            attended=attended,
         )
 
     def describe(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Tensor]:
@@ -172,7 +181,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         neck = outputs.feature_maps[STRIDES.index(stride)]
         if self.config.places == 1:
             return neck, at_points, objects, points.expand(len(neck), -1, -1)
-        chosen = _most_central(at_points, grid, self.config.places)
+        chosen = most_central(at_points, grid, self.config.places)
         cells = [side // self.config.places for side in grid]
         neck = neck.flatten(2).gather(2, chosen[:, None].expand(-1, neck.shape[1], -1)).unflatten(2, cells)
         at_points = at_points.gather(2, chosen[:, None].expand(-1, at_points.shape[1], -1))
@@ -218,14 +227,19 @@ def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tupl
     return torch.cat((first, torch.stack(copied), shape), dim=1).unflatten(2, tuple(grid))
 
 
-def _most_central(at_points: Tensor, grid: tuple[int, int], places: int) -> Tensor:
+def centrality(at_points: Tensor) -> Tensor:
+    """How near each point lies to the middle of its object, (I, P) in [0, 1], from (I, channels, P)."""
+    return at_points[:, SHAPE.index("central") - len(SHAPE)]
+
+
+def most_central(at_points: Tensor, grid: tuple[int, int], places: int) -> Tensor:
     """Of each block of places × places points of `grid` the one most central to an object: (I, blocks), row-major."""
     rows, cols = grid
     blocks = torch.arange(rows * cols, device=at_points.device).view(rows // places, places, cols // places, places)
     blocks = blocks.transpose(1, 2).reshape(-1, places**2)
-    classes, _, shape = at_points.tensor_split((-len(SHAPE) - len(COLOR_NAMES), -len(SHAPE)), dim=1)
+    classes = at_points[:, : -len(SHAPE) - len(COLOR_NAMES)]
     # Of equals, as where nothing was found, the one where most was guessed: the mirror image has to agree.
-    rank = shape[:, SHAPE.index("central")] + 1e-3 * classes.mean(1)
+    rank = centrality(at_points) + 1e-3 * classes.mean(1)
     best = rank[:, blocks].argmax(-1)
     return blocks.expand(len(best), -1, -1).gather(2, best[..., None]).squeeze(2)
 
@@ -254,4 +268,12 @@ def _rgb(pixel_values: Tensor) -> Tensor:
     return (pixel_values * std + mean).clamp(0, 1)
 
 
-__all__ = ["GroundingBackbone", "GroundingBackboneConfig", "GroundingBackboneOutput", "assemble", "picture_colors"]
+__all__ = [
+    "GroundingBackbone",
+    "GroundingBackboneConfig",
+    "GroundingBackboneOutput",
+    "assemble",
+    "centrality",
+    "most_central",
+    "picture_colors",
+]

@@ -29,7 +29,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.model.get_image_features(pixel_values, pixel_mask)
-        return features.features, features.positions, features.mask
+        mask = features.mask if features.attended is None else features.attended
+        return features.features, features.positions, mask
 
 
 class ExpressionScorer(nn.Module):

@@ -41,17 +41,18 @@ class PbrecImageFeatures(ModelOutput):
         positions: (I, P, d_model), their position codes.
         mask: bool (I, P), True where the point's cell holds picture.
         points: (I, P, 2) XY canvas pixels, where the points stand; None = in the middle of their cells.
+        attended: bool (I, P), the points that the others and the words look at; None = those of `mask`.
     """
 
     features: torch.FloatTensor | None = None
     positions: torch.FloatTensor | None = None
     mask: torch.BoolTensor | None = None
     points: torch.FloatTensor | None = None
+    attended: torch.BoolTensor | None = None
 
     def gather(self, index: Tensor) -> "PbrecImageFeatures":
         """The features of images `index` (E,), in that order."""
-        points = None if self.points is None else self.points[index]
-        return PbrecImageFeatures(self.features[index], self.positions[index], self.mask[index], points)
+        return PbrecImageFeatures(**{name: value[index] for name, value in self.items()})
 
 
 @dataclass
@@ -131,7 +132,10 @@ class PbrecModel(PbrecPreTrainedModel):
             middles = grid_points(rows, cols, self.config.stride, device=points.device)
             shift = (points - middles) / self.config.stride
         positions = sine_positions_2d(mask.view(-1, rows, cols), self.config.d_model, shift)
-        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points)
+        attended = seen.get("attended")
+        if attended is not None:
+            attended = attended & mask
+        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points, attended)
 
     @can_return_tuple
     def forward(
@@ -170,11 +174,12 @@ class PbrecModel(PbrecPreTrainedModel):
             image_features: of E images.
         """
         words = self.text_projection(words)
+        attended = image_features.mask if image_features.attended is None else image_features.attended
         word_positions = sine_positions_1d(words.shape[1], words.shape[2], words.device).to(words.dtype)
         return self.fusion(
             torch.cat((image_features.features, words), dim=1),
             torch.cat((image_features.positions, word_positions.expand_as(words)), dim=1),
-            torch.cat((image_features.mask, attention_mask.bool()), dim=1),
+            torch.cat((attended, attention_mask.bool()), dim=1),
             **kwargs,
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from small_pool import BACKBONE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -38,13 +39,16 @@ FILLERS = (
 
 @dataclass
 class Batch:
-    """`features` (I, C, P') of the chosen `points` (I, P'), `index` (E,) of their images, targets (E, P'), `words`
-    (E, L, D) as the frozen text encoder reads them.
+    """`features` (I, C, P') of the chosen `points` (I, P'), whether each is `present` and `attended`, where all P of a
+    scene `stand` (I, P, 2) and their `masks` (I, P), `index` (E,) of the images, targets (E, P'), `words` (E, L, D)
+    as the frozen text encoder reads them.
     """
 
     features: Tensor
     points: Tensor
     present: Tensor
+    attended: Tensor
+    stand: Tensor
     masks: Tensor
     index: Tensor
     words: Tensor
@@ -189,7 +193,7 @@ class Pool:
                 yield self._batch(chosen, rng, expressions, points, negatives)
 
     def _batch(self, chosen, rng, expressions, points, negatives) -> Batch:
-        features, kept, present, masks, index, texts, center, mass = ([] for _ in range(8))
+        features, kept, present, attended, stand, masks, index, texts, center, mass = ([] for _ in range(10))
         for image, (c, scene) in enumerate(chosen):
             chunk = self.chunks[c]
             mask = chunk.tensors["mask"][scene]
@@ -198,6 +202,8 @@ class Pool:
             features.append(chunk.features(scene, subset))
             kept.append(subset)
             present.append(mask[subset])
+            attended.append(mask[subset] & (chunk.central(scene)[subset] > BACKBONE["min_central"]))
+            stand.append(chunk.tensors["points"][scene].float())
             masks.append(mask)
             available = chunk.expressions[scene]
             picks = rng.permutation(len(available))[:expressions]
@@ -214,8 +220,9 @@ class Pool:
                 mass.append(mass_target[subset])
         words, attention_mask = self.words.batch(texts)
         return Batch(
-            torch.stack(features), torch.stack(kept), torch.stack(present), torch.stack(masks), torch.tensor(index),
-            words, attention_mask, torch.stack(center), torch.stack(mass),
+            torch.stack(features), torch.stack(kept), torch.stack(present), torch.stack(attended),
+            torch.stack(stand), torch.stack(masks), torch.tensor(index), words, attention_mask, torch.stack(center),
+            torch.stack(mass),
         )  # fmt: skip
 
     def _absent(self, chunk: Chunk, scene: int, rng) -> str | None:
@@ -239,6 +246,6 @@ def _with_filler(text: str, filler: str, rng) -> str:
 
 
 def _subset(central: Tensor, mask: Tensor, points: int, rng) -> Tensor:
-    """`points` points of the picture: all near the middle of a detected object first, then random ones."""
-    order = torch.from_numpy(rng.random(len(mask))).float() + (central > 0.45) * 1.0 + mask * 4.0
+    """`points` random points of the picture, those near the middle of a detected object before nearly all others."""
+    order = torch.from_numpy(rng.random(len(mask))).float() + (central > BACKBONE["min_central"]) * 0.7 + mask * 4.0
     return order.topk(min(points, len(mask))).indices.sort().values

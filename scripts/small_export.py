@@ -4,8 +4,7 @@
         --mask_detector RUN/masks --out pbrec_hf/checkpoints/pbrec-mt-small
 
 Writes the whole folder: model, tokenizer, processor with the selection that measured best on held-out generated
-expressions, detectors. Trained on cells told from their middles, the model is given them from the most central of four
-places from here on. The configs keep float32, so that `from_pretrained` computes in float32.
+expressions, detectors. The configs keep float32, so that `from_pretrained` computes in float32.
 """
 
 import argparse
@@ -36,7 +35,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     model = PbrecForReferringExpression.from_pretrained(args.models[-1], dtype=torch.float32)
-    model.config.backbone_config.places = 2
     model.save_pretrained(args.out)
     save_file(mean_state(args.models), args.out / "model.safetensors", metadata={"format": "pt"})
 

@@ -22,6 +22,7 @@ import torch
 from numpy.random import Generator
 from small_pool import (
     CANVAS,
+    PLACES,
     STRIDE,
     human_expressions,
     load_backbone,
@@ -35,17 +36,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from pbrec_hf.backbone_grounding import GroundingBackbone, picture_colors
+from pbrec_hf.backbone_grounding import GroundingBackbone, most_central, picture_colors
 from pbrec_hf.colors_pbrec import COLOR_NAMES
 from pbrec_hf.data.expression_reading import HumanExpressions
 from pbrec_hf.data.scene_objects import SceneObject
 from pbrec_hf.data.scenes import ComposedScenes, Scene, vary, with_expressions
 from pbrec_hf.objects_pbrec import PARTS, describe_objects, part_colors, place_objects, visible
 from pbrec_hf.points_pbrec import feature_mask, grid_points
-from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+from pbrec_hf.soft_targets_pbrec import centerness_at, massness_targets
 
 SCENES_PER_CHUNK, VARIATIONS, COMPOSED = 1000, 3, 600
-GRID = CANVAS // STRIDE
+GRID, FINE = CANVAS // STRIDE, STRIDE // PLACES
 _SAME, _APART = 0.5, 0.2  # IoU from which a detection shows an object, and below which it shows none
 logger = logging.getLogger("small_layouts")
 
@@ -84,7 +85,7 @@ class Views:
         Args:
             views: of all objects.
             strays: detections where nothing is annotated.
-            pixels: (11, P), the colours at the points of some pictures.
+            pixels: (11, P), the colours at all places of some pictures.
         """
         self.of: dict[str, list[View]] = defaultdict(list)
         for view in views:
@@ -106,7 +107,7 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
         outputs = backbone.detector(pixel_values)
         [(boxes, seen, _)] = backbone.find(outputs.class_logits.sigmoid(), outputs.distances, (CANVAS, CANVAS))
         colors = picture_colors(pixel_values)[0]
-        pixels.append(F.adaptive_avg_pool2d(colors, GRID).flatten(1).half())
+        pixels.append(F.adaptive_avg_pool2d(colors, GRID * PLACES).flatten(1).half())
         parts = part_colors(boxes, colors, (CANVAS, CANVAS))
         scale, offset = placement(scene.size)
         truth = torch.tensor([item.box for item in scene.objects]).reshape(-1, 4) * scale + offset
@@ -227,20 +228,24 @@ class Layouts:
 
     def _tensors(self, objects, views, order: np.ndarray, mask: Tensor, rng: Generator) -> dict[str, Tensor]:
         boxes, seen, colors = self._detections(objects, views, order, rng)
-        points = grid_points(GRID, GRID, STRIDE)
+        grid = (GRID * PLACES, GRID * PLACES)
+        points = grid_points(*grid, FINE)
         weight = self.backbone.weigh(seen.amax(1))
-        index, shape = place_objects(boxes, weight, points, STRIDE, (CANVAS, CANVAS))
+        index, shape = place_objects(boxes, weight, points, FINE, (CANVAS, CANVAS))
         described = describe_objects(boxes, seen, weight, colors, (CANVAS, CANVAS))
         at_points = torch.cat((self._classes_at(points, boxes, seen, rng), self._pixels(index, colors, rng), shape.T))
         truth = torch.tensor([item.box for item in objects]).float().reshape(-1, 4)
+        [chosen] = most_central(at_points[None], grid, PLACES)
+        points = points[chosen]
         return {
-            "at_points": at_points.half(),
+            "at_points": at_points[:, chosen].half(),
             "described": described.half(),
-            "index": index.short(),
+            "index": index[chosen].short(),
+            "points": points.half(),
             "mask": mask,
             "boxes": truth,
             "vague": torch.tensor([item.vague for item in objects]),
-            "centerness": centerness_targets(truth, CANVAS, STRIDE)[0].half(),
+            "centerness": centerness_at(points, truth, STRIDE).half(),
             "massness": massness_targets(_ellipses(truth), CANVAS, STRIDE)[0].half(),
         }
 
@@ -248,7 +253,7 @@ class Layouts:
         """(80, P): what a point's own cell says, less towards the edges of the boxes."""
         at = torch.zeros(len(points), len(self.classes))
         for box, classes in zip(boxes, seen, strict=True):
-            center, extent = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).clamp(min=STRIDE)
+            center, extent = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).clamp(min=FINE)
             far = ((points - center) / extent).abs().amax(1) * 2
             fade = torch.from_numpy(rng.uniform(0.5, 1.0, len(points))).float() * (1.3 - far).clamp(0, 1)
             at = torch.maximum(at, fade[:, None] * classes[None])

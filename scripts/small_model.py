@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from small_pool import BACKBONE
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoBackbone, AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast
@@ -115,10 +116,10 @@ def build(
     encoder = trimmed_encoder(folder, kept, text_layers, max_text_length)
     detector = NanoDetDetector.from_pretrained(detector_folder)
     config = PbrecConfig(
-        backbone_config=GroundingBackboneConfig(detector_config=detector.config),
+        backbone_config=GroundingBackboneConfig(detector_config=detector.config, **BACKBONE),
         text_config=encoder.config,
         image_size=512,
-        stride=32,
+        stride=BACKBONE["stride"],
         d_model=d_model,
         num_hidden_layers=num_hidden_layers,
         num_attention_heads=num_attention_heads,

@@ -27,10 +27,11 @@ from pbrec_hf.data.expression_reading import HumanExpressions
 from pbrec_hf.data.scenes import ComposedScenes, Scene, read_photographs, vary, with_expressions
 from pbrec_hf.detection_nanodet import NanoDetDetector
 from pbrec_hf.points_pbrec import feature_mask
-from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+from pbrec_hf.soft_targets_pbrec import centerness_at, massness_targets
 
-CANVAS, STRIDE, SCENES_PER_CHUNK = 512, 32, 500
+CANVAS, STRIDE, PLACES, SCENES_PER_CHUNK = 512, 32, 2, 500
 HELD_OUT_EVERY = 6
+BACKBONE = {"stride": STRIDE, "places": PLACES, "min_central": 0.45}
 logger = logging.getLogger("small_pool")
 
 
@@ -75,7 +76,7 @@ def picture_inputs(scene: Scene) -> tuple[Tensor, Tensor]:
 def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
     """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
     pixel_values, pixel_mask = picture_inputs(scene)
-    neck, at_points, [(described, index)], _ = backbone.describe(pixel_values[None])
+    neck, at_points, [(described, index)], [points] = backbone.describe(pixel_values[None])
     scale, offset = placement(scene.size)
     boxes = torch.tensor([item.box for item in scene.objects]) * scale + offset
     masks = torch.stack(
@@ -87,10 +88,11 @@ def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
         "at_points": at_points[0].half(),
         "described": described.half(),
         "index": index.short(),
+        "points": points.half(),
         "mask": feature_mask(pixel_mask[None], CANVAS // STRIDE, CANVAS // STRIDE)[0],
         "boxes": boxes,
         "vague": vague,
-        "centerness": centerness_targets(boxes, CANVAS, STRIDE)[0].half(),
+        "centerness": centerness_at(points, boxes, STRIDE).half(),
         "massness": massness_targets(masks, CANVAS, STRIDE)[0].half(),
     }
 
@@ -145,7 +147,7 @@ def encoded(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Iterator[tu
 def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], list]]) -> None:
     """Write scenes as one safetensors file with their expressions as metadata; those without any are left out."""
     encoded, expressions = zip(*(scene for scene in scenes if scene[1]), strict=True)
-    whole = [name for name in ("neck", "at_points", "index", "mask") if name in encoded[0]]
+    whole = [name for name in ("neck", "at_points", "index", "points", "mask") if name in encoded[0]]
     tensors = {name: torch.stack([item[name] for item in encoded]) for name in whole}
     for name in ("described", "boxes", "vague", "centerness", "massness"):
         tensors[name] = torch.cat([item[name] for item in encoded])
@@ -159,7 +161,7 @@ def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], list]]) -> 
 def load_backbone(detector_folder: Path) -> GroundingBackbone:
     """The backbone around a saved NanoDet."""
     detector = NanoDetDetector.from_pretrained(detector_folder)
-    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config)).eval()
+    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config, **BACKBONE)).eval()
     backbone.detector.load_state_dict(detector.state_dict())
     return backbone
 

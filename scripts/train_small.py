@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pbrec_hf.modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
+from pbrec_hf.points_pbrec import grid_points
 from pbrec_hf.positions_pbrec import sine_positions_2d
 
 logger = logging.getLogger("train_small")
@@ -44,9 +45,11 @@ def forward(model: PbrecForReferringExpression, batch: Batch) -> tuple[Tensor, T
     inner = model.model
     weight = inner.image_projection.weight[:, :, 0, 0]
     features = batch.features.transpose(1, 2) @ weight.T + inner.image_projection.bias
-    positions = sine_positions_2d(batch.masks.view(-1, *model.config.grid), model.config.d_model)
+    middles = grid_points(*model.config.grid, model.config.stride)
+    shift = (batch.stand - middles) / model.config.stride
+    positions = sine_positions_2d(batch.masks.view(-1, *model.config.grid), model.config.d_model, shift)
     positions = positions.gather(1, batch.points[..., None].expand(-1, -1, positions.shape[-1]))
-    encoded = PbrecImageFeatures(features, positions, batch.present).gather(batch.index)
+    encoded = PbrecImageFeatures(features, positions, batch.present, attended=batch.attended).gather(batch.index)
     fused = inner.fuse(batch.words, batch.attention_mask, encoded).last_hidden_state[:, : batch.points.shape[1]]
     return model.center_head(fused), model.mass_head(fused)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig, _most_central
+from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig, most_central
 from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
 from pbrec_hf.colors_pbrec import COLOR_NAMES
 from pbrec_hf.detection_nanodet import NanoDetConfig
@@ -83,27 +83,41 @@ def test_an_object_between_the_middles_of_cells_is_told_of():
     guessed = torch.zeros(2 + len(COLOR_NAMES), 16)
     guessed[1, [3, 13]] = 0.2
     at_points = torch.cat((guessed, shapes[16].T))[None]
-    chosen = _most_central(at_points, (4, 4), 2)
+    chosen = most_central(at_points, (4, 4), 2)
     assert chosen.tolist() == [[0, 3, 13, 10]]  # where nothing is found, where most is guessed
-    flipped = _most_central(at_points.unflatten(2, (4, 4)).flip(3).flatten(2), (4, 4), 2)
+    flipped = most_central(at_points.unflatten(2, (4, 4)).flip(3).flatten(2), (4, 4), 2)
     assert flipped.tolist() == [[0, 3, 8, 14]]
     central = SHAPE.index("central")
     assert shapes[16][0, central] > shapes[32][0, central]  # nearer to the object's middle than the cell's
 
 
+@torch.no_grad()
+def test_points_near_no_object_are_not_looked_at(backbone, pictures):
+    assert backbone(pictures).attended is None
+    config = GroundingBackboneConfig(**backbone.config.to_dict() | {"min_central": 0.45})
+    model = GroundingBackbone(config).eval()
+    model.detector.load_state_dict(backbone.detector.state_dict())
+    told = model(pictures)
+    central = told.feature_maps[0][:, config.channel_names.index("shape:central")].flatten(1)
+    assert torch.equal(told.attended, central > 0.45) and told.attended.any() and not told.attended.all()
+    assert torch.equal(told.feature_maps[0], backbone(pictures).feature_maps[0])
+
+
 @pytest.mark.parametrize(
     ("fields", "legal"),
     [
+        ({"min_central": 1.5}, "[0, 1]"),
         ({"places": 3}, "[1, 2]"),
         ({"places": -1}, "[1, 2]"),
         ({"places": 0, "stride": 16}, "[1]"),
         ({"stride": 16, "places": 2}, "[1]"),
     ],
 )
-def test_places_that_have_no_level_are_refused(fields, legal):
+def test_illegal_settings_are_refused(fields, legal):
     with pytest.raises(StrictDataclassError) as error:
         GroundingBackboneConfig(**fields)
-    assert f"places={fields['places']}" in str(error.value) and legal in str(error.value)
+    name, value = next(iter(fields.items()))
+    assert f"{name}={value}" in str(error.value) and legal in str(error.value)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from pbrec_hf.detection_nanodet import NanoDetConfig
 from pbrec_hf.objects_pbrec import object_channel_names
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from small_layouts import GRID, Detection, Layouts, View, Views
+from small_layouts import GRID, PLACES, Detection, Layouts, View, Views
 
 CATEGORIES = ("person", "dog", "car", "cup", "airplane")
 
@@ -37,7 +37,7 @@ def layouts():
     objects = tuple(SceneObject(name, box) for name, box in zip(CATEGORIES, boxes, strict=False))
     photograph = Scene(np.zeros((240, 320, 3), np.uint8), objects)
     human = HumanExpressions(["guy in the middle", "left dog", "the far right car", "cup on the left"])
-    return Layouts([photograph], Views(views, [], [torch.full((11, GRID**2), 1 / 11)]), backbone, human)
+    return Layouts([photograph], Views(views, [], [torch.full((11, (GRID * PLACES) ** 2), 1 / 11)]), backbone, human)
 
 
 def test_a_number_always_gives_the_same_layout(layouts):

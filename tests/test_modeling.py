@@ -182,6 +182,23 @@ def test_cached_equals_uncached_equals_one_by_one(tiny, batch):
             torch.testing.assert_close(alone.mass_logits[0], together.mass_logits[row], atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_points_that_are_not_attended_are_scored_but_have_no_influence(tiny, batch):
+    text = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index")}
+    features = tiny.get_image_features(batch["pixel_values"], batch["pixel_mask"])
+    plain = tiny(image_features=features, **text).center_logits
+    features.attended = features.mask.clone()
+    torch.testing.assert_close(tiny(image_features=features, **text).center_logits, plain)
+    point = int(features.mask.all(0).nonzero()[0])
+    features.attended[:, point] = False
+    expected = tiny(image_features=features, **text).center_logits
+    features.features[:, point, 0] += 3.0
+    changed = tiny(image_features=features, **text).center_logits
+    others = torch.arange(plain.shape[1]) != point
+    torch.testing.assert_close(changed[:, others], expected[:, others], atol=1e-6, rtol=0)
+    assert not torch.allclose(changed[:, point], expected[:, point])
+
+
 def test_padding_has_no_influence(tiny, batch):
     with torch.no_grad():
         expected = tiny(**batch).center_logits

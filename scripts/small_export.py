@@ -21,7 +21,7 @@ from pbrec_hf import PbrecForReferringExpression, PbrecImageProcessor, PbrecProc
 SELECTION = {
     "choose": "fit",
     "candidates_only": True,
-    "quality_power": 0.6,
+    "quality_power": 0.4,
     "masks_follow_boxes": True,
     "mask_threshold": 0.6,
 }

@@ -46,14 +46,17 @@ fusion() {
     python "$here/train_small.py" $half --recipe "$here/../hub_configs/pbrec-mt-small/train.yaml" --pool "$run/pool" \
         --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
 }
-fusion --phases 0 1 2 3 4 7 --threads "$threads"
 # Two programs on half of the cores each read a third more than one on all of them.
-fusion --phases 5 --threads $(((threads + 1) / 2)) &
-branch=$!
-fusion --phases 6 --threads $(((threads + 1) / 2))
-wait "$branch"
-python "$here/small_export.py" --models "$run"/model/phase5 "$run"/model/phase5 "$run"/model/phase6 \
-    "$run"/model/phase6 "$run"/model/phase7 --box_detector "$run/nanodet" \
+branches() {
+    fusion --phases "$1" --threads $(((threads + 1) / 2)) &
+    branch=$!
+    fusion --phases "$2" --threads $(((threads + 1) / 2))
+    wait "$branch"
+}
+fusion --phases 0 1 2 3 4 7 --threads "$threads"
+branches 5 6
+branches 8 9
+python "$here/small_export.py" --models "$run"/model/phase8 "$run"/model/phase9 --box_detector "$run/nanodet" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
 python "$here/small_select.py" "$run/pbrec-mt-small" --testsets "$run/testsets"

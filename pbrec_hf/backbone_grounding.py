@@ -40,8 +40,8 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         stride: of the map, 16 or 32 canvas pixels.
         places: each cell is looked at from places × places of its places and told from the one that is most central
             to an object, so that a small object is not lost between the middles of cells; 1 = from its middle.
-        min_central: points that are less central to an object than this, in [0, 1], are told of but not looked at by
-            the others; None = every point is looked at.
+        min_central: points that are no more central to an object than this, in [0, 1], are told of and scored, but
+            not attended to; None = every point is.
         min_score: detections below this class probability are no objects.
         sure_score: detections from this class probability on exist without doubt.
         same_object_iou: what is seen in detections that overlap an object by more than this is seen in the object.
@@ -105,7 +105,7 @@ class GroundingBackboneOutput(BackboneOutput):
     """
     Attributes:
         points: (I, P, 2) XY canvas pixels, where each cell of the map is told from, row-major.
-        attended: bool (I, P), the points that the others look at; None = all.
+        attended: bool (I, P), the points to attend to; None = all.
     """
 
     points: Tensor | None = None

@@ -21,7 +21,7 @@ _OPSET = 20
 
 
 class ImageEncoder(nn.Module):
-    """pixel_values (I, 3, S, S), pixel_mask (I, S, S) → features, positions (I, P, D), mask bool (I, P): to attend to."""
+    """pixel_values (I, 3, S, S), pixel_mask (I, S, S) → features, positions (I, P, D), attention mask bool (I, P)."""
 
     def __init__(self, model: PbrecForReferringExpression):
         super().__init__()

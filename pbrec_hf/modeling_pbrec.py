@@ -29,6 +29,7 @@ from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, l
 from .loss_pbrec import point_loss
 from .points_pbrec import feature_mask, grid_points
 from .positions_pbrec import sine_positions_1d, sine_positions_2d
+from .soft_targets_pbrec import centerness_at
 
 
 @dataclass
@@ -215,6 +216,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         image_features: PbrecImageFeatures | None = None,
         centerness_labels: Tensor | None = None,
         massness_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs,
@@ -231,6 +233,8 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
+            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean. If the backbone says where its points stand,
+                the paper's center-ness there is learnt instead of `centerness_labels`.
             kwargs: other outputs of the processor (letterbox, proposals …) are accepted and not read.
 
         Raises:
@@ -251,6 +255,9 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         points = fused.last_hidden_state[:, : image_features.features.shape[1]]
         center_logits = self.center_head(points) if self.center_head is not None else None
         mass_logits = self.mass_head(points) if self.mass_head is not None else None
+        stand = image_features.points
+        if centerness_labels is not None and boxes is not None and stand is not None:
+            centerness_labels = centerness_at(stand[index.to(stand.device)], boxes, self.config.stride)
         center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
         mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
         losses = [loss for loss in (center_loss, mass_loss) if loss is not None]

@@ -51,7 +51,7 @@ def centerness_at(points: Tensor, boxes: Tensor, stride: int) -> Tensor:
     The paper's center-ness at points that stand anywhere.
 
     Args:
-        points: (P, 2) XY canvas pixels.
+        points: (P, 2) XY canvas pixels, or (E, P, 2), those of each box.
         boxes: (E, 4) XYXY in canvas pixels.
         stride: width of a cell in pixels.
 

@@ -12,6 +12,9 @@ from transformers import BertConfig, ResNetConfig
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression
 from pbrec_hf.convert.pbrec import convert_pbrec
+from pbrec_hf.loss_pbrec import point_loss
+from pbrec_hf.points_pbrec import grid_points
+from pbrec_hf.soft_targets_pbrec import centerness_at
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +200,25 @@ def test_points_that_are_not_attended_are_scored_but_have_no_influence(tiny, bat
     others = torch.arange(plain.shape[1]) != point
     torch.testing.assert_close(changed[:, others], expected[:, others], atol=1e-6, rtol=0)
     assert not torch.allclose(changed[:, point], expected[:, point])
+
+
+@torch.no_grad()
+def test_center_ness_is_learnt_where_the_points_stand(tiny, batch):
+    text = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index")}
+    features = tiny.get_image_features(batch["pixel_values"], batch["pixel_mask"])
+    stride, index = tiny.config.stride, batch["image_index"]
+    middles = grid_points(*tiny.config.grid, stride)
+    boxes = torch.tensor([[3.0, 5, 40, 50]]).repeat(len(index), 1) + 4 * torch.arange(len(index))[:, None]
+    labels = centerness_at(middles, boxes, stride)
+    plain = tiny(image_features=features, centerness_labels=labels, boxes=boxes, **text)
+    torch.testing.assert_close(plain.center_loss, point_loss(plain.center_logits, labels))
+    features.points = torch.stack([middles + stride / 4 * image for image in range(len(features.mask))])
+    moved = tiny(image_features=features, centerness_labels=labels, boxes=boxes, **text)
+    targets = torch.stack(
+        [centerness_at(features.points[i], box[None], stride)[0] for i, box in zip(index.tolist(), boxes, strict=True)]
+    )
+    assert not torch.equal(targets, labels)
+    torch.testing.assert_close(moved.center_loss, point_loss(moved.center_logits, targets))
 
 
 def test_padding_has_no_influence(tiny, batch):

@@ -24,6 +24,7 @@ from ..image_processing_pbrec import boxes_to_original, masks_to_original
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..proposals_pbrec import Proposals
+from ..soft_targets_pbrec import centerness_at
 from .predictions import Prediction
 from .proposal_cache import KINDS, ProposalCache, image_hash
 
@@ -113,7 +114,7 @@ def _predict_batch(
         found = processor.propose(images, mask)
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
-    hits = _point_hits(outputs, batch)
+    hits = _point_hits(outputs, batch, model.config.stride)
     predictions = []
     drawn: dict[int, _DrawnMasks] = {}
     for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
@@ -149,15 +150,18 @@ def _rle(mask: Tensor) -> dict[str, Any]:
     return {"size": struct["size"], "counts": struct["counts"]}
 
 
-def _point_hits(outputs: PbrecOutput, batch: dict) -> Tensor | None:
+def _point_hits(outputs: PbrecOutput, batch: dict, stride: int) -> Tensor | None:
     """Whether the best point of all, padding included, has a target above 0: the released rule of model selection."""
     logits, name = outputs.center_logits, "centerness_labels"
     if logits is None:
         logits, name = outputs.mass_logits, "massness_labels"
     if name not in batch:
         return None
-    best = logits.float().argmax(dim=1).cpu()
-    return batch[name][torch.arange(len(best)), best] > 0
+    best, targets = logits.float().argmax(dim=1).cpu(), batch[name]
+    stand = None if outputs.image_features is None else outputs.image_features.points
+    if stand is not None and name == "centerness_labels":
+        targets = centerness_at(stand.cpu()[batch["image_index"]], batch["boxes"], stride)
+    return targets[torch.arange(len(best)), best] > 0
 
 
 def _box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict) -> float | None:

@@ -263,6 +263,7 @@ _INPUTS = (
     "image_index",
     "centerness_labels",
     "massness_labels",
+    "boxes",
 )
 
 

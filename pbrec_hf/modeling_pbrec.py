@@ -233,8 +233,8 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
-            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean. If the backbone says where its points stand,
-                the paper's center-ness there is learnt instead of `centerness_labels`.
+            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean. With a backbone that says where its points
+                stand, the paper's center-ness there is learnt instead of `centerness_labels`.
             kwargs: other outputs of the processor (letterbox, proposals …) are accepted and not read.
 
         Raises:

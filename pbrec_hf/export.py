@@ -29,8 +29,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.model.get_image_features(pixel_values, pixel_mask)
-        mask = features.mask if features.attended is None else features.attended
-        return features.features, features.positions, mask
+        return features.features, features.positions, features.attention_mask
 
 
 class ExpressionScorer(nn.Module):

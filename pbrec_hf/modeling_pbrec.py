@@ -51,6 +51,11 @@ class PbrecImageFeatures(ModelOutput):
     points: torch.FloatTensor | None = None
     attended: torch.BoolTensor | None = None
 
+    @property
+    def attention_mask(self) -> Tensor:
+        """bool (I, P), the points to attend to."""
+        return self.mask if self.attended is None else self.attended
+
     def gather(self, index: Tensor) -> "PbrecImageFeatures":
         """The features of images `index` (E,), in that order."""
         return PbrecImageFeatures(**{name: value[index] for name, value in self.items()})
@@ -175,12 +180,11 @@ class PbrecModel(PbrecPreTrainedModel):
             image_features: of E images.
         """
         words = self.text_projection(words)
-        attended = image_features.mask if image_features.attended is None else image_features.attended
         word_positions = sine_positions_1d(words.shape[1], words.shape[2], words.device).to(words.dtype)
         return self.fusion(
             torch.cat((image_features.features, words), dim=1),
             torch.cat((image_features.positions, word_positions.expand_as(words)), dim=1),
-            torch.cat((attended, attention_mask.bool()), dim=1),
+            torch.cat((image_features.attention_mask, attention_mask.bool()), dim=1),
             **kwargs,
         )
 
@@ -233,8 +237,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
-            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean. With a backbone that says where its points
-                stand, the paper's center-ness there is learnt instead of `centerness_labels`.
+            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean: see `labels_at_points`.
             kwargs: other outputs of the processor (letterbox, proposals …) are accepted and not read.
 
         Raises:
@@ -255,9 +258,8 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         points = fused.last_hidden_state[:, : image_features.features.shape[1]]
         center_logits = self.center_head(points) if self.center_head is not None else None
         mass_logits = self.mass_head(points) if self.mass_head is not None else None
-        stand = image_features.points
-        if centerness_labels is not None and boxes is not None and stand is not None:
-            centerness_labels = centerness_at(stand[index.to(stand.device)], boxes, self.config.stride)
+        if centerness_labels is not None and boxes is not None:
+            centerness_labels = labels_at_points(centerness_labels, boxes, image_features, index, self.config)
         center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
         mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
         losses = [loss for loss in (center_loss, mass_loss) if loss is not None]
@@ -271,6 +273,26 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             hidden_states=fused.hidden_states,
             attentions=fused.attentions,
         )
+
+
+def labels_at_points(
+    labels: Tensor, boxes: Tensor, image_features: PbrecImageFeatures, index: Tensor, config: PbrecConfig
+) -> Tensor:
+    """
+    Center-ness labels (E, P) where the points of a backbone stand, if it says so and the targets are the paper's;
+    otherwise `labels`, made for the middles of the cells.
+
+    Args:
+        labels: (E, P).
+        boxes: (E, 4) XYXY in canvas pixels.
+        image_features: of I images.
+        index: (E,), the image of each expression.
+        config: of the model.
+    """
+    points = image_features.points
+    if points is None or config.soft_targets != "paper":
+        return labels
+    return centerness_at(points[index.to(points.device)], boxes.to(points.device), config.stride)
 
 
 def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:

@@ -18,6 +18,7 @@ from small_pool import BACKBONE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from pbrec_hf.backbone_grounding import centrality
 from pbrec_hf.objects_pbrec import SHAPE
 
 MAX_TOKENS = 20
@@ -85,7 +86,7 @@ class Chunk:
 
     def central(self, scene: int) -> Tensor:
         """How near each point (P,) lies to the middle of its object."""
-        return self.tensors["at_points"][scene, SHAPE.index("central") - len(SHAPE)].float()
+        return centrality(self.tensors["at_points"][scene][None])[0].float()
 
     def targets(self, scene: int, target: int) -> tuple[Tensor, Tensor]:
         """Centre-ness and mass-ness (P,) of an object."""
@@ -196,13 +197,13 @@ class Pool:
         features, kept, present, attended, stand, masks, index, texts, center, mass = ([] for _ in range(10))
         for image, (c, scene) in enumerate(chosen):
             chunk = self.chunks[c]
-            mask = chunk.tensors["mask"][scene]
+            mask, central = chunk.tensors["mask"][scene], chunk.central(scene)
             every = torch.arange(mask.numel())
-            subset = every if points is None else _subset(chunk.central(scene), mask, points, rng)
+            subset = every if points is None else _subset(central, mask, points, rng)
             features.append(chunk.features(scene, subset))
             kept.append(subset)
             present.append(mask[subset])
-            attended.append(mask[subset] & (chunk.central(scene)[subset] > BACKBONE["min_central"]))
+            attended.append(mask[subset] & (central[subset] > BACKBONE["min_central"]))
             stand.append(chunk.tensors["points"][scene].float())
             masks.append(mask)
             available = chunk.expressions[scene]

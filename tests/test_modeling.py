@@ -13,6 +13,7 @@ from transformers import BertConfig, ResNetConfig
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression
 from pbrec_hf.convert.pbrec import convert_pbrec
 from pbrec_hf.loss_pbrec import point_loss
+from pbrec_hf.modeling_pbrec import labels_at_points
 from pbrec_hf.points_pbrec import grid_points
 from pbrec_hf.soft_targets_pbrec import centerness_at
 
@@ -219,6 +220,8 @@ def test_center_ness_is_learnt_where_the_points_stand(tiny, batch):
     )
     assert not torch.equal(targets, labels)
     torch.testing.assert_close(moved.center_loss, point_loss(moved.center_logits, targets))
+    released = PbrecConfig(**tiny.config.to_dict() | {"soft_targets": "released_code"})
+    assert labels_at_points(labels, boxes, features, index, released) is labels  # these are made for the middles alone
 
 
 def test_padding_has_no_influence(tiny, batch):

@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import box_iou
 from transformers.utils import logging
 
+from ..configuration_pbrec import PbrecConfig
 from ..data.collator import PbrecCollator
 from ..data.masks import mask_to_segmentation, rasterise
 from ..image_processing_pbrec import boxes_to_original, masks_to_original
-from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
+from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, labels_at_points
 from ..processing_pbrec import PbrecProcessor
 from ..proposals_pbrec import Proposals
-from ..soft_targets_pbrec import centerness_at
 from .predictions import Prediction
 from .proposal_cache import KINDS, ProposalCache, image_hash
 
@@ -114,7 +114,7 @@ def _predict_batch(
         found = processor.propose(images, mask)
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
-    hits = _point_hits(outputs, batch, model.config.stride)
+    hits = _point_hits(outputs, batch, model.config)
     predictions = []
     drawn: dict[int, _DrawnMasks] = {}
     for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
@@ -150,7 +150,7 @@ def _rle(mask: Tensor) -> dict[str, Any]:
     return {"size": struct["size"], "counts": struct["counts"]}
 
 
-def _point_hits(outputs: PbrecOutput, batch: dict, stride: int) -> Tensor | None:
+def _point_hits(outputs: PbrecOutput, batch: dict, config: PbrecConfig) -> Tensor | None:
     """Whether the best point of all, padding included, has a target above 0: the released rule of model selection."""
     logits, name = outputs.center_logits, "centerness_labels"
     if logits is None:
@@ -158,9 +158,8 @@ def _point_hits(outputs: PbrecOutput, batch: dict, stride: int) -> Tensor | None
     if name not in batch:
         return None
     best, targets = logits.float().argmax(dim=1).cpu(), batch[name]
-    stand = None if outputs.image_features is None else outputs.image_features.points
-    if stand is not None and name == "centerness_labels":
-        targets = centerness_at(stand.cpu()[batch["image_index"]], batch["boxes"], stride)
+    if name == "centerness_labels":
+        targets = labels_at_points(targets, batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
     return targets[torch.arange(len(best)), best] > 0
 
 

@@ -36,8 +36,8 @@ class SelectionSettings:
         candidates_only: rank only what the detector's own NMS kept, in images where it kept anything.
         level_weights: one factor per grid of the detector, or None.
         masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, cut to it, so that
-            both show the same object; for detectors on the same points. Otherwise masks are ranked and vote by
-            themselves.
+            both show the same object; of a detector on other points, the one with the most similar box. Otherwise
+            masks are ranked and vote by themselves.
         mask_threshold: the probability above which a pixel belongs to an answer's mask.
         interpolate: what is brought to the detector's grids, "probabilities" (as in the paper) or "logits".
 
@@ -207,12 +207,20 @@ def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_
     return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
 
 
-def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor) -> Group:
-    """The masks proposed at the points of the chosen boxes, cut to these; for detectors on the same points."""
+def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor, same_points: bool) -> Group:
+    """
+    The masks that belong to the chosen boxes, cut to these.
+
+    Args:
+        same_points: whether masks were proposed at the same points as the boxes: the mask is the one of the same
+            point. Otherwise it is the one whose own box overlaps the chosen box most.
+    """
     row = torch.arange(len(group.winner), device=group.winner.device)
-    points = group.points[row, group.winner][:, None]
+    points, boxes = group.points[row, group.winner][:, None], group.boxes[row, group.winner]
+    if not same_points:
+        points = box_iou_matrix(boxes[:, None], proposals.boxes[image_index]).argmax(-1)
     masks = proposals.masks.at(image_index, points[:, 0])
-    masks = (masks * _coverage(group.boxes[row, group.winner], proposals.canvas, masks.shape[-2:]))[:, None]
+    masks = (masks * _coverage(boxes, proposals.canvas, masks.shape[-2:]))[:, None]
     values = group.values[row, group.winner][:, None]
     return Group(values=values, points=points, winner=torch.zeros_like(group.winner), score=group.score, masks=masks)
 

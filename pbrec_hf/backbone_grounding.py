@@ -6,6 +6,7 @@ Expects letterboxed, ImageNet-normalised canvases with sides that are multiples 
 features only. Knows nothing of expressions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -164,13 +165,13 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
             canvas = tuple(pixel_values.shape[-2:])
             grid = (canvas[0] // stride, canvas[1] // stride)
             scores = outputs.class_logits.float().sigmoid()
-            classes = visible(_classes_on(scores, canvas, grid))
+            classes = visible(_classes_on(scores, outputs.grids, grid))
             colors = picture_colors(pixel_values)
             pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
             shapes, objects = [], []
             for (boxes, seen, score), image_colors in zip(
-                self.find(scores, outputs.distances, canvas), colors, strict=True
+                self.find(scores, outputs.points, outputs.distances, canvas), colors, strict=True
             ):
                 weight = self.weigh(score)
                 index, shape = place_objects(boxes, weight, points, stride, canvas)
@@ -179,6 +180,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
                 objects.append((describe_objects(boxes, seen, weight, parts, canvas), index))
             at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
         neck = outputs.feature_maps[STRIDES.index(stride)]
+        if neck.shape[-2:] != grid:
+            neck = F.interpolate(neck, grid, mode="bilinear", align_corners=False)
         if self.config.places == 1:
             return neck, at_points, objects, points.expand(len(neck), -1, -1)
         chosen = most_central(at_points, grid, self.config.places)
@@ -189,16 +192,18 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         return neck, at_points, objects, points[chosen]
 
     @torch.no_grad()
-    def find(self, scores: Tensor, distances: Tensor, canvas: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def find(
+        self, scores: Tensor, points: Tensor, distances: Tensor, canvas: tuple[int, int]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """
         For each image its objects, best first: boxes (n, 4), class probabilities (n, C) and scores (n,).
 
         Args:
             scores: (I, N, C), the detector's class probabilities.
+            points: (N, 2) and
             distances: (I, N, 4) of the detector, in canvas pixels.
         """
-        anchors = [grid_points(canvas[0] // each, canvas[1] // each, each, device=scores.device) for each in STRIDES]
-        boxes = boxes_from_distances(torch.cat(anchors), distances.float(), canvas)
+        boxes = boxes_from_distances(points, distances.float(), canvas)
         return [self._find(*image) for image in zip(scores, boxes, strict=True)]
 
     def weigh(self, score: Tensor) -> Tensor:
@@ -249,9 +254,8 @@ def picture_colors(pixel_values: Tensor) -> Tensor:
     return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
 
 
-def _classes_on(scores: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Probabilities (I, N, C) of three levels, the highest at each cell of `grid`: (I, C, rows, cols)."""
-    grids = [(canvas[0] // each, canvas[1] // each) for each in STRIDES]
+def _classes_on(scores: Tensor, grids: Sequence[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
+    """Probabilities (I, N, C) on several grids, the highest at each cell of `grid`: (I, C, rows, cols)."""
     levels = scores.split([rows * cols for rows, cols in grids], dim=1)
     levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
     resized = [

@@ -169,6 +169,19 @@ def _resize_like(features: Tensor, other: Tensor) -> Tensor:
     return F.interpolate(features, other.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def require_whole_strides(canvas: tuple[int, int]) -> None:
+    """
+    Raises:
+        ValueError: a side of the canvas (H, W) is no multiple of the largest stride.
+    """
+    height, width = canvas
+    if height % STRIDES[-1] or width % STRIDES[-1]:
+        raise ValueError(
+            f"the canvas is {height}×{width}; both sides must be multiples of {STRIDES[-1]}: choose such a `size` "
+            "in the image processor"
+        )
+
+
 class NanoDetBackbone(BackboneMixin, PreTrainedModel):
     """(I, 3, H, W) canvases -> `feature_maps`, one (I, neck_channels, H/stride, W/stride) per `out_features`."""
 
@@ -209,12 +222,7 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
         Raises:
             ValueError: a side is no multiple of 32.
         """
-        height, width = pixel_values.shape[-2:]
-        if height % STRIDES[-1] or width % STRIDES[-1]:
-            raise ValueError(
-                f"the canvas is {height}×{width}; both sides must be multiples of {STRIDES[-1]}: choose such a `size` "
-                "in the image processor"
-            )
+        require_whole_strides(pixel_values.shape[-2:])
         stage2 = self.stage2(F.max_pool2d(self.stem(pixel_values), 3, 2, 1))
         stage3 = self.stage3(stage2)
         maps = self.neck([stage2, stage3, self.stage4(stage3)])

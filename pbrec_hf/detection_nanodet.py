@@ -6,16 +6,20 @@ side from the point. Points are the cell centres. It expects letterboxed, ImageN
 multiples of 32, of any size. `forward` lets gradients through; `propose` and `detect` do not.
 
 Notable features:
-- `mirrored`: a second look, at the mirror image; what both say is meant (`mean_of_looks`), so that the mirror image of
-  a picture gets the mirrored detections.
+- `scales`: the canvas may be looked at in several sizes. Each proposes on grids of its own, and all proposals compete:
+  large objects are seen best on a small canvas, small ones on a large one.
+- `mirrored`: a second look at each, at the mirror image; what both say is meant (`mean_of_looks`), so that the mirror
+  image of a picture gets the mirrored detections.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import batched_nms, nms
 from transformers import PreTrainedConfig
 from transformers import initialization as init
@@ -23,11 +27,20 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .backbone_nanodet import STAGE_NAMES, STRIDES, ConvAct, NanoDetBackbone, NanoDetTrunkConfig
+from .backbone_nanodet import (
+    STAGE_NAMES,
+    STRIDES,
+    ConvAct,
+    NanoDetBackbone,
+    NanoDetTrunkConfig,
+    require_whole_strides,
+)
 from .coco_classes import COCO_CLASSES
 from .loading_pbrec import StrictConfig, StrictModel
 from .points_pbrec import grid_points
 from .proposals_pbrec import Proposals, boxes_from_distances
+
+MAX_SCALES = 8
 
 
 @strict
@@ -41,6 +54,8 @@ class NanoDetConfig(StrictConfig):
         candidate_nms_iou: a proposal that overlaps a better one by more is no candidate; None: no candidates at all.
         candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
         candidate_min_quality: proposals below this quality are no candidates.
+        scales: sizes in which to look at a canvas, in its own, rounded so that both sides are multiples of 32. The
+            first one's maps are the detector's. While the detector is trained, it looks at the canvas as it is.
         mirrored: whether to answer, unless the detector itself is being trained, with the mean of a look at the
             picture and one at its mirror image. Twice the time.
         id2label: the classes, by default COCO's 80.
@@ -55,6 +70,7 @@ class NanoDetConfig(StrictConfig):
     candidate_nms_iou: float | int | None = 0.6
     candidate_nms_class_agnostic: bool = False
     candidate_min_quality: float | int = 0.05
+    scales: list[float | int] | tuple[float | int, ...] = (1.0,)
     mirrored: bool = False
 
     def __post_init__(self, **kwargs):
@@ -73,23 +89,32 @@ class NanoDetConfig(StrictConfig):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is out of range; give a number in [0, 1]")
+        if not 1 <= len(self.scales) <= MAX_SCALES:
+            raise ValueError(f"scales={self.scales} has {len(self.scales)} entries; give 1 to {MAX_SCALES} numbers")
+        for scale in self.scales:
+            if not 0.1 <= scale <= 4:
+                raise ValueError(f"scales={self.scales} holds {scale}; give numbers from 0.1 to 4")
 
 
 @dataclass
 class NanoDetOutput(ModelOutput):
-    """What the heads say at the N points of the three grids.
+    """What the heads say at the N points of the three grids of each scale, scale after scale.
 
     Args:
         class_logits: (I, N, classes).
         distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
         distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None for the mean of two
-            looks.
-        feature_maps: the trunk's maps, (I, C, H/stride, W/stride) for strides 8, 16, 32.
+            looks, and for several scales.
+        points: (N, 2) XY in canvas pixels.
+        grids: (rows, cols) of every grid.
+        feature_maps: the trunk's maps of the first scale, (I, C, rows, cols) of its grids, strides 8, 16, 32.
     """
 
     class_logits: Tensor | None = None
     distances: Tensor | None = None
     distance_logits: Tensor | None = None
+    points: Tensor | None = None
+    grids: tuple[tuple[int, int], ...] | None = None
     feature_maps: tuple[Tensor, ...] | None = None
 
 
@@ -148,16 +173,33 @@ class NanoDetDetector(StrictModel):
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
         """
-        output = self._look(pixel_values)
-        if self.config.mirrored and not self._trains():
-            output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
-        return output
+        if self._trains():
+            return self._look(pixel_values)
+        return joined_scales([self._at(pixel_values, scale) for scale in self.config.scales])
 
     def _trains(self) -> bool:
         return self.training and any(parameter.requires_grad for parameter in self.parameters())
 
+    def _at(self, pixel_values: Tensor, scale: float) -> NanoDetOutput:
+        """What is seen on the canvas in another size, in pixels of the canvas itself."""
+        canvas = tuple(pixel_values.shape[-2:])
+        require_whole_strides(canvas)
+        size = tuple(max(1, round(side * scale / STRIDES[-1])) * STRIDES[-1] for side in canvas)
+        if size != canvas:
+            # Without smoothing, as NanoDet's training pictures were shrunk.
+            pixel_values = F.interpolate(pixel_values, size, mode="bilinear", align_corners=False)
+        output = self._look(pixel_values)
+        if self.config.mirrored:
+            output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
+        if size != canvas:
+            factors = output.points.new_tensor([canvas[1] / size[1], canvas[0] / size[0]])
+            output.points = output.points * factors
+            output.distances = output.distances * factors.repeat(2).to(output.distances.dtype)
+        return output
+
     def _look(self, pixel_values: Tensor) -> NanoDetOutput:
         feature_maps = self.trunk(pixel_values).feature_maps
+        grids = tuple((features.shape[-2], features.shape[-1]) for features in feature_maps)
         values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
         strides = torch.cat([value.new_full((value.shape[1],), s) for value, s in zip(values, STRIDES, strict=True)])
         class_logits, distance_logits = torch.cat(values, dim=1).split(
@@ -165,10 +207,14 @@ class NanoDetDetector(StrictModel):
         )
         distance_logits = distance_logits.unflatten(-1, (4, self.config.num_bins))
         bins = torch.arange(self.config.num_bins, dtype=distance_logits.dtype, device=distance_logits.device)
+        device = pixel_values.device
+        points = torch.cat([grid_points(*grid, s, device=device) for grid, s in zip(grids, STRIDES, strict=True)])
         return NanoDetOutput(
             class_logits=class_logits,
             distances=(distance_logits.softmax(-1) @ bins) * strides[:, None],
             distance_logits=distance_logits,
+            points=points,
+            grids=grids,
             feature_maps=feature_maps,
         )
 
@@ -180,18 +226,19 @@ class NanoDetDetector(StrictModel):
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
             pixel_mask: (I, H, W), 1 = picture. Points in the padding are no candidates and suppress none.
         """
-        canvas, grids, points, scores, boxes = self._scores_and_boxes(pixel_values)
+        outputs, scores, boxes = self._scores_and_boxes(pixel_values)
         quality, labels = scores.max(-1)
         candidates = None
         if self.config.candidate_nms_iou is not None:
             eligible = quality >= self.config.candidate_min_quality
             if pixel_mask is not None:
-                column, row = points.long().unbind(-1)
+                column, row = outputs.points.long().unbind(-1)
                 eligible &= pixel_mask[:, row, column].bool()
             candidates = torch.stack(
                 [self._survivors(*image) for image in zip(boxes, quality, labels, eligible, strict=True)]
             )
-        return Proposals(grids, canvas, quality=quality, boxes=boxes, candidates=candidates, labels=labels)
+        canvas = tuple(pixel_values.shape[-2:])
+        return Proposals(outputs.grids, canvas, quality=quality, boxes=boxes, candidates=candidates, labels=labels)
 
     @torch.no_grad()
     def detect(
@@ -201,7 +248,7 @@ class NanoDetDetector(StrictModel):
 
         A point may be detected as several classes; suppression is within a class.
         """
-        _, _, _, scores, boxes = self._scores_and_boxes(pixel_values)
+        _, scores, boxes = self._scores_and_boxes(pixel_values)
         detections = []
         for image_scores, image_boxes in zip(scores, boxes, strict=True):
             point, label = (image_scores > min_score).nonzero(as_tuple=True)
@@ -210,18 +257,10 @@ class NanoDetDetector(StrictModel):
             detections.append({"scores": score[keep], "labels": label[keep], "boxes": box[keep]})
         return detections
 
-    def _scores_and_boxes(self, pixel_values: Tensor):
+    def _scores_and_boxes(self, pixel_values: Tensor) -> tuple[NanoDetOutput, Tensor, Tensor]:
         outputs = self(pixel_values.to(self.dtype))
-        canvas = tuple(pixel_values.shape[-2:])
-        grids = tuple((canvas[0] // stride, canvas[1] // stride) for stride in STRIDES)
-        points = torch.cat(
-            [
-                grid_points(rows, cols, stride, device=pixel_values.device)
-                for (rows, cols), stride in zip(grids, STRIDES, strict=True)
-            ]
-        )
-        boxes = boxes_from_distances(points, outputs.distances.float(), canvas)
-        return canvas, grids, points, outputs.class_logits.float().sigmoid(), boxes
+        boxes = boxes_from_distances(outputs.points, outputs.distances.float(), tuple(pixel_values.shape[-2:]))
+        return outputs, outputs.class_logits.float().sigmoid(), boxes
 
     def _survivors(self, boxes: Tensor, quality: Tensor, labels: Tensor, eligible: Tensor) -> Tensor:
         """(N,) bool: the eligible points of one image that non-maximum suppression leaves."""
@@ -237,16 +276,19 @@ class NanoDetDetector(StrictModel):
 
 def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
     """What the heads say of the mirror image of what they saw: points change places, left and right distances too."""
-    sizes = [features.shape[-2:] for features in output.feature_maps]
 
     def turned(values: Tensor) -> Tensor:
-        levels = values.split([rows * cols for rows, cols in sizes], dim=1)
-        levels = [level.unflatten(1, size).flip(2).flatten(1, 2) for level, size in zip(levels, sizes, strict=True)]
+        levels = values.split([rows * cols for rows, cols in output.grids], dim=1)
+        levels = [
+            level.unflatten(1, grid).flip(2).flatten(1, 2) for level, grid in zip(levels, output.grids, strict=True)
+        ]
         return torch.cat(levels, dim=1)
 
     return NanoDetOutput(
         class_logits=turned(output.class_logits),
         distances=turned(output.distances)[:, :, [2, 1, 0, 3]],
+        points=output.points,
+        grids=output.grids,
         feature_maps=tuple(features.flip(-1) for features in output.feature_maps),
     )
 
@@ -262,8 +304,23 @@ def mean_of_looks(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
     return NanoDetOutput(
         class_logits=(sum(probabilities) / 2).logit(eps=torch.finfo(sure.dtype).eps),
         distances=first * one.distances + second * other.distances,
+        points=one.points,
+        grids=one.grids,
         feature_maps=tuple((a + b) / 2 for a, b in zip(one.feature_maps, other.feature_maps, strict=True)),
     )
 
 
-__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput", "mean_of_looks", "mirrored_look"]
+def joined_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
+    """The proposals of all scales, one after the other; the maps of the first."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return NanoDetOutput(
+        class_logits=torch.cat([output.class_logits for output in outputs], dim=1),
+        distances=torch.cat([output.distances for output in outputs], dim=1),
+        points=torch.cat([output.points for output in outputs]),
+        grids=tuple(grid for output in outputs for grid in output.grids),
+        feature_maps=outputs[0].feature_maps,
+    )
+
+
+__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput", "joined_scales", "mean_of_looks", "mirrored_look"]

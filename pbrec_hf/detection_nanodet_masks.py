@@ -1,10 +1,10 @@
 """A light mask head on a frozen NanoDet: a mask beside the box of every point of its three grids.
 
 Like SOLOv2 (arXiv 2003.10152), with what the frozen detector knows as input: its maps, class logits and box distances
-of all three strides, summed from coarse to fine. Shallow features of the picture itself add edges and colours. Each
-point predicts the kernel that draws its mask at a quarter of the canvas, beginning from the ellipse in its box. It
-expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32, of any size. Knows nothing of
-targets and losses.
+of all three strides at the first of its scales, summed from coarse to fine. Shallow features of the picture itself add
+edges and colours. Each point predicts the kernel that draws its mask at a quarter of the canvas, beginning from the
+ellipse in its box. It expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32, of any size.
+Knows nothing of targets and losses.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from .backbone_nanodet import STRIDES
 from .detection_nanodet import NanoDetConfig, NanoDetDetector
 from .dynamic_masks_pbrec import NUM_SHAPE, DynamicMasks
 from .loading_pbrec import StrictConfig, StrictModel
-from .points_pbrec import grid_points
 from .proposals_pbrec import Proposals, boxes_from_distances
 
 # Brings class logits to the size of the other channels.
@@ -83,16 +82,18 @@ class NanoDetMasksOutput(ModelOutput):
     """What draws the masks (see dynamic_masks_pbrec.py), and what the detector says at the same N points.
 
     Args:
-        features: (I, C, H/4, W/4) pixel features.
+        features: (I, C, H/4, W/4) pixel features; of the canvas at the detector's first scale.
         kernels: (I, N, C + NUM_SHAPE).
         boxes: (I, N, 4) XYXY in canvas pixels.
         class_logits: (I, N, classes).
+        grids: (rows, cols) of the three grids.
     """
 
     features: Tensor | None = None
     kernels: Tensor | None = None
     boxes: Tensor | None = None
     class_logits: Tensor | None = None
+    grids: tuple[tuple[int, int], ...] | None = None
 
 
 class ConvNormRelu(nn.Sequential):
@@ -195,22 +196,26 @@ class NanoDetMasksDetector(StrictModel):
         pixel_values = pixel_values.to(self.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_detector):
             detected = self.detector(pixel_values)
-        sizes = [features.shape[-2:] for features in detected.feature_maps]
-        points, strides = self._points(sizes, pixel_values.device)
-        known = torch.cat(
-            [detected.class_logits * CLASS_LOGIT_SCALE, detected.distances / strides[:, None]], dim=-1
-        ).transpose(1, 2)
+        grids = detected.grids[: len(STRIDES)]
+        canvas = tuple(pixel_values.shape[-2:])
+        count = sum(rows * cols for rows, cols in grids)
+        logits, distances, points = detected.class_logits[:, :count], detected.distances[:, :count], detected.points
+        strides = torch.cat([distances.new_tensor([canvas[1] / cols, canvas[0] / rows]).expand(rows * cols, -1)
+                             for rows, cols in grids])  # fmt: skip
+        known = torch.cat([logits * CLASS_LOGIT_SCALE, distances / strides.repeat(1, 2)], dim=-1).transpose(1, 2)
         maps = [
-            torch.cat([features, part.unflatten(2, size).to(features.dtype)], dim=1)
-            for features, part, size in zip(
-                detected.feature_maps, known.split([h * w for h, w in sizes], dim=2), sizes, strict=True
+            torch.cat([features, part.unflatten(2, grid).to(features.dtype)], dim=1)
+            for features, part, grid in zip(
+                detected.feature_maps, known.split([rows * cols for rows, cols in grids], dim=2), grids, strict=True
             )
         ]
+        seen = tuple(side * STRIDES[0] for side in grids[0])
+        if seen != canvas:
+            pixel_values = F.interpolate(pixel_values, seen, mode="bilinear", align_corners=False)
         features, kernels = self.head(maps, pixel_values)
-        canvas = tuple(pixel_values.shape[-2:])
-        boxes = boxes_from_distances(points, detected.distances.float(), canvas)
+        boxes = boxes_from_distances(points[:count], distances.float(), canvas)
         kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
-        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.class_logits.float())
+        return NanoDetMasksOutput(features.float(), kernels, boxes, logits.float(), grids)
 
     @torch.no_grad()
     def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Proposals:
@@ -221,23 +226,15 @@ class NanoDetMasksDetector(StrictModel):
             pixel_mask: not needed.
         """
         output = self(pixel_values)
-        height, width = pixel_values.shape[-2:]
         quality, labels = output.class_logits.sigmoid().max(-1)
         return Proposals(
-            grids=tuple((height // stride, width // stride) for stride in STRIDES),
-            canvas=(height, width),
+            grids=output.grids,
+            canvas=tuple(pixel_values.shape[-2:]),
             quality=quality,
             boxes=output.boxes,
             masks=DynamicMasks.pack(output.features, output.kernels),
             labels=labels,
         )
-
-    @staticmethod
-    def _points(sizes: list[torch.Size], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Points (N, 2) of the three grids in canvas pixels, and the stride (N,) of each."""
-        grids = [grid_points(*size, stride, device=device) for size, stride in zip(sizes, STRIDES, strict=True)]
-        strides = [grid.new_full((len(grid),), stride) for grid, stride in zip(grids, STRIDES, strict=True)]
-        return torch.cat(grids), torch.cat(strides)
 
 
 __all__ = ["NanoDetMasksConfig", "NanoDetMasksDetector", "NanoDetMasksOutput"]

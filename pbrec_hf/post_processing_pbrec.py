@@ -54,12 +54,13 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
                 "the outputs were computed from."
             )
         if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
-            if proposals.grids != inputs["box_proposals"].grids:
+            same_points = proposals.grids == inputs["box_proposals"].grids
+            if not same_points and proposals.boxes is None:
                 raise ValueError(
                     f"masks_follow_boxes=True, but boxes were proposed on grids {inputs['box_proposals'].grids} and "
-                    f"masks on {proposals.grids}: set it to False, or use detectors on the same points."
+                    f"masks without boxes on {proposals.grids}: set it to False, or use detectors on the same points."
                 )
-            groups[kind] = masks_at_boxes(groups["boxes"], proposals, image_index)
+            groups[kind] = masks_at_boxes(groups["boxes"], proposals, image_index, same_points)
             continue
         grid = _grid(logits.shape[1], proposals.canvas)
         letterbox = inputs["letterbox"].to(device)

@@ -105,7 +105,8 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
     for scene in scenes:
         pixel_values = picture_inputs(scene)[0][None]
         outputs = backbone.detector(pixel_values)
-        [(boxes, seen, _)] = backbone.find(outputs.class_logits.sigmoid(), outputs.distances, (CANVAS, CANVAS))
+        scores = outputs.class_logits.sigmoid()
+        [(boxes, seen, _)] = backbone.find(scores, outputs.points, outputs.distances, (CANVAS, CANVAS))
         colors = picture_colors(pixel_values)[0]
         pixels.append(F.adaptive_avg_pool2d(colors, GRID * PLACES).flatten(1).half())
         parts = part_colors(boxes, colors, (CANVAS, CANVAS))

@@ -155,5 +155,10 @@ def test_masks_may_follow_the_boxes():
     small, large = (answers(cut, inputs, 0.0, threshold)[1]["masks"].sum() for threshold in (0.4, 0.2))
     assert 0 < small < large
     inputs["box_proposals"] = proposals(((1, 4),), boxes=boxes[None])
-    with pytest.raises(ValueError, match="masks_follow_boxes=True, but boxes were proposed on grids"):
+    inputs["mask_proposals"].boxes = boxes[None, [0, 1, 3, 2]] + 5.0  # of other points: whose box is most like it
+    similar = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
+    chosen = similar["boxes"].points[:, 0].tolist()
+    assert similar["masks"].points[:, 0].tolist() == [[0, 1, 3, 2].index(point) for point in chosen]
+    inputs["mask_proposals"].boxes = None
+    with pytest.raises(ValueError, match="masks without boxes on"):
         rank_and_choose(outputs, inputs, SelectionSettings(masks_follow_boxes=True))

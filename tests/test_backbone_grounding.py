@@ -54,6 +54,18 @@ def test_the_map_may_be_coarser(backbone, pictures):
 
 
 @torch.no_grad()
+def test_what_is_seen_at_another_scale_is_told_too(backbone, pictures):
+    detector = NanoDetConfig(**{**backbone.config.detector_config.to_dict(), "scales": [0.5, 1.0]})
+    model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector, stride=16)).eval()
+    model.detector.load_state_dict(backbone.detector.state_dict())
+    both, alone = model(pictures).feature_maps[0], backbone(pictures).feature_maps[0]
+    assert both.shape == alone.shape
+    channels = [index for index, name in enumerate(model.config.channel_names) if name.startswith("class:")]
+    more = both[:, channels] - alone[:, channels]
+    assert more.min() > -1e-5 and more.max() > 1e-3
+
+
+@torch.no_grad()
 def test_a_cell_is_told_from_its_most_central_place(backbone, pictures):
     config = GroundingBackboneConfig(detector_config=backbone.config.detector_config, stride=32, places=2)
     model = GroundingBackbone(config).eval()

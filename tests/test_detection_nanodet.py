@@ -78,6 +78,27 @@ def test_only_one_look_is_trained_and_a_frozen_detector_looks_twice(detector, ca
     torch.testing.assert_close(both(canvases).class_logits, answer.class_logits)
 
 
+@torch.no_grad()
+def test_each_scale_adds_its_own_proposals(detector, canvases):
+    several = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "scales": [1.0, 0.6]})).eval()
+    several.load_state_dict(detector.state_dict())
+    output, alone = several(canvases), detector(canvases)
+    shrunk = detector(torch.nn.functional.interpolate(canvases, (64, 32), mode="bilinear"))  # 96 · 0.6, 64 · 0.6
+    assert output.grids == (*alone.grids, (8, 4), (4, 2), (2, 1)) and output.feature_maps[0].shape[-2:] == (12, 8)
+    count = len(alone.points)
+    assert torch.equal(output.class_logits, torch.cat((alone.class_logits, shrunk.class_logits), dim=1))
+    assert torch.equal(output.points[:count], alone.points)
+    assert output.points[count].tolist() == [8.0, 6.0]  # the cell (0, 0) of 8 × 8 on a canvas of 32 × 64
+    factors = torch.tensor([64 / 32, 96 / 64]).repeat(2)
+    torch.testing.assert_close(output.distances[:, count:], shrunk.distances * factors)
+    boxes, small = (
+        several.propose(canvases).boxes[:, count:],
+        detector.propose(torch.nn.functional.interpolate(canvases, (64, 32), mode="bilinear")).boxes,
+    )
+    torch.testing.assert_close(boxes, small * factors, atol=1e-3, rtol=1e-4)
+    assert several.train()(canvases).grids == alone.grids  # what is trained is the look at the canvas itself
+
+
 def test_proposals_are_boxes_around_their_points(detector, canvases):
     proposals = detector.propose(canvases)
     outputs = detector(canvases)
@@ -159,6 +180,10 @@ def test_default_classes_are_cocos():
 def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
     with pytest.raises(ValueError, match="multiples of 32"):
         detector.propose(torch.zeros(1, 3, 100, 96))
+    detector.config.scales = [0.5]
+    with pytest.raises(ValueError, match="the canvas is 100×96"):
+        detector.propose(torch.zeros(1, 3, 100, 96))
+    detector.config.scales = [1.0]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +195,8 @@ def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
         (NanoDetTrunkConfig, {"negative_slope": -1.0}, "negative_slope"),
         (NanoDetConfig, {"num_bins": 1}, "num_bins=1"),
         (NanoDetConfig, {"candidate_nms_iou": 1.5}, "candidate_nms_iou=1.5"),
+        (NanoDetConfig, {"scales": []}, "has 0 entries; give 1 to 8 numbers"),
+        (NanoDetConfig, {"scales": [1.0, 0.01]}, "holds 0.01; give numbers from 0.1 to 4"),
     ],
 )
 def test_configs_validate_themselves(config, fields, message):

@@ -46,6 +46,20 @@ def test_boxes_quality_and_labels_are_nanodets():
     torch.testing.assert_close(mine.quality, its.quality)
 
 
+def test_masks_are_drawn_at_the_first_scale():
+    detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 96)
+    alone = detector.propose(pixels)
+    index = torch.tensor([0]), torch.tensor([50])
+    detector.detector.config.scales = [1.0, 2.0]
+    assert detector.propose(pixels).grids == alone.grids
+    torch.testing.assert_close(detector.propose(pixels).masks.at(*index), alone.masks.at(*index))
+    detector.detector.config.scales = [2.0, 1.0]
+    larger = detector.propose(pixels)
+    assert larger.grids == ((16, 24), (8, 12), (4, 6)) and larger.canvas == alone.canvas
+    assert larger.masks.at(*index).shape == (1, 32, 48)
+    torch.testing.assert_close(larger.boxes, detector.detector.propose(pixels).boxes[:, : larger.num_points])
+
+
 def test_masks_travel_with_their_images():
     detector, pixels = tiny_detector(), torch.randn(3, 3, 64, 64)
     together = detector.propose(pixels)

@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON")
     parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--size", type=int, default=320, help="side of the canvas in pixels")
+    parser.add_argument("--scales", type=float, nargs="+", help="NanoDet only: sizes in which to look at the canvas")
     parser.add_argument("--no_antialias", action="store_true", help="shrink as OpenCV does")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--min_score", type=float, default=0.05, help="detections below it do not count")
@@ -105,7 +106,8 @@ def main():
     coco = COCO(args.annotations)
     images = [i for i in coco.dataset["images"] if i.get("annotated", True) and not i.get("partial_categories", False)]
     images = images[: args.limit]
-    detector = AutoModel.from_pretrained(args.detector, subfolder=args.subfolder).to(args.device).eval()
+    settings = {} if args.scales is None else {"scales": args.scales}
+    detector = AutoModel.from_pretrained(args.detector, subfolder=args.subfolder, **settings).to(args.device).eval()
     results = detect_all(detector, coco, images, args)
     metrics = evaluate(coco, results, [image["id"] for image in images])
     print(json.dumps({"images": len(images), "size": args.size, **{k: round(v, 4) for k, v in metrics.items()}}))

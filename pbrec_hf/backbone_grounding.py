@@ -127,6 +127,11 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         self.detector = NanoDetDetector(config.detector_config)
         self.num_features = [len(config.channel_names)]
         self.post_init()
+        self.freeze_parts()
+
+    def freeze_parts(self) -> None:
+        """The heads are read without gradients: several processes would wait for theirs in vain."""
+        self.detector.heads.requires_grad_(False)
 
     @torch.no_grad()
     def _init_weights(self, module):

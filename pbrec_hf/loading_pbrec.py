@@ -53,7 +53,9 @@ class StrictModel(PreTrainedModel):
             ValueError: its weights do not fit this model; the keys are named.
         """
         if not strict:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)
+            return loaded
         wants_info = kwargs.pop("output_loading_info", False)
         resizes = kwargs.pop("ignore_mismatched_sizes", False)
         where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
@@ -66,7 +68,15 @@ class StrictModel(PreTrainedModel):
             raise OSError(f"The weights of {where} are damaged ({error}): fetch or save them again.") from error
         _require_fitting(where, info, resizes)
         _require_finite(where, model)
+        _freeze_again(model)
         return (model, info) if wants_info else model
+
+
+def _freeze_again(model: PreTrainedModel) -> None:
+    """Loading puts trainable parameters in the place of those that constructors had frozen (by `freeze_parts`)."""
+    for module in model.modules():
+        if hasattr(module, "freeze_parts"):
+            module.freeze_parts()
 
 
 def _require_fitting(where: str, info: dict, resizes: bool) -> None:

@@ -100,7 +100,11 @@ class PbrecModel(PbrecPreTrainedModel):
         self.text_projection = linear(self.text_model.config.hidden_size, config.d_model)
         self.fusion = PbrecFusionEncoder(config)
         self.post_init()
-        _freeze_modules(self.backbone, config.frozen_backbone_modules)
+        self.freeze_parts()
+
+    def freeze_parts(self) -> None:
+        """Stop the training of the backbone's modules that the config names; loading a checkpoint does so again."""
+        _freeze_modules(self.backbone, self.config.frozen_backbone_modules)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()

@@ -6,6 +6,8 @@ from refer_folders import write_refer_folder
 
 from pbrec_hf.data.leakage import held_out_images, leaking_rows, load_mixture, without_leaks
 from pbrec_hf.data.refcoco import load_refcoco
+from pbrec_hf.training.build import training_rows, validation_rows
+from pbrec_hf.training.config import TrainingConfig
 
 datasets.disable_progress_bars()
 FAMILY = ["refcoco/unc", "refcocog/umd"]
@@ -67,12 +69,17 @@ def test_a_mixture_holds_no_image_that_any_of_its_parts_holds_out(refer_dir):
     assert len(mixture) == sum(map(len, clean)) and all(map(len, clean))
 
 
-def test_training_on_several_data_sets_mixes_them_without_leaks(refer_dir):
-    from pbrec_hf.training.build import training_rows
-    from pbrec_hf.training.config import TrainingConfig
-
+@pytest.mark.parametrize("names", [FAMILY, ["refcoco", "refcocog/umd"]])
+def test_training_on_several_data_sets_mixes_them_without_leaks(refer_dir, names):
+    """`split_by` of a published recipe does not hinder names that say their own."""
     config = TrainingConfig(
-        init="anything", dataset=",".join(FAMILY), refer_dir=str(refer_dir), output_dir="runs", check_counts=False
+        init="anything",
+        dataset=",".join(names),
+        split_by="unc",
+        refer_dir=str(refer_dir),
+        output_dir="runs",
+        check_counts=False,
     )
     rows = training_rows(config)
     assert len(rows) and held_out_images(refer_dir, FAMILY).keys().isdisjoint(rows["image_id"])
+    assert len(validation_rows(config))

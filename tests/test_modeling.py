@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from checkpoints import tiny_model
 from released_checkpoint import GOLDEN, reduced_state_dict
 from safetensors.torch import load_file
 from seeded_weights import expand_image, pad_mask
 from transformers import BertConfig, ResNetConfig
 
-from pbrec_hf import PbrecConfig, PbrecForReferringExpression
+from pbrec_hf import PbrecConfig, PbrecForReferringExpression, bundled_checkpoint
 from pbrec_hf.convert.pbrec import convert_pbrec
 from pbrec_hf.loss_pbrec import point_loss
 from pbrec_hf.modeling_pbrec import labels_at_points
@@ -311,3 +312,21 @@ def test_full_size_head_widths_follow_the_config():
     assert 156_000_000 < count < 158_000_000
     shapes = [tuple(layer.weight.shape) for layer in model.center_head.layers]
     assert shapes == [(256, 256), (256, 256), (1, 256)] and all(b[1] == a[0] for a, b in pairwise(shapes))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_the_config_freezes_stays_frozen_after_loading(tmp_path, strict):
+    model = tiny_model()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen
+    model.save_pretrained(tmp_path)
+    loaded = PbrecForReferringExpression.from_pretrained(tmp_path, strict=strict)
+    assert {name for name, parameter in loaded.named_parameters() if not parameter.requires_grad} == frozen
+
+
+def test_the_bundled_backbone_is_frozen_and_its_heads_always_are():
+    model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint())
+    assert not any(parameter.requires_grad for parameter in model.model.backbone.parameters())
+    model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint(), frozen_backbone_modules=[])
+    trained = {name for name, parameter in model.model.backbone.named_parameters() if parameter.requires_grad}
+    assert trained and not any(name.startswith("detector.heads") for name in trained)

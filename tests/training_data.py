@@ -10,7 +10,7 @@ from pbrec_hf.training.config import TrainingConfig
 EXPRESSIONS = ("left dog", "right dog", "red car", "the cat on the left", "girl")
 
 
-def write_data(folder: Path, pictures: int = 5, expressions: int = 2, masks: bool = False) -> Path:
+def write_data(folder: Path, pictures: int = 5, expressions: int = 2, masks: bool = False, texts=EXPRESSIONS) -> Path:
     """JSONL with `expressions` rows for each of `pictures` pictures; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -21,7 +21,7 @@ def write_data(folder: Path, pictures: int = 5, expressions: int = 2, masks: boo
         ImageDraw.Draw(image).rectangle(box, fill=(250, 40 * number % 256, 10))
         image.save(folder / f"{number}.png")
         for index in range(expressions):
-            row = {"image": f"{number}.png", "expression": EXPRESSIONS[(number + index) % 5], "bbox": box}
+            row = {"image": f"{number}.png", "expression": texts[(number + index) % len(texts)], "bbox": box}
             if masks:
                 row["segmentation"] = [[x, y, x + 24, y, x + 24, y + 30, x, y + 30]]
             lines.append(json.dumps(row) + "\n")

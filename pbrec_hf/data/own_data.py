@@ -25,6 +25,7 @@ from .tables import coco_rows, parse_numbers, read_table
 
 logger = logging.get_logger(__name__)
 
+BBOX_FORMATS = ("xyxy", "xywh")
 REQUIRED = ("image", "expression", "bbox")
 INTEGERS = ("ref_id", "sent_id", "ann_id", "category_id")
 OPTIONAL = ("segmentation", "image_id", "width", "height", "area", "category", *INTEGERS)
@@ -84,8 +85,8 @@ def load_own_data(
         OwnDataError: rows are wrong; a ValueError that lists line, field, value and remedy.
         ValueError: unknown format or view, missing columns, an empty table.
     """
-    if bbox_format not in ("xyxy", "xywh"):
-        raise ValueError(f"bbox_format must be 'xyxy' or 'xywh', got {bbox_format!r}")
+    if bbox_format not in BBOX_FORMATS:
+        raise ValueError(f"bbox_format must be one of {', '.join(BBOX_FORMATS)}, got {bbox_format!r}")
     if isinstance(path, Mapping):
         return DatasetDict(
             {

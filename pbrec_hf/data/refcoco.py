@@ -99,7 +99,7 @@ def config_key(name: str, split_by: str | None = None) -> str:
     Raises:
         ValueError: there is none.
     """
-    wanted = f"{name}/{split_by}" if split_by else name
+    wanted = name if split_by is None or name.endswith(f"/{split_by}") else f"{name}/{split_by}"
     for key in CONFIGS:
         if key == wanted or (split_by is None and key.split("/")[0] == name):
             return key

@@ -3,7 +3,11 @@
 Loads from folders and the Hub. Knows nothing of the loop.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import datasets
+from pyarrow import compute
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
@@ -75,15 +79,23 @@ def load_rows(
     image_dir: str | None = None,
     check_counts: bool = True,
     bbox_format: str = "xyxy",
+    instances: str | None = None,
 ) -> datasets.Dataset:
     """
     Rows of the image view, images not decoded: of a file of one's own (`data`), or of a split of a published set.
+
+    Args:
+        bbox_format: of `data`.
+        instances: COCO instances file of `data`; see `load_own_data`.
 
     Raises:
         ValueError: rows that are wrong, or a split that the data set does not have.
     """
     if data is not None:
-        return without_decoding(load_own_data(data, image_dir, bbox_format=bbox_format, view="image"))
+        own = load_own_data(data, image_dir, instances=instances, bbox_format=bbox_format, view="image")
+        return without_decoding(own)
+    if refer_dir is None:
+        raise ValueError(f"dataset={dataset!r} needs refer_dir, the folder of its annotations.")
     splits = load_refcoco(
         dataset, split_by=split_by, refer_dir=refer_dir, image_dir=image_dir, view="image", check_counts=check_counts
     )
@@ -93,17 +105,55 @@ def load_rows(
 
 
 def training_rows(config: TrainingConfig) -> datasets.Dataset:
-    """The rows to train on; of several data sets, without the images that any of them holds out."""
-    if config.dataset is None or "," not in config.dataset:
-        return _rows(config, config.data, config.train_split)
-    names = config.dataset.split(",")
-    options = {"image_dir": config.image_dir, "view": "image", "check_counts": config.check_counts}
-    return without_decoding(load_mixture(names, config.refer_dir, **options))
+    """
+    The rows to train on; of several data sets, without the images that any of them holds out.
+
+    Raises:
+        ValueError: an expression without what the tasks need.
+    """
+    names = _datasets(config)
+    if len(names) < 2:
+        rows = _rows(config, config.data, config.train_split)
+    else:
+        options = {"image_dir": config.image_dir, "view": "image", "check_counts": config.check_counts}
+        rows = without_decoding(load_mixture(names, config.refer_dir, **options))
+    return _without_absent(rows) if config.drop_no_target else rows
+
+
+def require_targets(rows: datasets.Dataset, tasks: Iterable[str]) -> None:
+    """
+    Raises:
+        ValueError: an expression of `rows`, of the image view, lacks what training `tasks` needs.
+    """
+    needed = {"bbox": "drop_no_target=True leaves such expressions out"}
+    if "segmentation" in tasks:
+        needed["segmentation"] = "add it, or train the task grounding alone"
+    table = rows.select_columns(["image_id", "expressions"]).with_format("arrow")[:]
+    sentences = compute.list_flatten(table["expressions"])
+    for name, remedy in needed.items():
+        lacks = compute.is_null(compute.struct_field(sentences, name))
+        if count := compute.sum(lacks).as_py():
+            first = compute.index(lacks, True).as_py()
+            expression = compute.struct_field(sentences, "expression")[first].as_py()
+            image = table["image_id"][compute.list_parent_indices(table["expressions"])[first].as_py()].as_py()
+            raise ValueError(
+                f"{count} of {len(lacks)} expressions have no {name}, the first is {expression!r} of image {image}: "
+                f"{remedy}."
+            )
 
 
 def validation_rows(config: TrainingConfig) -> datasets.Dataset | None:
     """The rows to validate on, or None."""
     return _rows(config, config.validation_data, config.validation_split) if config.validates else None
+
+
+def measured_on(config: TrainingConfig) -> tuple[str, str] | None:
+    """Name and split of what `validation_rows` gives, or None."""
+    if not config.validates:
+        return None
+    if config.validation_data is not None:
+        return Path(config.validation_data).stem, "validation"
+    return _datasets(config)[0], config.validation_split  # a mixture is validated on the first
 
 
 def training_collator(
@@ -126,8 +176,29 @@ def training_collator(
 
 
 def _rows(config: TrainingConfig, data: str | None, split: str | None) -> datasets.Dataset:
-    dataset = config.dataset and config.dataset.split(",")[0]  # a mixture is validated on the first
-    return load_rows(data, dataset, split, config.split_by, config.refer_dir, config.image_dir, config.check_counts)
+    return load_rows(
+        data,
+        *_datasets(config)[:1] or [None],
+        split,
+        refer_dir=config.refer_dir,
+        image_dir=config.image_dir,
+        check_counts=config.check_counts,
+        bbox_format=config.bbox_format,
+        instances=config.instances,
+    )
+
+
+def _datasets(config: TrainingConfig) -> list[str]:
+    """The published data sets, as "refcoco/unc" where the split is given in either way."""
+    names = config.dataset.split(",") if config.dataset else []
+    return [name if "/" in name or config.split_by is None else f"{name}/{config.split_by}" for name in names]
+
+
+def _without_absent(rows: datasets.Dataset) -> datasets.Dataset:
+    def present(row: dict) -> dict:
+        return {"expressions": [sentence for sentence in row["expressions"] if sentence["bbox"] is not None]}
+
+    return rows.map(present, features=rows.features, desc="no target").filter(lambda row: len(row["expressions"]) > 0)
 
 
 def _load_towers(model: PbrecForReferringExpression, config: TrainingConfig) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from ..model_card import CardInfo, Result, render_card
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from .build import measured_on
 from .config import TrainingConfig
 
 # Scores of `predictions.score` that a card names: score → (task, metric of the card).
@@ -20,11 +21,9 @@ def write_card(
 ) -> str:
     """README.md of the checkpoint, with the scores of its last validation as measured results."""
     trained_on = config.dataset or Path(config.data).stem
-    held_out = (
-        config.validation_split if config.dataset else config.validation_data and Path(config.validation_data).stem
-    )
+    measured, split = measured_on(config) or (None, None)
     results = [
-        Result(task, trained_on, trained_on, held_out, metric, 100 * scores[name])
+        Result(task, measured, measured, split, metric, 100 * scores[name])
         for name, (task, metric) in _METRICS.items()
         if name in scores
     ]

@@ -73,6 +73,13 @@ class CheckpointFolder:
         self.accelerator.wait_for_everyone()
         return final
 
+    def amend(self, path: Path, position: dict[str, Any]) -> None:
+        """Another position for the checkpoint in `path`, whose state stays as it is. All processes must call it."""
+        if self.accelerator.is_main_process:
+            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+            _write_json(path / _MANIFEST, manifest | {"position": position})
+        self.accelerator.wait_for_everyone()
+
     def last(self) -> Checkpoint | None:
         """The last whole checkpoint, the same on every process; damaged ones are reported and passed over."""
         found = [None]
@@ -103,10 +110,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
         with open(path, "rb") as file:
             files[path.relative_to(folder).as_posix()] = _sha256(file)
             os.fsync(file.fileno())
-    with open(folder / _MANIFEST, "w", encoding="utf-8") as file:
-        json.dump({**values, "files": files}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_json(folder / _MANIFEST, {**values, "files": files})
 
 
 @contextmanager
@@ -142,6 +146,16 @@ def one_line_errors(folder: Path) -> Iterator[None]:
             f"Cannot write to {folder}: {reason} ({_free(folder) / 2**30:.1f} GiB free). Make room or choose another "
             "output_dir, then run the same command: it goes on from the last whole checkpoint."
         ) from error
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    """Whole or not at all, and on the disk."""
+    partial = path.with_name(path.name + _PARTIAL)
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def _free(folder: Path) -> int:

@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..configuration_pbrec import TASKS
+from ..data.own_data import BBOX_FORMATS
 
 PRECISIONS = ("no", "bf16", "fp16")
 PUSHES = ("no", "end", "epoch")
@@ -67,12 +68,15 @@ class TrainingConfig:
 
     data: str | None = _say(None, "Own training data: JSONL, CSV or Parquet.")
     validation_data: str | None = _say(None, "Own validation data.")
+    bbox_format: str = _say("xyxy", "Of the boxes in own data: xyxy or xywh, pixels.")
+    instances: str | None = _say(None, "COCO instances file that the expressions of own data name their objects in.")
     dataset: str | None = _say(None, "Instead of `data`: refcoco, refcoco+ … or several, as refcoco/unc,refcocog/umd.")
     split_by: str | None = _say(None, "unc, google, umd or berkeley. Default: the data set's first.")
     refer_dir: str | None = _say(None, "Folder of the REFER annotations.")
     image_dir: str | None = _say(None, "Folder of the images.")
     train_split: str = _say("train", "Split to train on.")
     validation_split: str | None = _say("val", "Split to validate on; empty = none.")
+    drop_no_target: bool = _say(False, "Leave out training expressions that mean nothing in their picture.")
     check_counts: bool = _say(True, "Compare the splits with their published sizes.")
 
     epochs: int = _say(15, "Passes over all expressions.")
@@ -123,7 +127,7 @@ class TrainingConfig:
         for name in _AT_LEAST_ONE:
             self._check(name, getattr(self, name) >= 1, "a whole number of at least 1")
         for name in _NOT_NEGATIVE:
-            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
+            self._check(name, 0 <= getattr(self, name) < float("inf"), "a number of at least 0")
         for name in _SHARES:
             self._check(name, 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "a factor in (0, 1]")
@@ -131,6 +135,7 @@ class TrainingConfig:
         self._check("ema_decay", self.ema_decay is None or 0 < self.ema_decay < 1, "a number in (0, 1) such as 0.999")
         self._check("mixed_precision", self.mixed_precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self._check("push_to_hub", self.push_to_hub in PUSHES, f"one of {', '.join(PUSHES)}")
+        self._check("bbox_format", self.bbox_format in BBOX_FORMATS, f"one of {', '.join(BBOX_FORMATS)}")
         self._check("tasks", set(self.tasks) <= set(TASKS), f"one or both of {', '.join(TASKS)}")
         self._check(
             "hub_model_id", self.hub_model_id or self.push_to_hub == "no", "the repository, or drop `push_to_hub`"
@@ -147,7 +152,7 @@ class TrainingConfig:
     @property
     def validates(self) -> bool:
         """Whether there is anything to validate on."""
-        return (self.validation_data if self.data else self.validation_split) is not None
+        return self.validation_data is not None or (self.dataset is not None and self.validation_split is not None)
 
     def _check(self, name: str, holds: bool, legal: str) -> None:
         if not holds:
@@ -172,7 +177,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
 
 def read_yaml(path: str | Path) -> dict:
     """The fields of a training.yaml; see `parse_arguments`."""
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
     types = {entry.name: entry.type for entry in fields(TrainingConfig)}
     if not isinstance(values, dict) or (unknown := values.keys() - types.keys()):
         wrong = sorted(unknown) if isinstance(values, dict) else values
@@ -183,7 +191,8 @@ def read_yaml(path: str | Path) -> dict:
             if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
                 values[name] = value = _number(value)
             legal = (*legal, int)
-        if not isinstance(value, list if get_origin(types[name]) is list else legal):
+        mistaken = isinstance(value, bool) and bool not in legal  # True is an int, too
+        if mistaken or not isinstance(value, list if get_origin(types[name]) is list else legal):
             raise ValueError(f"{path}: {name}={value!r} is not of type {types[name]}.")
     return values
 

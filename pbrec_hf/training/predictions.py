@@ -19,6 +19,14 @@ from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 
 Prediction = dict[str, Any]
 
+_AT = tuple(f"@{threshold}" for threshold in (0.5, 0.6, 0.7, 0.8, 0.9))
+# Every score that `score` may give, whatever the data.
+SCORES = (
+    *(f"accuracy{at}" for at in _AT), "box_mean_iou", "box_oracle@0.5",
+    "overall_iou", "mask_mean_iou", *(f"precision{at}" for at in _AT), "mask_oracle",
+    "f1_precision", "giou", "ciou", "n_acc", "t_acc", "point_hit", "count",
+)  # fmt: skip
+
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> str:
     """Write JSONL, whole or not at all; returns the SHA-256 of the file."""

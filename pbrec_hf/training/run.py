@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -17,12 +18,12 @@ from accelerate.utils import ProjectConfiguration, set_seed
 
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
-from .build import load_model_and_processor, training_collator, training_rows, validation_rows
+from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
 from .card import write_card
 from .config import TrainingConfig
 from .evaluation import open_caches, predict
 from .export import push_checkpoint, save_checkpoint
-from .predictions import score
+from .predictions import SCORES, score
 from .trainer import Scores, Trainer
 
 
@@ -36,6 +37,7 @@ def train(config: TrainingConfig) -> Scores:
     Raises:
         OSError, ValueError, FloatingPointError: each says what to do.
     """
+    _require_sense(config)
     accelerator = _accelerator(config)
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
@@ -44,6 +46,7 @@ def train(config: TrainingConfig) -> Scores:
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)
+    require_targets(rows, model.config.tasks)
     if held_out is not None and not processor.detectors:
         raise ValueError(
             "Validation needs proposals, but the processor has no detector: give box_detector or mask_detector, or "
@@ -68,6 +71,17 @@ def train(config: TrainingConfig) -> Scores:
             _push(config, "last" if held_out is None else "best")
     accelerator.end_training()
     return scores
+
+
+def _require_sense(config: TrainingConfig) -> None:
+    """What would show only after an epoch."""
+    if config.metric not in SCORES:
+        raise ValueError(f"metric={config.metric!r}: give one of {', '.join(SCORES)}.")
+    folder = Path(config.output_dir).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        wrong = "cannot be written to" if there.is_dir() else "is a file"
+        raise ValueError(f"output_dir={config.output_dir!r}: {there} {wrong}; give a folder of your own.")
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:

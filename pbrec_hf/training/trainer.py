@@ -9,6 +9,8 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -19,7 +21,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ..data.collator import PbrecCollator
-from .batches import EpochPlan, expression_counts, training_loader
+from .batches import EpochPlan, expression_counts, rows_digest, training_loader
 from .checkpoints import CheckpointFolder
 from .config import TrainingConfig
 from .ema import WeightAverage
@@ -28,6 +30,15 @@ from .optimizer import build_optimizer, build_schedule, freeze_towers
 logger = logging.get_logger(__name__)
 
 Scores = dict[str, float]
+
+# Fields of the config that may change when a run goes on: where things lie (the rows' digest tells whether data are
+# the same), how fast it goes, and what is shown, kept and uploaded.
+_FREE = {
+    "output_dir", "data", "refer_dir", "image_dir", "instances", "proposals", "check_counts", "validation_batch_size",
+    "gradient_accumulation_steps", "gradient_checkpointing", "compile", "channels_last", "cpu", "num_workers",
+    "resume", "save_steps", "checkpoints_to_keep", "validation_epochs", "trackers", "log_steps", "progress",
+    "push_to_hub", "hub_model_id", "hub_private",
+}  # fmt: skip
 
 
 class Trainer:
@@ -53,6 +64,7 @@ class Trainer:
         export: Callable[[nn.Module, dict | None, str, Scores], None] | None = None,
     ):
         self.rows, self.collator, self.config, self.accelerator = rows, collator, config, accelerator
+        self.digest = rows_digest(rows)
         self.validate, self.export = validate, export
         self.plan = EpochPlan(
             expression_counts(rows),
@@ -85,8 +97,8 @@ class Trainer:
             The last validation's scores, with the best value of `config.metric` under "best".
 
         Raises:
-            ValueError: the checkpoint is of a run with another order of batches.
-            FloatingPointError: the loss is no number.
+            ValueError: the checkpoint is of a run with other settings or other rows.
+            FloatingPointError: the loss or a weight is no number; what was saved before stays.
         """
         if self.config.resume and (checkpoint := self.checkpoints.last()):
             self._resume(checkpoint)
@@ -146,8 +158,10 @@ class Trainer:
         self.meter.add(loss_sum / total, total)
 
     def _end_epoch(self, epoch: int) -> None:
+        # Saved before validation, which may fail, and as not ended, so that a resumed run validates this epoch.
+        saved = self._save()
         self.position |= {"epoch": epoch + 1, "batch": 0}
-        improved = False
+        improved, scores = False, {}
         due = (epoch + 1) % self.config.validation_epochs == 0 or epoch + 1 == self.config.epochs
         if self.validate is not None and due:
             with self._averaged():
@@ -164,50 +178,65 @@ class Trainer:
             )
             logger.info(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
         if self.export is not None:
-            self._export("best" if improved else None)
-        self._save()
+            self._export("best" if improved else None, scores)
+        self.checkpoints.amend(saved, self._saved_position())
 
-    def _export(self, best: str | None) -> None:
+    def _export(self, best: str | None, scores: Scores) -> None:
         with self._averaged():
             # What sharded training needs; None leaves it to `save_pretrained`.
             whole = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
             state = self.accelerator.get_state_dict(self.model) if whole else None
             for name in filter(None, (best, "last")):
-                self.export(self.accelerator.unwrap_model(self.model), state, name, self.position["scores"])
+                self.export(self.accelerator.unwrap_model(self.model), state, name, scores)
 
     def _averaged(self):
         return nullcontext() if self.average is None else self.average.applied()
 
-    def _save(self) -> None:
-        self.checkpoints.save(self.position | {"order": self._order()})
+    def _save(self) -> Path:
+        self._require_finite()
+        return self.checkpoints.save(self._saved_position())
+
+    def _require_finite(self) -> None:
+        """Weights that are no numbers must not take the place of good ones."""
+        trained = (parameter.detach() for parameter in self.model.parameters() if parameter.requires_grad)
+        local = (weights.to_local() if hasattr(weights, "to_local") else weights for weights in trained)
+        broken = torch.tensor(float(not all(weights.isfinite().all() for weights in local)))
+        if self.accelerator.reduce(broken.to(self.accelerator.device), reduction="sum") > 0:
+            raise FloatingPointError(self._diverged("Weights are not finite"))
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"{what} at step {self.position['step']}: lower the learning rate, set clip_norm, or use bf16 instead of "
+            f"fp16, in another output_dir. {self.checkpoints.folder} keeps the checkpoints before."
+        )
+
+    def _saved_position(self) -> dict[str, Any]:
+        return self.position | {"settings": self._settings()}
 
     def _resume(self, checkpoint) -> None:
         position = dict(checkpoint.position)
-        saved, now = position.pop("order"), self._order()
-        if saved != now:
-            changed = ", ".join(
-                f"{name} {saved.get(name)} → {now[name]}" for name in now if saved.get(name) != now[name]
-            )
+        saved, now = position.pop("settings"), self._settings()
+        changed = [f"{name} {saved[name]} → {now[name]}" for name in now if saved.get(name, now[name]) != now[name]]
+        if changed:
             raise ValueError(
-                f"The run in {self.checkpoints.folder} had other batches ({changed}): go on with the same numbers, or "
-                "start in another output_dir."
+                f"The run in {self.config.output_dir} was started with other settings ({', '.join(changed)}): go on "
+                "with the same, or start in another output_dir, if you like from its weights (init: "
+                f"{self.config.output_dir}/last)."
             )
         self.checkpoints.load(checkpoint)
         self.position = position
         logger.info(f"going on from {checkpoint.path}")
 
-    def _order(self) -> dict[str, int]:
-        """What the order of batches and the schedule depend on."""
-        names = ("seed", "batch_size", "expressions_per_image", "epochs")
-        return {name: getattr(self.config, name) for name in names} | {"groups": self.plan.num_groups}
+    def _settings(self) -> dict[str, Any]:
+        """What must stay as it is for a run to go on as if it had not been interrupted."""
+        values = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
+        return values | {"groups": self.plan.num_groups, "rows": self.digest}
 
     def _log(self) -> None:
         step = self.position["step"]
         values = self.meter.read()
         if not torch.isfinite(torch.tensor(values["loss"])):
-            raise FloatingPointError(
-                f"The loss is {values['loss']} at step {step}: lower the learning rate, set clip_norm, or use bf16."
-            )
+            raise FloatingPointError(self._diverged(f"The loss is {values['loss']}"))
         rates = {f"rate/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
         self.accelerator.log({f"train/{name}": value for name, value in values.items()} | rates, step)
         logger.info(

@@ -16,6 +16,8 @@ def test_the_defaults_are_the_papers_recipe():
     [
         ("batch_size", 0),
         ("learning_rate", -1.0),
+        ("learning_rate", float("inf")),
+        ("bbox_format", "cxcywh"),
         ("flip_probability", 1.5),
         ("layer_decay", 0.0),
         ("clip_norm", 0.0),
@@ -44,9 +46,17 @@ def test_flags_win_over_the_file(tmp_path):
     assert (config.augment, config.resume, config.tasks) == (False, False, ["grounding"])
 
 
-@pytest.mark.parametrize("text", ["batch: 8\n", "- 8\n", "batch_size: many\n"])
+@pytest.mark.parametrize("text", ["batch: 8\n", "- 8\n", "batch_size: many\n", "epochs: true\n", "epochs: [1\n"])
 def test_a_wrong_file_is_refused(tmp_path, text):
     path = tmp_path / "training.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"training\.yaml"):
         parse_arguments(["--config", str(path)])
+
+
+def test_own_validation_data_count_beside_a_published_set():
+    config = TrainingConfig(
+        init="a", dataset="refcoco", refer_dir="b", validation_data="own.jsonl", validation_split=""
+    )
+    assert config.validates
+    assert not TrainingConfig(init="a", dataset="refcoco", refer_dir="b", validation_split="").validates

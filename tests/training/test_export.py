@@ -26,7 +26,8 @@ def test_a_trained_checkpoint_is_uploaded_with_its_results(hub, tmp_path):
     assert again.state_dict().keys() == model.state_dict().keys()
     assert PbrecProcessor.from_pretrained("me/dogs").box_detector is not None
     (result,) = ModelCard.load("me/dogs").data.eval_results
-    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 75.0, "cats")
+    assert (result.metric_type, result.metric_value) == ("accuracy", 75.0)
+    assert (result.dataset_type, result.dataset_split) == ("cats", "validation")
 
 
 def test_without_validation_there_are_no_results(tmp_path):
@@ -35,3 +36,10 @@ def test_without_validation_there_are_no_results(tmp_path):
     card = ModelCard(write_card(config, model, processor, {}))
     assert card.data.eval_results is None
     assert card.data.model_name == "dogs"
+
+
+def test_a_mixture_claims_results_of_the_set_that_was_measured(tmp_path):
+    model, processor = tiny_model(tasks=["grounding"]), tiny_processor(box_detector=tiny_box_detector())
+    config = TrainingConfig(init=str(tmp_path), dataset="refcoco,refcoco+", split_by="unc", refer_dir="data")
+    (result,) = ModelCard(write_card(config, model, processor, SCORES)).data.eval_results
+    assert (result.dataset_type, result.dataset_split) == ("refcoco/unc", "val")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,18 @@ from training_data import tiny_config, write_data
 from training_runs import kill_when, losses, run, start, train_and_record
 from training_sharded import train_sharded
 
+from pbrec_hf.training.run import train
+
 WEIGHTS = "last/model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes that `training_runs` starts; with two, oneDNN crashes on convolutions as tiny as these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +43,23 @@ def config_of(folder, checkpoint, name, **fields):
     return tiny_config(folder / checkpoint, folder / "data/data.jsonl", folder / name, batch_size=3, **fields)
 
 
+def dropping(folder, name, **fields):
+    """With dropout, augmentation, averaging and validation."""
+    fields = {"ema_decay": 0.9, "validation_data": str(folder / "data/data.jsonl")} | fields
+    return config_of(folder, "dropout", name, **fields)
+
+
 @pytest.fixture(scope="module")
 def unbroken(folder):
-    """The weights of a run with dropout, augmentation and averaging that nothing interrupts."""
-    run(train_and_record, config_of(folder, "dropout", "unbroken", ema_decay=0.9))
+    """The weights of a run with dropout, augmentation, averaging and validation that nothing interrupts."""
+    run(train_and_record, dropping(folder, "unbroken"))
     return (folder / "unbroken" / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize("moment", ["step-00000003.partial", "step-00000004", "step-00000007.partial"])
 def test_a_killed_run_goes_on_bit_by_bit(folder, unbroken, moment):
     name = f"killed-{moment}"
-    config = config_of(folder, "dropout", name, ema_decay=0.9)
+    config = dropping(folder, name)
     (process,) = start(train_and_record, config)
     kill_when((folder / name / "checkpoints" / moment).exists, process)
     assert not (folder / name / "scores.json").exists()
@@ -50,7 +68,7 @@ def test_a_killed_run_goes_on_bit_by_bit(folder, unbroken, moment):
 
 
 def test_a_damaged_checkpoint_costs_only_its_own_steps(folder, unbroken):
-    config = config_of(folder, "dropout", "damaged", ema_decay=0.9)
+    config = dropping(folder, "damaged")
     shutil.copytree(folder / "unbroken/checkpoints", folder / "damaged/checkpoints")
     newest = sorted((folder / "damaged/checkpoints").iterdir())[-1]
     (newest / "optimizer.bin").write_bytes(b"")
@@ -58,12 +76,69 @@ def test_a_damaged_checkpoint_costs_only_its_own_steps(folder, unbroken):
     assert (folder / "damaged" / WEIGHTS).read_bytes() == unbroken
 
 
-def test_other_batches_do_not_go_on(folder, unbroken):
-    config = config_of(folder, "dropout", "unbroken", ema_decay=0.9)
-    config.batch_size = 4
-    (process,) = start(train_and_record, config)
-    process.join()
-    assert process.exitcode == 1
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_size": 4}, "batch_size 3 → 4"),
+        ({"learning_rate": 1e-9}, "learning_rate 0.0001 → 1e-09"),
+        ({"ema_decay": None}, "ema_decay 0.9 → None"),
+        ({"tasks": ["segmentation"]}, "tasks"),
+        ({"data": "other/data.jsonl"}, "rows"),
+    ],
+)
+def test_a_run_with_other_settings_does_not_go_on(folder, unbroken, changes, told):
+    write_data(folder / "other", pictures=5, expressions=3, texts=("cat", "dog"), masks=True)
+    config = replace(dropping(folder, "unbroken"), **changes)
+    config.data = str(folder / config.data)
+    if config.tasks == ["segmentation"]:
+        config.data = config.validation_data = str(folder / "other/data.jsonl")
+    with pytest.raises(ValueError, match=f"other settings.*{told}.*another output_dir"):
+        train(config)
+    assert (folder / "unbroken" / WEIGHTS).read_bytes() == unbroken
+
+
+def test_what_matters_not_may_change(folder, unbroken):
+    shutil.copytree(folder / "unbroken", folder / "moved")
+    train(replace(dropping(folder, "moved"), log_steps=5, save_steps=0, checkpoints_to_keep=1))
+    assert (folder / "moved" / WEIGHTS).read_bytes() == unbroken
+
+
+def test_a_failed_validation_costs_no_step(folder, unbroken, monkeypatch):
+    config = dropping(folder, "failed", save_steps=0)
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="no scores today"):
+        patched.setattr("pbrec_hf.training.run.score", _fail)
+        train(config)
+    (saved,) = (folder / "failed/checkpoints").iterdir()
+    assert saved.name == "step-00000005"
+    run(train_and_record, config)
+    assert (folder / "failed" / WEIGHTS).read_bytes() == unbroken
+    assert len(losses(folder / "failed")) == 5
+
+
+def _fail(*_):
+    raise ValueError("no scores today")
+
+
+def test_weights_that_are_no_numbers_replace_nothing(folder):
+    config = dropping(folder, "diverged", learning_rate=1e30, log_steps=50)
+    with pytest.raises(FloatingPointError, match=r"not finite at step .*another output_dir"):
+        train(config)
+    assert not (folder / "diverged/last").exists() and not (folder / "diverged/best").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"), [({"metric": "accuracy"}, "accuracy@0.5"), ({"output_dir": __file__ + "/runs"}, "is a file")]
+)
+def test_what_would_fail_after_an_epoch_is_told_before(folder, fields, told):
+    with pytest.raises(ValueError, match=told):
+        train(replace(dropping(folder, "never"), **fields))
+    assert not (folder / "never").exists()
+
+
+def test_expressions_without_what_a_task_needs_are_told_before(folder):
+    config = dropping(folder, "never", tasks=["grounding", "segmentation"])
+    with pytest.raises(ValueError, match="15 of 15 expressions have no segmentation, the first is 'left dog'"):
+        train(config)
 
 
 @pytest.fixture(scope="module")

@@ -120,13 +120,21 @@ def test_rounded_coordinates_are_set_on_the_edge(folder):
         ({"segmentation": [[45, 35, 60, 35, 60, 45]]}, "segmentation", "outside the row's bbox"),
         ({"segmentation": {"counts": "garbage~~", "size": [48, 64]}}, "segmentation", ""),
         ({"segmentation": {"counts": [9], "size": [9, 1]}}, "segmentation", "height, width"),
+        ({"image": "half.jpg"}, "image", "half.jpg"),
+        ({"image": "half.png"}, "image", "half.png"),
         ({"ann_id": "seven"}, "ann_id", "integer"),
+        ({"ann_id": 2**63}, "ann_id", "64 bits"),
+        ({"category_id": -(2**31) - 1}, "category_id", "32 bits"),
         ({"area": "big"}, "area", "number"),
         ({"width": 640}, "width", "another version"),
     ],
 )
 def test_every_mistake_names_line_field_value_and_remedy(folder, change, field, remedy):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    noise = Image.effect_noise((64, 48), 90)
+    for name in ("half.jpg", "half.png"):
+        noise.save(folder / name)
+        (folder / name).write_bytes((folder / name).read_bytes()[:-400])
     rows = [good_rows()[0], good_rows()[0] | change]
     with pytest.raises(OwnDataError) as error:
         load_own_data(write_jsonl(folder / "rows.jsonl", rows), folder)
@@ -152,6 +160,47 @@ def test_csv_mistakes(folder):
     with pytest.raises(OwnDataError) as error:
         load_own_data(table)
     assert [(problem.line, problem.field) for problem in error.value.problems] == [(2, "row"), (3, "row")]
+
+
+def test_a_picture_with_more_behind_its_end_is_whole(folder):
+    """As phones write them: a film behind the JPEG."""
+    with open(folder / "a.jpg", "ab") as file:
+        file.write(bytes(9000))
+    assert len(load_own_data(write_jsonl(folder / "rows.jsonl", good_rows()))) == 3
+
+
+def test_broken_quotes_are_told_with_their_line(folder):
+    table = folder / "rows.csv"
+    table.write_text('image,expression,bbox\na.jpg,dog,"[1,2,30,40]"\na.jpg,"dog" x,"[1,2,30,40]"\n')
+    with pytest.raises(OwnDataError, match=r"line 3, row: .*quotes"):
+        load_own_data(table)
+
+
+def test_other_column_names_are_told_once(folder):
+    rows = [{"img": "a.jpg", "text": "dog", "bbox": [1, 2, 3, 4]}] * 3
+    with pytest.raises(ValueError, match=r"column image, expression: needed are .*found were bbox, img, text"):
+        load_own_data(write_jsonl(folder / "rows.jsonl", rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(b'[\n{"image": 1},\n{"image": 2}\n]', "JSON array"), (b'{"image": "\xe9.jpg"}', "UTF-8")]
+)
+def test_files_of_another_kind_are_told_once(folder, text, told):
+    (folder / "rows.jsonl").write_bytes(text)
+    with pytest.raises(ValueError, match=told) as error:
+        load_own_data(folder / "rows.jsonl")
+    assert "rows.jsonl" in str(error.value) and not isinstance(error.value, UnicodeDecodeError)
+
+
+def test_written_parquet_of_either_view_is_read_back(folder):
+    from pbrec_hf.data.parquet import write_parquet as write_with_images
+
+    for view in ("sentence", "image"):
+        data = load_own_data(write_jsonl(folder / "rows.jsonl", good_rows()), view=view)
+        paths = write_with_images(DatasetDict({view: data}), folder / "out")
+        again = load_own_data(paths[view], view=view)
+        assert list(again.remove_columns("image")) == list(data.remove_columns("image"))
+        assert again[0]["image"].size == (64, 48)
 
 
 def test_files_and_arguments(folder):

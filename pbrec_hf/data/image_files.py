@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .images import image_size
 
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
+
 
 class ImageFilesError(ValueError):
     """Images are missing or broken. `problems` maps every path to what is wrong with it."""
@@ -58,9 +60,19 @@ def _problem(path: str, width: int, height: int) -> str | None:
         return str(error)
     if (found_width, found_height) != (width, height):
         return f"is {found_width}x{found_height} pixels, its annotations are for {width}x{height}"
+    return "truncated" if lacks_end(path) else None
+
+
+def lacks_end(source: str | Path | bytes) -> bool:
+    """Whether a JPEG or PNG, a file or its bytes, does not end as one does: truncated, or with more behind its end."""
+    if isinstance(source, bytes):
+        head, tail = source[:8], source[-4096:]
+    else:
+        with open(source, "rb") as file:
+            head = file.read(8)
+            file.seek(max(0, os.path.getsize(source) - 4096))
+            tail = file.read()
     # In a truncated JPEG every 0xFF of the coded data is followed by 0x00 or a restart marker, never by the end
     # marker.
-    with open(path, "rb") as file:
-        is_jpeg = file.read(2) == b"\xff\xd8"
-        file.seek(max(0, os.path.getsize(path) - 4096))
-        return "truncated" if is_jpeg and b"\xff\xd9" not in file.read() else None
+    end = next((end for start, end in _ENDS.items() if head.startswith(start)), None)
+    return end is not None and end not in tail

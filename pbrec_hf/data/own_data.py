@@ -17,8 +17,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
-from .image_files import image_path
-from .images import image_size
+from .image_files import image_path, lacks_end
+from .images import image_size, load_image
 from .masks import rasterise, segmentation_area, segmentation_extent
 from .schema import EXPRESSION_COLUMNS, IMAGE_COLUMNS, features, segmentation_struct
 from .tables import coco_rows, parse_numbers, read_table
@@ -72,7 +72,8 @@ def load_own_data(
     """Read, check and convert.
 
     Args:
-        path: table (.jsonl, .csv, .parquet) of rows or of expressions; or a mapping split name → table.
+        path: table (.jsonl, .csv, .parquet) of rows of either view, or of expressions; or a mapping split name →
+            table.
         image_dir: folder the image names are relative to and may not leave; default the table's own folder, where
             absolute paths are allowed, too.
         instances: COCO instances file, for a table of expressions with ``ann_id`` (also ``annotation_id``), or with
@@ -101,6 +102,12 @@ def load_own_data(
         converted = checker.convert(line, row, len(rows))
         if converted is not None:
             rows.append(converted)
+    absent = [name for name in REQUIRED if name not in checker.given]
+    if checker.given and absent:
+        raise ValueError(
+            f"No row of {path} has a value in the column {', '.join(absent)}: needed are {', '.join(REQUIRED)}, found "
+            f"were {', '.join(sorted(checker.given))}; rename the columns."
+        )
     if checker.problems:
         raise OwnDataError(path, sorted(checker.problems, key=lambda problem: problem.line))
     if not rows:
@@ -126,7 +133,7 @@ def _plain_rows(
     """(line, row) with boxes XYXY; what cannot be brought into this form goes to ``problems``."""
     table = read_table(path, lambda line, text, remedy: problems.append(Problem(line, "row", text, remedy)))
     objects = coco_rows(instances) if instances is not None else None
-    for line, row in table:
+    for line, row in ((line, row) for line, listed in table for row in _sentences(listed)):
         try:
             row = row | {"bbox": _xyxy(row.get("bbox"), bbox_format)}
         except ValueError as error:
@@ -139,6 +146,15 @@ def _plain_rows(
                 problems.append(Problem(line, "ann_id", row.get("ann_id", row.get("image_id")), str(error)))
                 continue
         yield line, row
+
+
+def _sentences(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of the image view as rows of the sentence view; any other row as it is."""
+    listed = row.get("expressions")
+    if not isinstance(listed, list) or not all(isinstance(sentence, Mapping) for sentence in listed):
+        return [row]
+    picture = {name: value for name, value in row.items() if name != "expressions"}
+    return [picture | sentence for sentence in listed]
 
 
 def _xyxy(bbox: Any, bbox_format: str) -> list[float] | None:
@@ -156,12 +172,14 @@ class _RowChecker:
     absolute_allowed: bool
     problems: list[Problem] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
     _sizes: dict[str, tuple[int, int] | str] = field(default_factory=dict)
 
     def convert(self, line: int, row: Mapping[str, Any], index: int) -> dict[str, Any] | None:
         """A row of the schema, or None if something is wrong with it."""
         before = len(self.problems)
         self.unknown |= row.keys() - {*REQUIRED, *OPTIONAL}
+        self.given |= {name for name, value in row.items() if value is not None}
 
         def wrong(name: str, remedy: str) -> None:
             self.problems.append(Problem(line, name, row.get(name), remedy))
@@ -200,9 +218,11 @@ class _RowChecker:
 
     def _integer(self, row: Mapping[str, Any], name: str, wrong: Wrong) -> int | None:
         value = row.get(name)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        bits = 32 if name == "category_id" else 64
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is None or (whole and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)):
             return value
-        wrong(name, "give an integer or leave it out")
+        wrong(name, f"give an integer of {bits} bits or leave it out")
         return None
 
     def _image(self, row: Mapping[str, Any], wrong: Wrong) -> tuple[Any, str, tuple[int, int] | None]:
@@ -210,7 +230,7 @@ class _RowChecker:
         image = row.get("image")
         if isinstance(image, Mapping) and image.get("bytes") is not None:
             try:
-                return dict(image), str(image.get("path") or _digest(image["bytes"])), image_size(image)
+                return dict(image), str(image.get("path") or _digest(image["bytes"])), _whole_size(image)
             except ValueError as error:
                 wrong("image", str(error))
                 return None, "", None
@@ -234,7 +254,7 @@ class _RowChecker:
             path = name if self.absolute_allowed and Path(name).is_absolute() else image_path(self.image_dir, name)
             if not Path(path).is_file():
                 return f"there is no such file in {self.image_dir}: correct the name or image_dir"
-            return image_size(path)
+            return _whole_size(path)
         except ValueError as error:
             return str(error)
 
@@ -284,6 +304,18 @@ class _RowChecker:
         except (ValueError, TypeError) as error:
             wrong("segmentation", str(error))
             return None
+
+
+def _whole_size(source: Mapping[str, Any] | str) -> tuple[int, int]:
+    """(height, width); only files that look truncated are decoded.
+
+    Raises:
+        ValueError: the picture cannot be read.
+    """
+    size = image_size(source)
+    if lacks_end(source["bytes"] if isinstance(source, Mapping) else source):
+        load_image(source)
+    return size
 
 
 def _digest(data: bytes) -> str:

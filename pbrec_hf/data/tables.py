@@ -43,7 +43,16 @@ def read_table(path: str | PathLike, report: Report) -> Iterator[tuple[int, dict
         raise ValueError(f"{path} must end in one of {', '.join(readers)}; convert it to JSON Lines, for example")
     if not path.is_file():
         raise ValueError(f"there is no file {path}: correct the path")
-    return readers[path.suffix.lower()](path, report)
+    return _decoded(path, readers[path.suffix.lower()](path, report))
+
+
+def _decoded(path: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        yield from rows
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
 
 
 def parse_numbers(values: Any, count: int) -> list[float]:
@@ -122,10 +131,14 @@ def coco_rows(path: str | PathLike) -> CocoObjects:
 
 
 def _read_jsonl(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    first = True
     with open(path, encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue
+            if first and text.lstrip().startswith("["):
+                raise ValueError(f"{path} is a JSON array, not JSON Lines: write one object {{...}} per line")
+            first = False
             try:
                 row = json.loads(text)
             except json.JSONDecodeError as error:
@@ -141,7 +154,14 @@ def _read_csv(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]
     csv.field_size_limit(2**31 - 1)  # a polygon may be long
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        for row in reader:
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                report(reader.line_num + 1, "", f"is no CSV ({error}): mend the quotes; what follows was not read")
+                return
+            if row is None:
+                return
             line = reader.line_num
             if None in row or None in row.values():
                 report(line, str(row), f"must have {len(reader.fieldnames)} cells, as the header has")

@@ -7,6 +7,7 @@ a training from part of a checkpoint.
 """
 
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -52,6 +53,7 @@ class StrictModel(PreTrainedModel):
             OSError: there is no such checkpoint, or its file is damaged.
             ValueError: its weights do not fit this model; the keys are named.
         """
+        require_there(pretrained_model_name_or_path)
         if not strict:
             loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
             _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)
@@ -70,6 +72,17 @@ class StrictModel(PreTrainedModel):
         _require_finite(where, model)
         _freeze_again(model)
         return (model, info) if wants_info else model
+
+
+def require_there(name: object) -> None:
+    """
+    Raises:
+        OSError: `name` can only be a folder, and there is none. The Hub would call it an ill-formed id.
+    """
+    text = str(name)
+    local = text.startswith(("/", ".", "~")) or text.count("/") > 1
+    if local and not Path(text).exists():
+        raise OSError(f"There is no folder {text}: correct the path, or give a Hub id such as org/name.")
 
 
 def _freeze_again(model: PreTrainedModel) -> None:
@@ -115,4 +128,4 @@ def _some(keys: list[str], most: int = 5) -> str:
     return ", ".join(keys[:most]) + rest
 
 
-__all__ = ["StrictConfig", "StrictModel"]
+__all__ = ["StrictConfig", "StrictModel", "require_there"]

@@ -97,9 +97,9 @@ def read_cards(path: str | Path) -> dict[str, CardInfo]:
         if unknown:
             raise ValueError(f"{path}: {name} has unknown fields {', '.join(sorted(unknown))}.")
         values = dict(values)
-        for kind in ("results", "paper"):
-            values[kind] = [Result(**row) for row in values.get(kind, [])]
         try:
+            for kind in ("results", "paper"):
+                values[kind] = [Result(**row) for row in values.get(kind, [])]
             cards[name] = CardInfo(name=name, **values)
         except TypeError as error:
             raise ValueError(f"{path}: {name}: {error}") from error

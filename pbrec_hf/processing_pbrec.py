@@ -5,7 +5,7 @@ masks. The detectors are saved in sub-folders of their own and are no part of `p
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,6 +19,7 @@ from .detection_fcos import FcosDetector
 from .detection_nanodet import NanoDetDetector
 from .detection_nanodet_masks import NanoDetMasksDetector
 from .detection_solo import SoloDetector
+from .loading_pbrec import require_there
 from .post_processing_pbrec import answers, rank_and_choose
 
 logger = logging.get_logger(__name__)
@@ -135,11 +136,24 @@ class PbrecProcessor(ProcessorMixin):
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes)
         return batch
 
-    def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> dict:
-        """Run the detectors on canvases (I, 3, H, W); `{"box_proposals": …, "mask_proposals": …}` of those held."""
+    def propose(
+        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = ("boxes", "masks")
+    ) -> dict:
+        """
+        Run the detectors of these kinds, as far as they are held, on canvases.
+
+        Args:
+            pixel_values: (I, 3, H, W).
+            pixel_mask: (I, H, W), 1 = picture.
+            kinds: "boxes" and/or "masks".
+
+        Returns:
+            `{"box_proposals": …, "mask_proposals": …}`.
+        """
         proposals = {}
-        for name, detector in (("box_proposals", self.box_detector), ("mask_proposals", self.mask_detector)):
-            if detector is not None:
+        for kind, name in (("boxes", "box_proposals"), ("masks", "mask_proposals")):
+            detector = self.box_detector if kind == "boxes" else self.mask_detector
+            if detector is not None and kind in kinds:
                 on_device = pixel_values.to(detector.device, detector.dtype)
                 proposals[name] = detector.propose(on_device, pixel_mask)
         return proposals
@@ -216,6 +230,7 @@ class PbrecProcessor(ProcessorMixin):
         Raises:
             OSError: if a detector that the processor was saved with cannot be loaded.
         """
+        require_there(pretrained_model_name_or_path)
         processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}

@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,20 +24,23 @@ if __name__ == "__main__":
 import datasets
 from accelerate import Accelerator
 
+from pbrec_hf.data.own_data import BBOX_FORMATS
 from pbrec_hf.data.refcoco import published_counts
 from pbrec_hf.inference_pbrec import prepare_to_answer
 from pbrec_hf.modeling_pbrec import PbrecForReferringExpression
 from pbrec_hf.processing_pbrec import PbrecProcessor
 from pbrec_hf.training.build import add_detectors, load_rows
-from pbrec_hf.training.evaluation import open_caches, predict
+from pbrec_hf.training.evaluation import filled_caches, predict
 from pbrec_hf.training.predictions import read_predictions, score, write_predictions
+from pbrec_hf.training.run import require_joined
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoint", nargs="?", help="folder or Hub id")
     parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")
-    parser.add_argument("--bbox_format", default="xyxy", choices=("xyxy", "xywh"), help="of own data")
+    parser.add_argument("--bbox_format", default="xyxy", choices=BBOX_FORMATS, help="of own data")
+    parser.add_argument("--instances", help="COCO instances file that own expressions name their objects in")
     parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")
     parser.add_argument("--split_by", help="unc, google, umd or berkeley")
     parser.add_argument("--splits", nargs="+", help="default: all but train")
@@ -60,6 +64,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("give a checkpoint, or --rescore with a predictions file")
     if (options.data is None) == (options.dataset is None):
         parser.error("give --data or --dataset")
+    if not 0 <= options.threshold <= 1:
+        parser.error(f"--threshold {options.threshold}: give a number from 0 to 1")
+    if options.batch_size is not None and options.batch_size < 1:
+        parser.error(f"--batch_size {options.batch_size}: give a number of at least 1")
     return options
 
 
@@ -82,19 +90,21 @@ def rows_of(options: argparse.Namespace, split: str) -> datasets.Dataset:
         options.image_dir,
         not options.no_check_counts,
         options.bbox_format,
+        options.instances,
     )
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, dict]:
     """Scores by split; none in all processes but the first."""
     accelerator = Accelerator(cpu=options.cpu, mixed_precision=options.mixed_precision)
+    require_joined(accelerator)
     model = PbrecForReferringExpression.from_pretrained(options.checkpoint, dtype="float32").to(accelerator.device)
     processor = PbrecProcessor.from_pretrained(options.checkpoint)
     processor = add_detectors(processor, options.box_detector, options.mask_detector)
-    if options.top_k:
-        processor.settings.top_k = options.top_k
+    if options.top_k is not None:
+        processor.settings = replace(processor.settings, top_k=options.top_k)
     batch_size = options.batch_size or (1 if accelerator.device.type == "cpu" else 8)
-    caches = open_caches(options.proposals, processor) if options.proposals else None
+    caches = filled_caches(options.proposals, processor) if options.proposals else None
     prepare_to_answer(model.eval(), processor)  # after the caches, which know a detector by its weights
     scores, digests = {}, {}
     for split in splits_of(options):

@@ -9,6 +9,7 @@ expression is true of exactly one object. OUT/train.jsonl and OUT/held_out.jsonl
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +44,10 @@ def write_scenes(scenes: ComposedScenes, seeds: range, options: argparse.Namespa
     """Write the scenes of `seeds`: pictures to OUT/NAME, rows to OUT/NAME.jsonl, of the kinds and sizes asked for."""
     out, kinds = options.out, options.kinds
     (out / name).mkdir(parents=True, exist_ok=True)
-    lines = []
+    lines, met = [], set()
     for seed in seeds:
         scene = scenes.sample(seed, options.expressions)
+        met |= {kind for expression in scene.expressions for kind in expression.kind.split("+")}
         said = [
             expression
             for expression in scene.expressions
@@ -58,6 +60,11 @@ def write_scenes(scenes: ComposedScenes, seeds: range, options: argparse.Namespa
         file_name = f"{name}/{seed:06}.png"
         Image.fromarray(scene.image).save(out / file_name)
         lines += [json.dumps(row) + "\n" for row in rows_of(scene, file_name)]
+    if not lines and name == "train" and len(seeds):
+        raise ValueError(
+            f"--kinds {' '.join(kinds or [])} --smallest {options.smallest} leave no expression of {len(seeds)} "
+            f"scenes, which have the kinds {', '.join(sorted(met))}: give some of these, or more scenes."
+        )
     (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     print(f"{out / name}.jsonl: {len(lines)} expressions")
 
@@ -80,4 +87,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -6,7 +6,7 @@
 
 Run it again to go on after an interruption, or to add the pictures of another data set: what is there is not computed
 again. D/boxes and D/masks hold Parquet files keyed by the hash of picture and detector. Masks take megabytes per
-picture; `--kinds boxes` leaves them out.
+picture; with `--kinds boxes` they are left to the detector.
 """
 
 import argparse
@@ -18,17 +18,21 @@ if __name__ == "__main__":
 
 from accelerate import Accelerator
 
+from pbrec_hf.data.own_data import BBOX_FORMATS
 from pbrec_hf.processing_pbrec import PbrecProcessor
 from pbrec_hf.training.build import add_detectors, load_rows
 from pbrec_hf.training.evaluation import open_caches
 from pbrec_hf.training.precompute import fill_caches
 from pbrec_hf.training.proposal_cache import KINDS
+from pbrec_hf.training.run import require_joined
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoint", help="folder or Hub id of a processor")
     parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")
+    parser.add_argument("--bbox_format", default="xyxy", choices=BBOX_FORMATS, help="of own data")
+    parser.add_argument("--instances", help="COCO instances file that own expressions name their objects in")
     parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")
     parser.add_argument("--split_by", help="unc, google, umd or berkeley")
     parser.add_argument("--splits", nargs="+", default=["val"], help="of the data set (default: %(default)s)")
@@ -47,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     if (options.data is None) == (options.dataset is None):
         parser.error("give --data or --dataset")
     accelerator = Accelerator(cpu=options.cpu)
+    require_joined(accelerator)
     processor = PbrecProcessor.from_pretrained(options.checkpoint)
     processor = add_detectors(processor, options.box_detector, options.mask_detector).to(accelerator.device)
     caches = {kind: cache for kind, cache in open_caches(options.out, processor).items() if kind in options.kinds}
@@ -54,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     for split in [None] if options.data else options.splits:
         rows = load_rows(
             options.data, options.dataset, split, options.split_by, options.refer_dir, options.image_dir,
-            not options.no_check_counts,
+            not options.no_check_counts, options.bbox_format, options.instances,
         )  # fmt: skip
         share = (accelerator.process_index, accelerator.num_processes)
         added = fill_caches(

@@ -1,16 +1,17 @@
 """Publish a checkpoint: load it strictly, write it anew with its card (and code), upload everything in one commit.
 
 ```bash
-python scripts/push_to_hub.py runs/mine me/mine --card card.yaml           # log in first: hf auth login
-python scripts/push_to_hub.py runs/mine me/mine --card card.yaml --with_code --private
-python scripts/push_to_hub.py runs/mine me/mine --space me/mine-demo       # and a Gradio Space that shows it
-python scripts/push_to_hub.py runs/mine me/mine --with_code --folder out   # write the folder, upload nothing
+python scripts/push_to_hub.py runs/mine/best me/mine --card card.yaml          # log in first: hf auth login
+python scripts/push_to_hub.py runs/mine/best me/mine --card card.yaml --with_code --private
+python scripts/push_to_hub.py runs/mine/best me/mine --space me/mine-demo      # and a Gradio Space that shows it
+python scripts/push_to_hub.py runs/mine/best me/mine --with_code --folder out  # write the folder, upload nothing
 ```
 Without --card, a README.md in the checkpoint's folder is the card, or the one that the repository already has; with
 neither, nothing is published.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="write here and upload nothing")
     options = parser.parse_args(arguments)
 
+    require_checkpoint(Path(options.checkpoint))
     card = card_text(options.checkpoint, options.card, options.repo)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "model"
@@ -45,6 +47,17 @@ def main(arguments: list[str] | None = None) -> None:
         print(upload(folder, options.repo, "model", options.private, options.revision))
         if options.space:
             print(upload(space, options.space, "space", options.private, None))
+
+
+def require_checkpoint(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: `folder` is there, but holds no checkpoint, perhaps folders of some.
+    """
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        inside = [str(path.parent) for path in sorted(folder.glob("*/config.json"))]
+        remedy = f"give one of {', '.join(inside)}" if inside else "give the folder of a saved model"
+        raise ValueError(f"{folder} holds no config.json: {remedy}.")
 
 
 def card_text(checkpoint: str, card: Path | None, repo: str) -> str | None:
@@ -77,4 +90,7 @@ def upload(folder: Path, repo: str, kind: str, private: bool, revision: str | No
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

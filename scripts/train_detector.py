@@ -16,6 +16,7 @@ Images named in --exclude (JSON lines with "image_id") are never read; --held_ou
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -59,7 +60,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mixed_precision", default="no", choices=("no", "bf16", "fp16"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", action="store_true")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.held_out < 1:
+        parser.error(f"--held_out {args.held_out}: give a share of at least 0 and less than 1")
+    if not (args.model / "config.json").is_file():
+        parser.error(f"--model {args.model}: there is no config.json in this folder")
+    return args
 
 
 class Scenes(Dataset):
@@ -175,4 +181,7 @@ def measure(detector, photographs: Dataset, canvas: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

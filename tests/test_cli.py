@@ -89,5 +89,7 @@ def test_composed_scenes_are_drawn(tmp_path, capsys):
     arguments = [*sources, "--count", "2", "--out", str(out)]
     assert main(["data", "preview", *arguments]) == 0
     assert min(Image.open(out).size) > 300
+    assert main(["data", "preview", *sources, "--count", "0"]) == 2
+    assert "--count 0" in capsys.readouterr().err
     assert main(["data", "preview", *arguments[:3], str(tmp_path)]) == 2
     assert "No such file" in capsys.readouterr().err

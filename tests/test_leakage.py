@@ -69,6 +69,12 @@ def test_a_mixture_holds_no_image_that_any_of_its_parts_holds_out(refer_dir):
     assert len(mixture) == sum(map(len, clean)) and all(map(len, clean))
 
 
+def test_expressions_of_different_kinds_are_not_mixed(refer_dir):
+    write_refer_folder(refer_dir, "grefcoco/unc")
+    with pytest.raises(ValueError, match="grefcoco/unc and refcoco/unc cannot be mixed"):
+        load_mixture(["refcoco/unc", "grefcoco/unc"], refer_dir, check_counts=False, cache_dir=refer_dir / "cache")
+
+
 @pytest.mark.parametrize("names", [FAMILY, ["refcoco", "refcocog/umd"]])
 def test_training_on_several_data_sets_mixes_them_without_leaks(refer_dir, names):
     """`split_by` of a published recipe does not hinder names that say their own."""

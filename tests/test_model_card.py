@@ -65,6 +65,7 @@ def test_measured_results_become_the_model_index_and_the_papers_do_not():
     [
         ("mine: {trained: true, scores: 3}", "unknown fields scores"),
         ("mine: {trained: true}", "mine: .*missing"),
+        ("mine: {trained: true, results: [{task: grounding}]}", "mine: .*dataset"),
         ("mine: {summary: s, trained: true, tasks: [counting], data: d, leakage: l}", "tasks='counting': choose one"),
     ],
 )

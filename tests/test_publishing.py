@@ -83,6 +83,15 @@ def test_the_readme_s_commands_work_as_written(push, hub, checkpoint, tmp_path, 
         assert {"README.md", "model.safetensors", "box_detector/model.safetensors"} < set(hub.files(repo))
 
 
+def test_a_run_s_folder_is_told_to_hold_checkpoints(push, hub, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "run" / "best")
+    with pytest.raises(ValueError, match=r"config\.json: give one of .*run/best"):
+        push([str(tmp_path / "run"), "owner/mine", "--card", str(tmp_path / "card.yaml")])
+    with pytest.raises(OSError, match=r"There is no folder .*/nowhere: correct the path"):
+        push([str(tmp_path / "nowhere"), "owner/mine", "--card", str(tmp_path / "card.yaml")])
+    assert not hub.repos
+
+
 def test_nothing_is_published_without_a_card(push, hub, checkpoint, tmp_path):
     with pytest.raises(ValueError, match="give the card's data with --card"):
         push([str(checkpoint), "owner/mine"])

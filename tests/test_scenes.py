@@ -142,3 +142,11 @@ def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
     for left, top, right, bottom in rows["bbox"]:
         assert min(right - left, bottom - top) >= 40
     assert not any("left" in words or "right" in words for words in map(str.split, rows["expression"]))
+
+
+def test_the_script_names_the_kinds_there_are(tmp_path):
+    script = Path(__file__).parents[1] / "scripts/make_scenes.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "3", "--kinds", "nuon"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1 and "--kinds nuon" in result.stderr and "noun, " in result.stderr
+    assert "Traceback" not in result.stderr and not list(tmp_path.glob("*.jsonl"))

@@ -187,7 +187,7 @@ class PbrecCollator:
             if "segmentation" in self.tasks and sentence.get("segmentation") is None:
                 raise ValueError(
                     f"{sentence['expression']!r} (image {_key(row)!r}) has no segmentation, but tasks={self.tasks}: "
-                    "give masks, drop the row, or train with tasks=['grounding']"
+                    "give masks, drop the row, or train the task grounding alone"
                 )
 
     def _plain_canvases(self, images: Sequence[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[Placement]]:

@@ -55,6 +55,8 @@ def _preview(options: argparse.Namespace) -> int:
     from ..visualization import contact_sheet
     from .scenes import ComposedScenes, read_photographs
 
+    if options.count < 1:
+        raise ValueError(f"--count {options.count}: give a number of at least 1.")
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))
     seeds = range(options.seed, options.seed + options.count)
     contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]).save(options.out)

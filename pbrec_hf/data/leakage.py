@@ -67,9 +67,15 @@ def load_mixture(names: Iterable[str], refer_dir: str | Path, **options) -> Data
         options: of `load_refcoco`.
 
     Raises:
-        ValueError: an unknown name, or names of different kinds of images.
+        ValueError: an unknown name, names of different kinds of images, or of different kinds of expressions.
     """
     names = list(names)
     held_out = held_out_images(refer_dir, names)
     trains = [load_refcoco(name, refer_dir=refer_dir, **options)["train"] for name in names]
+    for name, train in zip(names, trains, strict=True):
+        if train.features != trains[0].features:
+            raise ValueError(
+                f"Expressions of {name} and {names[0]} cannot be mixed: in only one of them may an expression mean "
+                "several things or none. Train on them one after the other."
+            )
     return concatenate_datasets([without_leaks(train, held_out) for train in trains])

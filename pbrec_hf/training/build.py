@@ -19,6 +19,7 @@ from ..data.own_data import load_own_data
 from ..data.refcoco import load_refcoco
 from ..data.schema import without_decoding
 from ..image_processing_pbrec import PbrecImageProcessor
+from ..loading_pbrec import require_there
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .config import TrainingConfig
@@ -57,6 +58,8 @@ def add_detectors(
     given = {"box_detector": box_detector, "mask_detector": mask_detector}
     if not any(given.values()):
         return processor
+    for source in filter(None, given.values()):
+        require_there(source)
     detectors = {
         name: AutoModel.from_pretrained(source) if source else getattr(processor, name)
         for name, source in given.items()

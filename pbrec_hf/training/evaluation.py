@@ -56,7 +56,7 @@ def predict(
         accelerator: of several processes that share the pictures.
         batch_size: pictures per pass and process.
         threshold: answers that score less are left out.
-        caches: proposals by kind ("boxes", "masks"), instead of the processor's detectors.
+        caches: proposals by kind ("boxes", "masks"), instead of the processor's detector of that kind.
         num_workers: loader processes.
         oracles: also find the best of all boxes, and of the 1,000 masks of the highest quality.
 
@@ -86,13 +86,26 @@ def predict(
 
 
 def open_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCache]:
-    """The caches below `folder`, one sub-folder per kind, of the processor's detectors."""
+    """The caches below `folder`, one sub-folder per kind, of the processor's detectors; empty ones are there, too."""
     detectors = {"boxes": processor.box_detector, "masks": processor.mask_detector}
     return {
         kind: ProposalCache(f"{folder}/{kind}", detectors[kind], processor.image_processor)
         for kind in KINDS
         if detectors[kind] is not None
     }
+
+
+def filled_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCache]:
+    """
+    The caches of `open_caches` that hold anything; proposals of other kinds are left to the processor's detectors.
+
+    Raises:
+        ValueError: there is none.
+    """
+    caches = {kind: cache for kind, cache in open_caches(folder, processor).items() if len(cache)}
+    if not caches:
+        raise ValueError(f"There are no proposals in {folder}: write them with scripts/precompute_proposals.py.")
+    return caches
 
 
 def _predict_batch(
@@ -107,11 +120,9 @@ def _predict_batch(
         attention_mask=batch["attention_mask"].to(model.device),
         image_index=batch["image_index"].to(model.device),
     )
-    if caches:
-        names = {"boxes": "box_proposals", "masks": "mask_proposals"}
-        found = {names[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
-    else:
-        found = processor.propose(images, mask)
+    names = {"boxes": "box_proposals", "masks": "mask_proposals"}
+    found = {names[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
+    found |= processor.propose(images, mask, [kind for kind in KINDS if kind not in caches])
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
     hits = _point_hits(outputs, batch, model.config)

@@ -36,7 +36,8 @@ def fill_caches(
         Number of pictures that this process added.
     """
     index, number = share
-    pictures = rows.select_columns(["image"]).shard(number, index, contiguous=True)
+    first, last = (part * len(rows) // number for part in (index, index + 1))  # there may be fewer than processes
+    pictures = rows.select_columns(["image"]).select(range(first, last))
     loader = DataLoader(pictures, batch_size, collate_fn=_Canvases(processor, caches), num_workers=num_workers)
     names = {"boxes": "box_proposals", "masks": "mask_proposals"}
     waiting: dict[str, list[tuple[str, Proposals]]] = {kind: [] for kind in caches}
@@ -47,7 +48,7 @@ def fill_caches(
         added += len(new)
         if not new:
             continue
-        found = processor.propose(batch["pixel_values"][new], batch["pixel_mask"][new])
+        found = processor.propose(batch["pixel_values"][new], batch["pixel_mask"][new], caches)
         for kind in caches:
             proposals = found[names[kind]].to("cpu")
             waiting[kind] += [(hashes[position], proposals[i : i + 1]) for i, position in enumerate(new)]

@@ -21,7 +21,7 @@ from ..processing_pbrec import PbrecProcessor
 from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
 from .card import write_card
 from .config import TrainingConfig
-from .evaluation import open_caches, predict
+from .evaluation import filled_caches, predict
 from .export import push_checkpoint, save_checkpoint
 from .predictions import SCORES, score
 from .trainer import Scores, Trainer
@@ -84,6 +84,19 @@ def _require_sense(config: TrainingConfig) -> None:
         raise ValueError(f"output_dir={config.output_dir!r}: {there} {wrong}; give a folder of your own.")
 
 
+def require_joined(accelerator: Accelerator) -> None:
+    """
+    Raises:
+        ValueError: torchrun started processes that work alone, each on everything and all into one folder.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched != accelerator.num_processes:
+        raise ValueError(
+            f"{launched} processes were started, but Accelerate joined {accelerator.num_processes}: pass --cpu if "
+            "they are to work on CPUs, or start as many as there are GPUs."
+        )
+
+
 def _accelerator(config: TrainingConfig) -> Accelerator:
     accelerator = Accelerator(
         cpu=config.cpu,
@@ -92,13 +105,7 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
         log_with=config.trackers or None,
         project_config=ProjectConfiguration(project_dir=config.output_dir),
     )
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if launched != accelerator.num_processes:
-        # Without this, torchrun on CPUs trains in every process alone, all into one folder.
-        raise ValueError(
-            f"{launched} processes were started, but Accelerate joined {accelerator.num_processes}: pass --cpu if "
-            "they are to train on CPUs, or start as many as there are GPUs."
-        )
+    require_joined(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # Accelerate would read it off a prepared loader; the loop shares out batches itself.
         parts = accelerator.num_processes * config.gradient_accumulation_steps
@@ -110,7 +117,7 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
 def _validation(
     config: TrainingConfig, processor: PbrecProcessor, rows: datasets.Dataset, accelerator: Accelerator
 ) -> Callable[[PbrecForReferringExpression], Scores]:
-    caches = open_caches(config.proposals, processor) if config.proposals else None
+    caches = filled_caches(config.proposals, processor) if config.proposals else None
 
     def validate(model: PbrecForReferringExpression) -> Scores:
         predictions = predict(

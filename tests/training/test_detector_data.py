@@ -68,6 +68,17 @@ def test_excluded_images_are_never_read(coco):
     assert [data[index]["image_id"] for index in range(len(data))] == [2]
 
 
+def test_ids_mean_something_within_their_own_file_only(coco):
+    content = json.loads((coco / "instances.json").read_text())
+    content["categories"] = [{"id": 17, "name": "dog"}, {"id": 18, "name": "cat"}]
+    content["images"][0]["file_name"] = "3.png"
+    (coco / "other.json").write_text(json.dumps(content))
+    both = CocoInstances([coco / "instances.json", coco / "other.json"], coco, NAMES)
+    labels = [both[index]["labels"].tolist() for index in range(4)]
+    assert labels[0] == [0, 1, 1] and labels[2] == [1, 0, 0]
+    assert len(both[0]["masks"]) == len(both[2]["masks"]) == 3
+
+
 def test_an_unknown_category_is_named(coco):
     with pytest.raises(ValueError, match="'dog'"):
         CocoInstances([coco / "instances.json"], coco, ["cat"])

@@ -6,7 +6,7 @@ from checkpoints import tiny_box_detector, tiny_mask_detector, tiny_model, tiny_
 from training_data import write_data
 
 from pbrec_hf.training.build import load_rows
-from pbrec_hf.training.evaluation import open_caches, predict
+from pbrec_hf.training.evaluation import filled_caches, open_caches, predict
 from pbrec_hf.training.precompute import fill_caches
 from pbrec_hf.training.predictions import read_predictions, score, write_predictions
 from pbrec_hf.training.proposal_cache import ProposalCache, image_hash
@@ -99,6 +99,22 @@ def test_shares_fill_the_whole(processor, rows, tmp_path):
     added = [fill_caches(open_caches(tmp_path, processor), processor, rows, (index, 2)) for index in range(2)]
     assert sum(added) == 5
     assert len(open_caches(tmp_path, processor)["masks"]) == 5
+
+
+def test_more_processes_than_pictures_fill_the_whole(processor, rows, tmp_path):
+    few = rows.select([0, 1])
+    caches = {"boxes": open_caches(tmp_path, processor)["boxes"]}
+    assert sum(fill_caches(caches, processor, few, (index, 3)) for index in range(3)) == 2
+
+
+def test_what_no_cache_holds_is_left_to_its_detector(processor, rows, predictions, tmp_path):
+    with pytest.raises(ValueError, match="no proposals in"):
+        filled_caches(tmp_path, processor)
+    fill_caches({"boxes": open_caches(tmp_path, processor)["boxes"]}, processor, rows)
+    assert not (tmp_path / "masks").exists()
+    caches = filled_caches(tmp_path, processor)
+    assert caches.keys() == {"boxes"}
+    assert predict(tiny_model(), processor, rows, batch_size=2, caches=caches) == predictions
 
 
 def test_another_detector_or_picture_is_an_error(filled, processor, tmp_path):

@@ -50,25 +50,30 @@ class CocoInstances(Dataset):
     ):
         self.image_folder = Path(image_folder)
         self.images: list[dict] = []
-        self.annotations: dict[int, list[dict]] = defaultdict(list)
-        self.labels: dict[int, int] = {}
         index = {name: label for label, name in enumerate(class_names)}
         for file in annotation_files:
             content = json.loads(Path(file).read_text())
+            # Ids mean something within their own file only.
+            labels: dict[int, int] = {}
+            annotations: dict[int, list[dict]] = defaultdict(list)
             for category in content["categories"]:
                 if category["name"] not in index:
                     raise ValueError(
                         f"category {category['name']!r} of {file} is no class of the detector; give it an id2label "
                         f"with all categories (it has {', '.join(class_names[:5])}, …)"
                     )
-                self.labels[category["id"]] = index[category["name"]]
+                labels[category["id"]] = index[category["name"]]
             for annotation in content["annotations"]:
                 if not annotation.get("iscrowd") and annotation.get("segmentation"):
-                    self.annotations[annotation["image_id"]].append(annotation)
+                    instance = {
+                        "segmentation": annotation["segmentation"],
+                        "label": labels[annotation["category_id"]],
+                    }
+                    annotations[annotation["image_id"]].append(instance)
             self.images += [
-                image
+                image | {"instances": annotations[image["id"]]}
                 for image in content["images"]
-                if image.get("annotated", True) and image["id"] not in exclude and self.annotations[image["id"]]
+                if image.get("annotated", True) and image["id"] not in exclude and annotations[image["id"]]
             ]
         if not self.images:
             raise ValueError(f"no annotated image is left of {', '.join(map(str, annotation_files))}")
@@ -79,9 +84,9 @@ class CocoInstances(Dataset):
     def __getitem__(self, index: int) -> dict:
         image = self.images[index]
         pixels = decode_image(str(self.image_folder / image["file_name"]), ImageReadMode.RGB)
-        annotations = self.annotations[image["id"]]
-        masks = torch.stack([decode_segmentation(a["segmentation"], *pixels.shape[1:]) for a in annotations])
-        labels = torch.tensor([self.labels[a["category_id"]] for a in annotations])
+        instances = image["instances"]
+        masks = torch.stack([decode_segmentation(one["segmentation"], *pixels.shape[1:]) for one in instances])
+        labels = torch.tensor([one["label"] for one in instances])
         return {"image": pixels, "image_id": image["id"], **tidy(masks, labels)}
 
 

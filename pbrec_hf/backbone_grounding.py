@@ -220,6 +220,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         quality = scores.amax(-1)
         index = (quality >= self.config.min_score).nonzero().squeeze(1)
         kept = index[nms(boxes[index], quality[index], self.config.nms_iou)[: self.config.max_objects]]
+        if not len(kept):
+            return boxes[kept], scores[kept], quality[kept]
         # An object is seen in the best of all detections that are the same object.
         likely = (quality >= self.config.min_score / 2).nonzero().squeeze(1)
         same = box_iou(boxes[kept], boxes[likely]) > self.config.same_object_iou

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     ground.add_argument("--out", type=Path, help="write the photograph with the answers drawn here")
     ground.add_argument("--json", action="store_true", help="print JSON: expression, score, box, mask as COCO RLE")
     ground.add_argument("--threshold", type=float, default=0.0, help="leave out answers that score less (default 0)")
-    ground.add_argument("--top_k", type=int, help="proposals that vote (default: as the checkpoint says)")
+    ground.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     _add_model(ground)
 
     demo = commands.add_parser("demo", help="the bundled checkpoint on photographs that ship with the package")
@@ -123,7 +123,8 @@ def _check_output(path: Path | None) -> None:
 
     if path is None:
         return
-    if path.suffix.lower() not in Image.registered_extensions():
+    Image.init()
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"{path} has no ending of a picture: name a .png or .jpg file.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"The folder {path.absolute().parent} does not exist: make it first.")
@@ -146,7 +147,8 @@ def _as_json(expression: str, answer: dict) -> dict:
     from .pipeline_pbrec import mask_to_rle
 
     if not len(answer["scores"]):
-        return {"expression": expression, "score": None, "box": None, "mask": None}
+        keys = ("score", "box", "box_source", "mask", "mask_source")
+        return {"expression": expression, **dict.fromkeys(keys)}
     return {
         "expression": expression,
         "score": answer["scores"][0].item(),

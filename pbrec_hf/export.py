@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .backbone_grounding import GroundingBackbone
 from .configuration_pbrec import PbrecConfig
 from .modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
 from .processing_pbrec import PbrecProcessor
@@ -70,9 +71,14 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
 
     Raises:
         ImportError: without the extra `onnx`.
-        ValueError: if the model is not in float32.
+        ValueError: if the model is not in float32, or its backbone tells of objects, whose number a graph cannot know.
     """
     _require_onnx()
+    if isinstance(model.model.backbone, GroundingBackbone):
+        raise ValueError(
+            f"A backbone of type {model.model.backbone.config.model_type!r}, as the bundled checkpoint has, cannot be "
+            "exported: how much it computes depends on the objects it finds. Give a model on another backbone."
+        )
     if model.dtype != torch.float32:
         raise ValueError(f"The model is in {model.dtype}: load it with dtype=torch.float32.")
     folder = Path(folder)

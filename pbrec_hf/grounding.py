@@ -43,9 +43,11 @@ class Grounder:
 
     Raises:
         OSError: no such checkpoint, in one line.
+        ValueError: no such device.
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub):
+        _require_device(device)
         source = str(model or bundled_checkpoint())
         try:
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
@@ -67,6 +69,16 @@ class Grounder:
         groups = self.processor.rank(outputs, inputs, top_k)
         found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold)
         return Grounded(picture, found, inputs, outputs, groups)
+
+
+def _require_device(device: str) -> None:
+    try:
+        usable = torch.zeros(1, device=device).device.type != "meta"
+        reason = "holds no numbers"
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        usable, reason = False, str(error).splitlines()[0]
+    if not usable:
+        raise ValueError(f"device={device!r} cannot be used ({reason}): give cpu, or a GPU of this machine as cuda:0.")
 
 
 __all__ = ["Grounded", "Grounder"]

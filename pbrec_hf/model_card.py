@@ -32,7 +32,7 @@ class Result:
     def __post_init__(self):
         _choose("task", self.task, TASKS)
         _choose("metric", self.metric, tuple(METRICS))
-        if not 0 <= self.value <= 100:
+        if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
             raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent, from 0 to 100.")
 
     @property

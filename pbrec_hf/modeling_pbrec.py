@@ -26,6 +26,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_pbrec import PbrecConfig
 from .frozen_norm_pbrec import freeze_batch_norm
 from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
+from .image_index_pbrec import image_of_each
 from .loss_pbrec import point_loss
 from .points_pbrec import feature_mask, grid_points
 from .positions_pbrec import sine_positions_1d, sine_positions_2d
@@ -251,7 +252,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
         if image_features is None:
             image_features = self.get_image_features(pixel_values, pixel_mask)
-        index = _image_index(image_index, input_ids.shape[0], image_features.features.shape[0])
+        index = image_of_each(image_index, input_ids.shape[0], image_features.features.shape[0])
         fused = self.model(
             input_ids,
             image_features.gather(index.to(image_features.features.device)),
@@ -305,20 +306,6 @@ def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None
     if logits is None:
         raise ValueError(f"`{argument}` given, but the model has no head for {task!r}: add it to `config.tasks`.")
     return point_loss(logits, labels)
-
-
-def _image_index(image_index: Tensor | None, expressions: int, images: int) -> Tensor:
-    if image_index is None:
-        if images not in (1, expressions):
-            raise ValueError(
-                f"{expressions} expressions for {images} images: say with `image_index` which image each belongs to."
-            )
-        return torch.arange(expressions) if images > 1 else torch.zeros(expressions, dtype=torch.long)
-    if image_index.shape != (expressions,):
-        raise ValueError(
-            f"`image_index` has shape {tuple(image_index.shape)}: give ({expressions},), one entry per expression."
-        )
-    return image_index
 
 
 def _text_encoder(config) -> PreTrainedModel:

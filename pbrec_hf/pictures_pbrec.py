@@ -7,6 +7,7 @@ is a URL; never more memory than the limit on pixels allows.
 import base64
 import binascii
 import os
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
@@ -26,8 +27,9 @@ def load_picture(source, timeout: float | None = 30.0) -> PIL.Image.Image:
     The picture in upright RGB (EXIF orientation applied, transparency on white, first frame of an animation).
 
     Args:
-        source: path, http(s) URL, `data:` URI or base64 text, PIL image, array or tensor (H, W), (H, W, C) or
-            (C, H, W): uint8, or floating point in [0, 1].
+        source: path, http(s) URL, `data:` URI or base64 text, the bytes of a file or a file open for reading them, an
+            image cell of `datasets` ({"bytes", "path"}), PIL image, array or tensor (H, W), (H, W, C) or (C, H, W):
+            uint8, or floating point in [0, 1].
         timeout: seconds to wait for a URL.
 
     Raises:
@@ -35,16 +37,20 @@ def load_picture(source, timeout: float | None = 30.0) -> PIL.Image.Image:
         ValueError: not a readable picture, or too large.
         TypeError: none of the forms above.
     """
+    if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"} and source:
+        source = source["path"] if source.get("bytes") is None else source["bytes"]
+    if hasattr(source, "read") and not isinstance(source, PIL.Image.Image):
+        source = source.read()
     name = _name(source)
     if isinstance(source, PIL.Image.Image):
         return _upright_rgb(source, name)
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return _from_array(source)
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, (str, bytes, bytearray, os.PathLike)):
         raise TypeError(
-            f"{type(source).__name__} is no picture: give a path, URL, base64 text, image, array or tensor."
+            f"{type(source).__name__} is no picture: give a path, URL, base64 text, bytes, image, array or tensor."
         )
-    file = _open(os.fspath(source), timeout)
+    file = BytesIO(source) if isinstance(source, (bytes, bytearray)) else _open(os.fspath(source), timeout)
     try:
         image = PIL.Image.open(file)
     except PIL.Image.DecompressionBombError as error:
@@ -113,13 +119,18 @@ def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 def _from_deep_gray(image: PIL.Image.Image) -> PIL.Image.Image:
     """More than 8 bits per pixel: Pillow's own conversion would cut instead of scaling."""
     values = np.asarray(image, dtype=np.float64)
-    if values.max(initial=0) > 255:
+    if image.mode == "F" and values.max(initial=0) <= 1:
+        values = values * 255
+    elif values.max(initial=0) > 255:
         values = values * (255 / 65535)
     return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _from_array(array: np.ndarray | torch.Tensor) -> PIL.Image.Image:
-    values = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
+    values = array
+    if isinstance(array, torch.Tensor):
+        # NumPy does not know bfloat16.
+        values = (array.float() if array.is_floating_point() else array).detach().cpu().numpy()
     if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
         values = values.transpose(1, 2, 0)
     if values.ndim == 3 and values.shape[2] == 1:

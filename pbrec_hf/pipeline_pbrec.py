@@ -5,11 +5,12 @@ generators stream through a DataLoader, whose workers read pictures and tokenize
 """
 
 from collections.abc import Sized
+from types import GeneratorType
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
@@ -17,6 +18,7 @@ from transformers.utils import logging
 
 from .inference_pbrec import share_detector
 from .pictures_pbrec import load_picture
+from .post_processing_pbrec import require_threshold
 
 logger = logging.get_logger(__name__)
 
@@ -42,18 +44,20 @@ class ReferringExpressionPipeline(Pipeline):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.model.eval()
         self.processor.to(self.device)
         share_detector(self.model, self.processor)
 
     def __call__(self, inputs, text=None, **kwargs):
         """
         Args:
-            inputs: a picture (path, URL, base64 text, PIL image, array, tensor), a dict with `image` and `text`
-                (or `expression`, `expressions`), or a list, dataset or generator of dicts; with `text`, a list of
-                pictures.
+            inputs: a picture (path, URL, base64 text, bytes, PIL image, array, tensor), a dict with `image` and
+                `text` (or `expression`, `expressions`), or a list, dataset or generator of dicts; with `text`, of
+                pictures, or of dicts with `image`.
             text: an expression or a list of them for one picture; for a list of pictures one entry each, or one
                 expression for all.
-            top_k: proposals that vote for the answer; by default as the checkpoint says (12 in the paper).
+            top_k: proposals that vote for the answer, with a checkpoint that votes; by default as it says (12 in the
+                paper).
             threshold: answers that score less are left out (an empty list).
             return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE.
             on_error: "raise", or "skip": a picture that cannot be read gives `{"error": message}` instead of a
@@ -66,8 +70,13 @@ class ReferringExpressionPipeline(Pipeline):
             the upright original). For several expressions a list of lists; for several pictures a list of those.
         """
         several = not _is_one(inputs)
+        if several and hasattr(inputs, "__len__") and not len(inputs):
+            return []
         if text is not None:
-            inputs = _pair(inputs, text) if several else {"image": inputs, "text": text}
+            inputs = _pair(inputs, text) if several else _with_text(inputs, text)
+        elif several and not isinstance(inputs, (list, GeneratorType, Dataset)):
+            # The base class would take other collections, such as those of `datasets`, for one input.
+            inputs = _Rows(inputs) if hasattr(inputs, "__getitem__") else (row for row in inputs)
         kwargs.setdefault("on_error", "skip" if several else "raise")
         return super().__call__(inputs, **kwargs)
 
@@ -81,6 +90,8 @@ class ReferringExpressionPipeline(Pipeline):
             )
         if return_masks not in (None, False, True, "rle"):
             raise ValueError(f"return_masks={return_masks!r}: give False, True (PIL images) or 'rle'.")
+        if threshold is not None:
+            require_threshold(threshold)
         if on_error not in (None, "raise", "skip"):
             raise ValueError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
         given = ({"on_error": on_error, "timeout": timeout}, {"top_k": top_k, "threshold": threshold})
@@ -145,8 +156,25 @@ class ReferringExpressionPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
 
+class _Rows(Dataset):
+    """Any collection with lengths and indices as a dataset of torch."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int):
+        return self.rows[index]
+
+
 def _is_one(inputs) -> bool:
-    if isinstance(inputs, (str, dict, Image.Image, np.ndarray, torch.Tensor)) or hasattr(inputs, "__fspath__"):
+    if isinstance(inputs, (np.ndarray, torch.Tensor)):
+        return inputs.ndim < 4
+    if isinstance(inputs, (str, bytes, bytearray, dict, Image.Image)) or hasattr(inputs, "__fspath__"):
+        return True
+    if hasattr(inputs, "read"):
         return True
     return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
 
@@ -159,7 +187,16 @@ def _pair(images, text) -> list[dict]:
             f"{len(texts)} texts for {len(images)} pictures: give one expression (or list of expressions) for each "
             "picture, or one string for all."
         )
-    return [{"image": image, "text": text} for image, text in zip(images, texts, strict=True)]
+    return [_with_text(image, text) for image, text in zip(images, texts, strict=True)]
+
+
+def _with_text(image, text) -> dict:
+    if isinstance(image, dict) and "image" in image:
+        given = [key for key in _TEXT_KEYS if image.get(key) is not None]
+        if given:
+            raise ValueError(f"The picture's dict has {given[0]!r}, and `text` is given, too: give one of the two.")
+        image = image["image"]
+    return {"image": image, "text": text}
 
 
 def _image_and_text(inputs) -> tuple:

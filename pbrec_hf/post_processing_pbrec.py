@@ -5,6 +5,7 @@ with one of them missing it is derived from the other (a mask's bounding box, a 
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from .answers_pbrec import (
     masks_at_boxes,
     rank_proposals,
 )
+from .image_index_pbrec import image_of_each
 from .image_processing_pbrec import boxes_to_original, masks_to_original
 
 
@@ -29,7 +31,8 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
     Args:
         outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
             Its image_features, where it has them, say where the points stand and which lie in the picture.
-        inputs: with letterbox (I, 6), image_index (E,), and box_proposals and/or mask_proposals of the I images.
+        inputs: with letterbox (I, 6), box_proposals and/or mask_proposals of the I images, and image_index (E,) (None
+            as for the model).
         settings: how to rank.
 
     Returns:
@@ -46,13 +49,8 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
         if proposals is None:
             continue
         device = (proposals.quality if proposals.masks is None else proposals.masks.features).device
-        image_index = inputs["image_index"].to(device)
         logits = logits.to(device).float()
-        if len(image_index) != len(logits):
-            raise ValueError(
-                f"{len(logits)} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that "
-                "the outputs were computed from."
-            )
+        image_index = _image_index(inputs, len(logits)).to(device)
         if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
             same_points = proposals.grids == inputs["box_proposals"].grids
             if not same_points and proposals.boxes is None:
@@ -77,6 +75,16 @@ def rank_and_choose(outputs, inputs, settings: SelectionSettings) -> dict[str, G
     return groups
 
 
+def _image_index(inputs, expressions: int) -> Tensor:
+    image_index = inputs.get("image_index")
+    if image_index is not None and len(image_index) != expressions:
+        raise ValueError(
+            f"{expressions} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that the "
+            "outputs were computed from."
+        )
+    return image_of_each(image_index, expressions, len(inputs["letterbox"]))
+
+
 def _scored(outputs, device) -> tuple[Tensor | None, Tensor | None]:
     """Where the scored points stand, and which of them lie in the picture, as far as the model said so."""
     image = getattr(outputs, "image_features", None)
@@ -93,10 +101,15 @@ def answers(groups: dict[str, Group], inputs, threshold: float, mask_threshold: 
         inputs: the same inputs.
         threshold: an answer with a lower score is left out; its dict holds empty tensors.
         mask_threshold: see [`SelectionSettings`].
+
+    Raises:
+        ValueError: `threshold` is no number from 0 to 1.
     """
+    require_threshold(threshold)
     letterbox = inputs["letterbox"].cpu()
     results = []
-    for row, image in enumerate(inputs["image_index"].tolist()):
+    expressions = len(next(iter(groups.values())).winner)
+    for row, image in enumerate(_image_index(inputs, expressions).tolist()):
         box = mask = None
         if "boxes" in groups:
             box = boxes_to_original(_chosen(groups["boxes"], "boxes", row)[None], letterbox[image])[0]
@@ -107,6 +120,15 @@ def answers(groups: dict[str, Group], inputs, threshold: float, mask_threshold: 
         found = score > -math.inf and score >= threshold and not (box is None and not mask.any())
         results.append(_result(inputs, row, letterbox[image], score if found else None, box, mask))
     return results
+
+
+def require_threshold(threshold: float) -> None:
+    """
+    Raises:
+        ValueError: `threshold` is no number from 0 to 1.
+    """
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")
 
 
 def _chosen(group: Group, kind: str, row: int) -> Tensor:

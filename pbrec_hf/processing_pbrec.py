@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
@@ -106,15 +107,17 @@ class PbrecProcessor(ProcessorMixin):
         Args:
             images: one picture or a list of them, in any form `PbrecImageProcessor` takes.
             text: one expression, a list, or a list of lists. For a list of I pictures: I entries, each an expression
-                or a list of expressions. For one picture: an expression or a list of them.
+                or a list of expressions. For one picture: an expression or a list of them. Without pictures, for
+                features that are known already: either form.
             return_tensors: "pt", the only kind there is.
             return_proposals: whether the detectors run on the pictures.
             images_kwargs: passed to the image processor.
 
         Returns:
             pixel_values (I, 3, H, W), pixel_mask (I, H, W), letterbox (I, 6); input_ids and attention_mask (E, L),
-            image_index (E,), truncated bool (E,), expressions (list of E strings); box_proposals and mask_proposals
-            ([`Proposals`] of I images) where there is a detector.
+            image_index (E,) (None for a plain list without pictures: one expression for each picture of the features
+            they are given with, or all for a single one), truncated bool (E,), expressions (list of E strings);
+            box_proposals and mask_proposals ([`Proposals`] of I images) where there is a detector.
 
         Raises:
             ValueError: an expression that is empty or no string; numbers of pictures and expressions that do not fit.
@@ -124,17 +127,32 @@ class PbrecProcessor(ProcessorMixin):
         if return_tensors != "pt":
             raise ValueError(f"return_tensors={return_tensors!r}: only 'pt' is supported.")
         batch = BatchFeature()
+        if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
+            images = list(images)
         if images is not None:
-            batch.update(self.image_processor(images, return_tensors="pt", **images_kwargs))
+            batch.update(self._canvases(images, images_kwargs))
             if return_proposals:
                 batch.update(self.propose(batch["pixel_values"], batch["pixel_mask"]))
         if text is not None:
             several = isinstance(images, (list, tuple))
-            groups = _groups(text, len(images) if several else 1, nested=several or _is_nested(text))
+            nested = several or _is_nested(text)
+            pictures = len(images) if several else len(text) if images is None and nested else 1
+            groups = _groups(text, pictures, nested)
             batch.update(self._tokenize([expression for group in groups for expression in group]))
             sizes = torch.tensor([len(group) for group in groups])
-            batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes)
+            known = images is not None or nested
+            batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
         return batch
+
+    def _canvases(self, images, options: dict) -> BatchFeature:
+        legal = set(self.image_processor.valid_kwargs.__annotations__)
+        if unknown := options.keys() - legal:
+            raise TypeError(
+                f"Unknown arguments {', '.join(sorted(unknown))}: beside images, text, return_tensors and "
+                f"return_proposals there are those of pictures, {', '.join(sorted(legal))}. The processor's "
+                "max_text_length says how long texts may be."
+            )
+        return self.image_processor(images, return_tensors="pt", **options)
 
     def propose(
         self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = ("boxes", "masks")
@@ -270,11 +288,15 @@ def _groups(text, images: int, nested: bool) -> list[list[str]]:
         if not group:
             raise ValueError(f"Picture {image} has no expression: give at least one.")
         for expression in group:
-            if not isinstance(expression, str) or not expression.strip():
+            if not isinstance(expression, str) or not any(map(_is_visible, expression)):
                 raise ValueError(
                     f"An expression of picture {image} is {expression!r}: give a string of words, such as 'left dog'."
                 )
     return groups
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
 
 
 def _as_list(value) -> list:

@@ -99,6 +99,8 @@ def write_space(model: str, destination: str | Path, title: str = "Referring exp
         FileExistsError: `destination` exists.
     """
     destination = Path(destination)
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists: give a folder that does not, or delete it first.")
     unneeded = shutil.ignore_patterns("__pycache__", "checkpoints", "convert", "data", "metrics", "training")
     shutil.copytree(_PACKAGE, destination / "pbrec_hf", ignore=unneeded)
     (destination / "app.py").write_text(_APP.format(model=model), encoding="utf-8")

@@ -67,7 +67,7 @@ def voters(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, 
         boxes = group.boxes[row][group.values[row].isfinite()]
         if len(boxes):
             picture = draw_proposals(result.image, boxes, int(group.winner[row]), letterbox)
-            pictures.append((picture, f"{expression}: {len(boxes)} proposals"))
+            pictures.append((picture, f"{expression}: {len(boxes)} proposal{'s' if len(boxes) > 1 else ''}"))
     return pictures
 
 
@@ -79,6 +79,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
         ImportError: without the extra `serve`.
     """
     gradio = _gradio()
+    votes = grounder.processor.settings.choose == "vote"
 
     def answer(photograph: Image.Image | None, text: str, top_k: int, threshold: float):
         try:
@@ -105,7 +106,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
                 )
                 button = gradio.Button("Find", variant="primary", elem_id="find")
                 with gradio.Accordion("Settings", open=False):
-                    top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote")
+                    top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote", visible=votes)
                     threshold = gradio.Slider(0, 1, value=0, label="Leave out answers that score less")
             with gradio.Column():
                 picture = gradio.Image(type="pil", label="Answers", elem_id="answers")
@@ -114,7 +115,10 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
                 )
         maps = gradio.Gallery(label="Where it looked", elem_id="maps", columns=3, object_fit="contain")
         proposals = gradio.Gallery(
-            label="The proposals that voted", elem_id="proposals", columns=3, object_fit="contain"
+            label=f"The proposals that {'voted' if votes else 'were chosen from'}",
+            elem_id="proposals",
+            columns=3,
+            object_fit="contain",
         )
         button.click(
             answer, [photograph, text, top_k, threshold], [picture, table, maps, proposals], api_name="ground"
@@ -129,15 +133,23 @@ def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = No
     Args:
         host, port: by default as Gradio finds them (127.0.0.1 and 7860 here, a Space's own there).
         wait: until interrupted; False returns at once, and `page.close()` ends it.
+
+    Raises:
+        OSError: the port cannot be listened on.
     """
     gradio = _gradio()
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        theme=gradio.themes.Default(font=_FONTS, font_mono=["monospace"]),
-        prevent_thread_lock=not wait,
-        quiet=not wait,
-    )
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            theme=gradio.themes.Default(font=_FONTS, font_mono=["monospace"]),
+            prevent_thread_lock=not wait,
+            quiet=not wait,
+        )
+    except OSError as error:
+        raise OSError(
+            f"Port {port} of {host} cannot be listened on, perhaps it is in use: give another port."
+        ) from error
     return address
 
 

@@ -6,6 +6,7 @@ Takes PIL images and the results of the pipeline or the processor, gives PIL ima
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvF
@@ -24,9 +25,10 @@ def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
 
     Args:
         image: the upright original.
-        answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`. Masks that
-            were only filled in from boxes are not drawn.
+        answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`, or what the
+            pipeline gives for a picture. Masks that were only filled in from boxes are not drawn.
     """
+    answers = _of_pipeline(answers)
     canvas = tvF.pil_to_tensor(image.convert("RGB"))
     for number, answer in enumerate(answers):
         masks = answer.get("masks")
@@ -102,6 +104,33 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320
     return sheet
 
 
+def _of_pipeline(answers: Sequence) -> Sequence[dict]:
+    """Answers of the pipeline as those of the processor, which are left as they are."""
+    if answers and isinstance(answers[0], dict) and "box" in answers[0]:
+        answers = [answers]  # of a single expression
+    if not answers or isinstance(answers[0], dict):
+        return answers
+    converted = []
+    for found in answers:
+        answer = {
+            "text_labels": [one["label"] for one in found],
+            "scores": [one["score"] for one in found],
+            "boxes": [[one["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")] for one in found],
+        }
+        masks = [_mask(one["mask"]) for one in found if "mask" in one]
+        converted.append(answer | {"masks": torch.stack(masks)[:, None] if masks else None})
+    return converted
+
+
+def _mask(mask: Image.Image | dict) -> Tensor:
+    """bool (H, W) of a mask of the pipeline: a picture, or COCO's run lengths."""
+    if isinstance(mask, Image.Image):
+        return tvF.pil_to_tensor(mask)[0] > 0
+    from pycocotools import mask as coco_mask
+
+    return torch.from_numpy(coco_mask.decode({**mask, "counts": mask["counts"].encode("ascii")})).bool()
+
+
 def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, float, float]:
     """Write `text` above `corner`, inside the picture and off the captions written so far."""
     font = _font(max(12, size[1] // 24))
@@ -118,10 +147,6 @@ def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, floa
     draw.rectangle((x, y, x + width, y + height), fill=color)
     draw.text((x + 3, y + 2), text, fill="black", font=font)
     return x, y, x + width, y + height
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _fitting(text: str, font, width: float) -> str:

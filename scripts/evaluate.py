@@ -50,7 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--box_detector", help="instead of the checkpoint's own: folder or Hub id")
     parser.add_argument("--mask_detector", help="instead of the checkpoint's own: folder or Hub id")
     parser.add_argument("--proposals", help="cache written by scripts/precompute_proposals.py")
-    parser.add_argument("--top_k", type=int, help="proposals that vote (default: the processor's)")
+    parser.add_argument("--top_k", type=int, help="proposals that vote, where the processor lets them vote")
     parser.add_argument("--threshold", type=float, default=0.0, help="answers that score less are none")
     # Several pictures at once do not fit into the caches of a CPU, where one after the other is a sixth faster.
     parser.add_argument("--batch_size", type=int, help="pictures per process and pass (default: 8; 1 on a CPU)")

@@ -41,6 +41,23 @@ def test_every_channel_has_a_name(backbone, pictures):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("places", [1, 2])
+def test_a_picture_in_which_nothing_is_found_has_a_map(backbone, pictures, places):
+    config = GroundingBackboneConfig(
+        detector_config=backbone.config.detector_config, stride=32, places=places, min_central=0.45
+    )
+    blind = GroundingBackbone(config).eval()
+    blind.detector.load_state_dict(backbone.detector.state_dict())
+    for head in blind.detector.heads.values():
+        torch.nn.init.constant_(head.output.weight, 0)
+        torch.nn.init.constant_(head.output.bias, -20.0)
+    outputs = blind(pictures)
+    (feature_map,), names = outputs.feature_maps, config.channel_names
+    assert feature_map.isfinite().all() and not outputs.attended.any()
+    assert not feature_map[:, names.index("object:dog") : names.index("shape:central") + 1].any()
+
+
+@torch.no_grad()
 def test_the_map_may_be_coarser(backbone, pictures):
     config = GroundingBackboneConfig(detector_config=backbone.config.detector_config, stride=32)
     coarse = GroundingBackbone(config).eval()

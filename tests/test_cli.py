@@ -8,8 +8,11 @@ import pytest
 from checkpoints import save_tiny_checkpoint
 from PIL import Image
 from test_image_processing import bomb_png
+from transformers import pipeline
 
 from pbrec_hf.cli import main
+from pbrec_hf.grounding import Grounder
+from pbrec_hf.visualization import draw_answers
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_ground_prints_json_with_masks(checkpoint, photograph, capsys):
 
 
 def test_nothing_found_has_a_status_of_its_own(checkpoint, photograph, capsys):
-    assert main(["ground", photograph, "left dog", "--model", checkpoint, "--threshold", "1.1"]) == 1
+    assert main(["ground", photograph, "left dog", "--model", checkpoint, "--threshold", "1"]) == 1
     assert capsys.readouterr().out == "left dog: nothing found\n"
 
 
@@ -62,6 +65,10 @@ def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph
         ([photograph, " "], "give words"),
         ([photograph, "dog", "--model", "no/such/folder"], "give a folder made by `save_pretrained`"),
         ([photograph, "dog", "--out", "answer.txt"], "name a .png or .jpg file"),
+        ([photograph, "dog", "--out", "answer.psd"], "name a .png or .jpg file"),
+        ([photograph, "dog", "--device", "tpu0"], "device='tpu0' cannot be used"),
+        ([photograph, "dog", "--device", "meta"], "give cpu, or a GPU"),
+        ([photograph, "dog", "--threshold", "7"], "threshold=7.0: give a number from 0 to 1"),
         ([photograph, "dog", "--out", "no/such/folder/answer.png"], "does not exist: make it first"),
         ([photograph, "dog", "--top_k", "0"], "top_k=0"),
     ]
@@ -93,3 +100,16 @@ def test_composed_scenes_are_drawn(tmp_path, capsys):
     assert "--count 0" in capsys.readouterr().err
     assert main(["data", "preview", *arguments[:3], str(tmp_path)]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_answers_of_the_pipeline_are_drawn_like_those_of_the_processor(checkpoint, photograph):
+    expressions = ["left dog", "girl"]
+    result = Grounder(checkpoint)(photograph, expressions)
+    pipe = pipeline("referring-expression", model=checkpoint)
+    drawn = np.asarray(draw_answers(result.image, result.answers))
+    for masks in (True, "rle"):
+        answers = pipe(photograph, expressions, return_masks=masks)
+        assert np.array_equal(np.asarray(draw_answers(result.image, answers)), drawn)
+    one = pipe(photograph, "left dog", return_masks=True)
+    alone = np.asarray(draw_answers(result.image, result.answers[:1]))
+    assert np.array_equal(np.asarray(draw_answers(result.image, one)), alone)

@@ -7,6 +7,7 @@ import torch
 from checkpoints import tiny_model, tiny_processor
 from transformers import AutoImageProcessor
 
+from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
 from pbrec_hf.export import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 
 TEXTS = (["left dog"], ["the cat on the left", "red car", "the girl", "dog"])
@@ -48,3 +49,10 @@ def test_the_graphs_equal_the_model(tmp_path):
 def test_half_precision_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
         export_onnx(tiny_model().bfloat16(), tiny_processor(), tmp_path)
+
+
+def test_a_backbone_that_tells_of_objects_is_refused_before_anything_is_written(tmp_path):
+    model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint())
+    with pytest.raises(ValueError, match=r"'pbrec_grounding_nanodet'.*cannot be exported"):
+        export_onnx(model, tiny_processor(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -142,9 +142,17 @@ def test_paths_arrays_tensors_and_base64_give_the_same_pixels(tmp_path):
     expected = processor(image)["pixel_values"]
     forms = [str(path), path, array, array.transpose(2, 0, 1), torch.from_numpy(array.copy()).permute(2, 0, 1)]
     forms += [array.astype(np.float32) / 255, f"data:image/png;base64,{text}"]
+    forms += [buffer.getvalue(), path.open("rb"), {"bytes": buffer.getvalue(), "path": None}]
     batch = processor(forms)["pixel_values"]
     for row in batch:
         torch.testing.assert_close(row, expected[0])
+
+
+def test_deep_numbers_are_scaled_not_cut():
+    values = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    assert np.abs(np.asarray(load_picture(PIL.Image.fromarray(values)))[..., 0] / 255 - values).max() < 0.01
+    half = torch.from_numpy(values)[None].expand(3, -1, -1).bfloat16()
+    assert np.abs(np.asarray(load_picture(half))[..., 0] / 255 - values).max() < 0.01
 
 
 def test_exif_orientation_turns_the_picture(tmp_path):

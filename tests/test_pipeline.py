@@ -1,7 +1,10 @@
 """The pipeline: every form of input, batches equal to single calls, one pass per image, errors that spare the rest."""
 
+import io
 import json
+from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from checkpoints import save_tiny_checkpoint
 from PIL import Image
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, ReferringExpressionPipeline
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, ReferringExpressionPipeline, bundled_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +61,47 @@ def test_one_expression_gives_plain_json(pipe, photographs):
 def test_all_forms_of_one_picture_agree(pipe, photographs):
     expected = pipe(photographs[0], ["left dog", "red car"])
     image = Image.open(photographs[0])
-    for form in (image, np.asarray(image)):
+    data = Path(photographs[0]).read_bytes()
+    for form in (image, np.asarray(image), data, io.BytesIO(data), {"bytes": data, "path": None}):
         assert same(pipe(form, ["left dog", "red car"]), expected)
     assert same(pipe({"image": image, "expressions": ["left dog", "red car"]}), expected)
     assert [len(answers) for answers in expected] == [1, 1]
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_rows_of_a_dataset_stream(pipe, photographs, decode):
+    texts = ["left dog", "red car", "girl"]
+    rows = datasets.Dataset.from_dict({"image": photographs, "text": texts})
+    rows = rows.cast_column("image", datasets.Image(decode=decode))
+    expected = [pipe(image, text) for image, text in zip(photographs, texts, strict=True)]
+    assert same(list(pipe(rows, batch_size=2)), expected)
+    assert same(pipe(rows["image"], texts), expected)
+    assert same(pipe(rows.remove_columns("text"), "girl"), pipe(photographs, "girl"))
+
+
+def test_stacked_pictures_are_several(pipe):
+    pictures = np.random.default_rng(3).integers(0, 256, (2, 60, 80, 3), dtype=np.uint8)
+    assert same(pipe(pictures, ["left dog", "girl"]), pipe(list(pictures), ["left dog", "girl"]))
+
+
+def test_nothing_gives_nothing(pipe):
+    assert pipe([]) == [] and pipe([], "left dog") == []
+
+
+def test_a_model_in_training_answers_as_any(folder, pipe, photographs):
+    model = PbrecForReferringExpression.from_pretrained(folder).train()
+    trained = pipeline("referring-expression", model=model, processor=PbrecProcessor.from_pretrained(folder))
+    assert same(trained(photographs[0], "left dog"), pipe(photographs[0], "left dog"))
+
+
+def test_a_picture_with_nothing_in_it_does_not_end_a_batch():
+    bundled = pipeline("referring-expression", model=bundled_checkpoint())
+    empty = Image.new("RGB", (90, 60))
+    scene = next((Path(__file__).parent / "data/scenes/images").glob("*.jpg"))
+    alone = bundled(str(scene), "the person")
+    (nothing,), found = bundled([empty, str(scene)], "the person", batch_size=2)
+    assert nothing["score"] < 0.05 and same(found, alone)
+    assert bundled(empty, "the person", threshold=0.1) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
@@ -96,7 +136,7 @@ def test_an_image_is_encoded_once_however_many_expressions_it_has(pipe, photogra
 
 
 def test_threshold_and_masks(pipe, photographs):
-    assert pipe(photographs[0], "left dog", threshold=1.1) == []
+    assert pipe(photographs[0], "left dog", threshold=1.0) == []
     (result,) = pipe(photographs[0], "left dog", return_masks=True)
     assert result["mask"].size == (160, 90) and set(np.unique(result["mask"])) <= {0, 255}
     (result,) = pipe(photographs[0], "left dog", return_masks="rle")

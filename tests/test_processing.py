@@ -49,7 +49,55 @@ def test_every_form_of_text(processor, photographs, several, text, index):
     assert processor(images, text, return_proposals=False)["image_index"].tolist() == index
 
 
-@pytest.mark.parametrize("expression", ["", "   ", None, 3, "\n"])
+@pytest.mark.parametrize(
+    "stack", [np.stack, lambda pictures: torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)]
+)
+def test_stacked_pictures_are_several(processor, stack):
+    pictures = [np.full((64, 80, 3), value, dtype=np.uint8) for value in (0, 255)]
+    batch = processor(stack(pictures), ["left dog", "red car"])
+    expected = processor(pictures, ["left dog", "red car"])
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"])
+    assert batch["image_index"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text", [["the cat", "girl"], [["the cat"], ["girl"]]])
+def test_known_features_of_several_pictures_are_asked_each_for_its_own(processor, model, photographs, text):
+    with torch.no_grad():
+        inputs = processor(photographs, ["left dog", "red car"])
+        known = model(**inputs).image_features
+        asked = processor(text=text)
+        outputs = model(**asked, image_features=known)
+        whole = processor(photographs, ["the cat", "girl"])
+        expected = model(**whole)
+    torch.testing.assert_close(outputs.center_logits, expected.center_logits)
+    answers = processor.post_process_referring_expression(outputs, {**inputs, **asked})
+    for one, other in zip(answers, processor.post_process_referring_expression(expected, whole), strict=True):
+        torch.testing.assert_close(one["boxes"], other["boxes"])
+        assert one["masks"].shape == other["masks"].shape
+
+
+def test_known_features_of_one_picture_are_asked_anything(processor, model, photographs):
+    with torch.no_grad():
+        inputs = processor(photographs[0], "left dog")
+        asked = processor(text=["the cat", "girl", "red car"])
+        outputs = model(**asked, image_features=model(**inputs).image_features)
+    answers = processor.post_process_referring_expression(outputs, {**inputs, **asked})
+    assert [answer["text_labels"] for answer in answers] == [["the cat"], ["girl"], ["red car"]]
+
+
+def test_unknown_options_are_named(processor, photographs):
+    with pytest.raises(TypeError, match=r"Unknown arguments padding: .*resample.*max_text_length"):
+        processor(photographs[0], "dog", padding="max_length")
+
+
+@pytest.mark.parametrize("threshold", ["0.5", [0.5], float("nan"), 1.5, -1])
+def test_a_threshold_is_a_share(processor, model, photographs, threshold):
+    inputs = processor(photographs[0], "left dog")
+    with torch.no_grad(), pytest.raises(ValueError, match=r"threshold=.*from 0 to 1"):
+        processor.post_process_referring_expression(model(**inputs), inputs, threshold=threshold)
+
+
+@pytest.mark.parametrize("expression", ["", "   ", None, 3, "\n", "\u200b", "\0"])
 def test_an_expression_without_words_is_refused(processor, photographs, expression):
     with pytest.raises(ValueError, match="give a string of words"):
         processor(photographs[0], [expression])
@@ -121,7 +169,7 @@ def test_answers_are_in_the_original_s_pixels(processor, model, photographs):
 def test_nothing_passes_a_high_threshold(processor, model, photographs):
     inputs = processor(photographs[0], "left dog")
     with torch.no_grad():
-        (result,) = processor.post_process_referring_expression(model(**inputs), inputs, threshold=1.1)
+        (result,) = processor.post_process_referring_expression(model(**inputs), inputs, threshold=1.0)
     assert len(result["scores"]) == len(result["boxes"]) == len(result["masks"]) == 0
 
 

@@ -18,7 +18,7 @@ def add_checkpoint_commands(commands) -> None:
     export = commands.add_parser("export", help="write ONNX of the image encoder and the expression scorer")
     export.set_defaults(run=_export)
     export.add_argument("destination", type=Path, metavar="FOLDER", help="folder to write")
-    export.add_argument("--model", help="folder or Hub id (default: the bundled checkpoint)")
+    export.add_argument("--model", required=True, help="folder or Hub id; the bundled checkpoint has no ONNX form")
 
     serve = commands.add_parser("serve", help="a web page for trying a model")
     serve.set_defaults(run=_serve)
@@ -55,6 +55,8 @@ def _serve(options: argparse.Namespace) -> int:
     from ..grounding import Grounder
     from ..serve import build_page, launch
 
+    if not 0 < options.port < 65536:
+        raise ValueError(f"--port {options.port}: give a number from 1 to 65535.")
     launch(build_page(Grounder(options.model, options.device)), options.host, options.port)
     return 0
 

@@ -38,7 +38,7 @@ def load_picture(source, timeout: float | None = 30.0) -> PIL.Image.Image:
         TypeError: none of the forms above.
     """
     if isinstance(source, Mapping) and source.keys() <= {"bytes", "path"} and source:
-        source = source["path"] if source.get("bytes") is None else source["bytes"]
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
     if hasattr(source, "read") and not isinstance(source, PIL.Image.Image):
         source = source.read()
     name = _name(source)

@@ -59,7 +59,8 @@ class ReferringExpressionPipeline(Pipeline):
             top_k: proposals that vote for the answer, with a checkpoint that votes; by default as it says (12 in the
                 paper).
             threshold: answers that score less are left out (an empty list).
-            return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE.
+            return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE; and `mask_source`, which is
+                "box" where there is only the box, filled.
             on_error: "raise", or "skip": a picture that cannot be read gives `{"error": message}` instead of a
                 result. By default one input raises and several skip.
             timeout: seconds to wait for a URL.
@@ -69,6 +70,7 @@ class ReferringExpressionPipeline(Pipeline):
             For one expression a list of at most one dict: `label`, `score`, `box` (xmin, ymin, xmax, ymax in pixels of
             the upright original). For several expressions a list of lists; for several pictures a list of those.
         """
+        inputs = list(inputs) if isinstance(inputs, tuple) else inputs
         several = not _is_one(inputs)
         if several and hasattr(inputs, "__len__") and not len(inputs):
             return []
@@ -229,6 +231,7 @@ def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
         result = {"label": answer["text_labels"][row], "score": score, "box": corners}
         if return_masks:
             mask = answer["masks"][row, 0].numpy()
+            result["mask_source"] = answer["mask_source"]
             result["mask"] = (
                 mask_to_rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
             )

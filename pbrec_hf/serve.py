@@ -147,9 +147,9 @@ def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = No
             quiet=not wait,
         )
     except OSError as error:
-        raise OSError(
-            f"Port {port} of {host} cannot be listened on, perhaps it is in use: give another port."
-        ) from error
+        if port is None:
+            raise
+        raise OSError(f"Port {port} of {host} cannot be listened on ({error}): give another port.") from error
     return address
 
 

@@ -118,7 +118,8 @@ def _of_pipeline(answers: Sequence) -> Sequence[dict]:
             "boxes": [[one["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")] for one in found],
         }
         masks = [_mask(one["mask"]) for one in found if "mask" in one]
-        converted.append(answer | {"masks": torch.stack(masks)[:, None] if masks else None})
+        answer["masks"] = torch.stack(masks)[:, None] if masks else None
+        converted.append(answer | {"mask_source": next((one.get("mask_source") for one in found), None)})
     return converted
 
 

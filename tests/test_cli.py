@@ -10,6 +10,7 @@ from PIL import Image
 from test_image_processing import bomb_png
 from transformers import pipeline
 
+from pbrec_hf import PbrecProcessor
 from pbrec_hf.cli import main
 from pbrec_hf.grounding import Grounder
 from pbrec_hf.visualization import draw_answers
@@ -110,6 +111,14 @@ def test_answers_of_the_pipeline_are_drawn_like_those_of_the_processor(checkpoin
     for masks in (True, "rle"):
         answers = pipe(photograph, expressions, return_masks=masks)
         assert np.array_equal(np.asarray(draw_answers(result.image, answers)), drawn)
+    boxes = PbrecProcessor(
+        pipe.processor.image_processor, pipe.processor.tokenizer, box_detector=pipe.processor.box_detector
+    )
+    filled = pipeline("referring-expression", model=pipe.model, processor=boxes)(photograph, "girl", return_masks=True)
+    unmasked = pipeline("referring-expression", model=pipe.model, processor=boxes)(photograph, "girl")
+    assert np.array_equal(
+        np.asarray(draw_answers(result.image, filled)), np.asarray(draw_answers(result.image, unmasked))
+    )
     one = pipe(photograph, "left dog", return_masks=True)
     alone = np.asarray(draw_answers(result.image, result.answers[:1]))
     assert np.array_equal(np.asarray(draw_answers(result.image, one)), alone)

@@ -182,6 +182,27 @@ def test_other_column_names_are_told_once(folder):
         load_own_data(write_jsonl(folder / "rows.jsonl", rows))
 
 
+def test_what_hides_behind_an_empty_column_is_told(folder):
+    rows = [{"image": "a.jpg", "expression": "dog", "bbox": box} for box in ([1, 2, 3], None)]
+    with pytest.raises(OwnDataError, match=r"line 1, bbox: .*list of 4"):
+        load_own_data(write_jsonl(folder / "rows.jsonl", [rows[0] | {"expression": ""}, rows[1]]))
+    with pytest.raises(ValueError, match="in instances"):
+        load_own_data(write_jsonl(folder / "rows.jsonl", [{"ann_id": 5, "expression": "dog"}]))
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"image": "a.jpg", "expressions": []}, "expressions"),
+        ({"image": {"bytes": "text", "path": None}, "expression": "dog", "bbox": [1, 2, 3, 4]}, "image"),
+    ],
+)
+def test_odd_rows_are_told_not_dropped(folder, row, field):
+    with pytest.raises(OwnDataError) as error:
+        load_own_data(write_jsonl(folder / "rows.jsonl", [good_rows()[0], row]))
+    assert [(problem.line, problem.field) for problem in error.value.problems] == [(2, field)]
+
+
 @pytest.mark.parametrize(
     ("text", "told"), [(b'[\n{"image": 1},\n{"image": 2}\n]', "JSON array"), (b'{"image": "\xe9.jpg"}', "UTF-8")]
 )

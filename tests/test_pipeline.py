@@ -84,6 +84,12 @@ def test_stacked_pictures_are_several(pipe):
     assert same(pipe(pictures, ["left dog", "girl"]), pipe(list(pictures), ["left dog", "girl"]))
 
 
+def test_a_cell_without_a_picture_spares_the_rest(pipe, photographs):
+    cells = ({"image": {"bytes": None}, "text": "girl"}, {"image": photographs[0], "text": "girl"})
+    bad, good = pipe(cells)
+    assert "picture" in bad["error"] and same(good, pipe(photographs[0], "girl"))
+
+
 def test_nothing_gives_nothing(pipe):
     assert pipe([]) == [] and pipe([], "left dog") == []
 

@@ -103,10 +103,15 @@ def load_own_data(
         if converted is not None:
             rows.append(converted)
     absent = [name for name in REQUIRED if name not in checker.given]
-    if checker.given and absent:
+    if (
+        absent
+        and checker.given
+        and all(problem.field in absent and problem.value is None for problem in checker.problems)
+    ):
+        remedy = "name the file of its objects in instances" if "ann_id" in checker.given else "rename the columns"
         raise ValueError(
             f"No row of {path} has a value in the column {', '.join(absent)}: needed are {', '.join(REQUIRED)}, found "
-            f"were {', '.join(sorted(checker.given))}; rename the columns."
+            f"were {', '.join(sorted(checker.given))}; {remedy}."
         )
     if checker.problems:
         raise OwnDataError(path, sorted(checker.problems, key=lambda problem: problem.line))
@@ -134,6 +139,9 @@ def _plain_rows(
     table = read_table(path, lambda line, text, remedy: problems.append(Problem(line, "row", text, remedy)))
     objects = coco_rows(instances) if instances is not None else None
     for line, row in ((line, row) for line, listed in table for row in _sentences(listed)):
+        if row.get("expressions") == []:
+            problems.append(Problem(line, "expressions", [], "give at least one expression"))
+            continue
         try:
             row = row | {"bbox": _xyxy(row.get("bbox"), bbox_format)}
         except ValueError as error:
@@ -151,7 +159,7 @@ def _plain_rows(
 def _sentences(row: dict[str, Any]) -> list[dict[str, Any]]:
     """A row of the image view as rows of the sentence view; any other row as it is."""
     listed = row.get("expressions")
-    if not isinstance(listed, list) or not all(isinstance(sentence, Mapping) for sentence in listed):
+    if not listed or not isinstance(listed, list) or not all(isinstance(sentence, Mapping) for sentence in listed):
         return [row]
     picture = {name: value for name, value in row.items() if name != "expressions"}
     return [picture | sentence for sentence in listed]
@@ -230,6 +238,8 @@ class _RowChecker:
         image = row.get("image")
         if isinstance(image, Mapping) and image.get("bytes") is not None:
             try:
+                if not isinstance(image["bytes"], bytes):
+                    raise ValueError("give the name of an image file, or its content as bytes")
                 return dict(image), str(image.get("path") or _digest(image["bytes"])), _whole_size(image)
             except ValueError as error:
                 wrong("image", str(error))

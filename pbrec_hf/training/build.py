@@ -181,7 +181,7 @@ def training_collator(
 def _rows(config: TrainingConfig, data: str | None, split: str | None) -> datasets.Dataset:
     return load_rows(
         data,
-        *_datasets(config)[:1] or [None],
+        next(iter(_datasets(config)), None),
         split,
         refer_dir=config.refer_dir,
         image_dir=config.image_dir,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,8 @@ class CheckpointFolder:
 
     def save(self, position: dict[str, Any]) -> Path:
         """
-        Save the accelerator's state. All processes must call it, between optimiser steps.
+        Save the accelerator's state; what was saved of this step and of later ones is of another run, and is deleted.
+        All processes must call it, between optimiser steps.
 
         Args:
             position: plain values, among them "step"; what `last` gives back.
@@ -67,17 +68,18 @@ class CheckpointFolder:
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
                 write_manifest(partial, {"position": position})
-                shutil.rmtree(final, ignore_errors=True)  # of a damaged one with the same step
+                self._delete(path for path in self._newest_first() if path.name >= name)  # of a run that is no more
                 os.replace(partial, final)
-                self._delete_old()
+                self._delete(self._newest_first()[self.keep :])
         self.accelerator.wait_for_everyone()
         return final
 
     def amend(self, path: Path, position: dict[str, Any]) -> None:
         """Another position for the checkpoint in `path`, whose state stays as it is. All processes must call it."""
         if self.accelerator.is_main_process:
-            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-            _write_json(path / _MANIFEST, manifest | {"position": position})
+            with one_line_errors(self.folder):
+                manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+                _write_json(path / _MANIFEST, manifest | {"position": position})
         self.accelerator.wait_for_everyone()
 
     def last(self) -> Checkpoint | None:
@@ -96,8 +98,9 @@ class CheckpointFolder:
         paths = self.folder.glob("step-*") if self.folder.is_dir() else ()
         return sorted((path for path in paths if path.suffix != _PARTIAL), reverse=True)
 
-    def _delete_old(self) -> None:
-        for path in self._newest_first()[self.keep :]:
+    @staticmethod
+    def _delete(paths: Iterable[Path]) -> None:
+        for path in paths:
             # Without its manifest it is no checkpoint any more, should the deletion be cut short.
             (path / _MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)

@@ -20,12 +20,11 @@ from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 Prediction = dict[str, Any]
 
 _AT = tuple(f"@{threshold}" for threshold in (0.5, 0.6, 0.7, 0.8, 0.9))
-# Every score that `score` may give, whatever the data.
-SCORES = (
-    *(f"accuracy{at}" for at in _AT), "box_mean_iou", "box_oracle@0.5",
-    "overall_iou", "mask_mean_iou", *(f"precision{at}" for at in _AT), "mask_oracle",
-    "f1_precision", "giou", "ciou", "n_acc", "t_acc", "point_hit", "count",
+_SINGLE = (
+    *(f"accuracy{at}" for at in _AT), "box_mean_iou",
+    "overall_iou", "mask_mean_iou", *(f"precision{at}" for at in _AT), "point_hit",
 )  # fmt: skip
+_GENERALIZED = ("f1_precision", "giou", "ciou", "n_acc", "t_acc", "point_hit")
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> str:
@@ -54,6 +53,11 @@ def read_predictions(path: str | Path) -> list[Prediction]:
                     f"{path}, line {number} is no prediction ({error!r}): write the file anew."
                 ) from error
     return predictions
+
+
+def possible_scores(rows: datasets.Dataset) -> tuple[str, ...]:
+    """The scores in [0, 1], oracles apart, that predictions for `rows` (image view) may get."""
+    return _GENERALIZED if "boxes" in rows.features["expressions"].feature else _SINGLE
 
 
 def score(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:

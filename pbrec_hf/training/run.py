@@ -18,12 +18,13 @@ from accelerate.utils import ProjectConfiguration, set_seed
 
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from .batches import rows_digest
 from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
 from .card import write_card
 from .config import TrainingConfig
 from .evaluation import filled_caches, predict
 from .export import push_checkpoint, save_checkpoint
-from .predictions import SCORES, score
+from .predictions import possible_scores, score
 from .trainer import Scores, Trainer
 
 
@@ -37,7 +38,7 @@ def train(config: TrainingConfig) -> Scores:
     Raises:
         OSError, ValueError, FloatingPointError: each says what to do.
     """
-    _require_sense(config)
+    _require_output_dir(config)
     accelerator = _accelerator(config)
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
@@ -47,6 +48,8 @@ def train(config: TrainingConfig) -> Scores:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)
     require_targets(rows, model.config.tasks)
+    if held_out is not None and config.metric not in (names := possible_scores(held_out)):
+        raise ValueError(f"metric={config.metric!r}: validation gives {', '.join(names)}; give one of them.")
     if held_out is not None and not processor.detectors:
         raise ValueError(
             "Validation needs proposals, but the processor has no detector: give box_detector or mask_detector, or "
@@ -62,6 +65,7 @@ def train(config: TrainingConfig) -> Scores:
         accelerator,
         _validation(config, processor, held_out, accelerator) if held_out is not None else None,
         _export(config, processor, accelerator),
+        measured=rows_digest(held_out) if held_out is not None else None,
     )
     scores = trainer.fit()
     if accelerator.is_main_process:
@@ -73,10 +77,7 @@ def train(config: TrainingConfig) -> Scores:
     return scores
 
 
-def _require_sense(config: TrainingConfig) -> None:
-    """What would show only after an epoch."""
-    if config.metric not in SCORES:
-        raise ValueError(f"metric={config.metric!r}: give one of {', '.join(SCORES)}.")
+def _require_output_dir(config: TrainingConfig) -> None:
     folder = Path(config.output_dir).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -31,10 +31,11 @@ logger = logging.get_logger(__name__)
 
 Scores = dict[str, float]
 
-# Fields of the config that may change when a run goes on: where things lie (the rows' digest tells whether data are
-# the same), how fast it goes, and what is shown, kept and uploaded.
+# Fields of the config that may change when a run goes on: what it started from, where data lie (digests tell whether
+# they are the same), how fast it goes, and what is shown, kept and uploaded.
 _FREE = {
-    "output_dir", "data", "refer_dir", "image_dir", "instances", "proposals", "check_counts", "validation_batch_size",
+    "init", "model_config", "backbone_checkpoint", "text_checkpoint", "output_dir", "data", "validation_data",
+    "refer_dir", "image_dir", "instances", "proposals", "check_counts", "validation_batch_size",
     "gradient_accumulation_steps", "gradient_checkpointing", "compile", "channels_last", "cpu", "num_workers",
     "resume", "save_steps", "checkpoints_to_keep", "validation_epochs", "trackers", "log_steps", "progress",
     "push_to_hub", "hub_model_id", "hub_private",
@@ -50,6 +51,7 @@ class Trainer:
         config: the run.
         accelerator: without dataloaders of its own; its accumulation steps are the config's.
         validate: gives the scores of the model it is called with, the same in every process. Called by all.
+        measured: digest of what `validate` measures on; a run does not go on with another.
         export: called by all with the unwrapped model, its state dict (or None), "last" or "best", and its scores.
     """
 
@@ -62,9 +64,10 @@ class Trainer:
         accelerator: Accelerator,
         validate: Callable[[nn.Module], Scores] | None = None,
         export: Callable[[nn.Module, dict | None, str, Scores], None] | None = None,
+        measured: str | None = None,
     ):
         self.rows, self.collator, self.config, self.accelerator = rows, collator, config, accelerator
-        self.digest = rows_digest(rows)
+        self.digests = {"rows": rows_digest(rows), "validation rows": measured}
         self.validate, self.export = validate, export
         self.plan = EpochPlan(
             expression_counts(rows),
@@ -87,6 +90,7 @@ class Trainer:
         self.checkpoints = CheckpointFolder(
             f"{config.output_dir}/checkpoints", accelerator, keep=config.checkpoints_to_keep
         )
+        self.saved: tuple[int, Path] | None = None  # step and place of the last checkpoint
         self.position: dict[str, Any] = {"step": 0, "epoch": 0, "batch": 0, "best": None, "scores": {}}
 
     def fit(self) -> Scores:
@@ -159,7 +163,8 @@ class Trainer:
 
     def _end_epoch(self, epoch: int) -> None:
         # Saved before validation, which may fail, and as not ended, so that a resumed run validates this epoch.
-        saved = self._save()
+        step = self.position["step"]
+        saved = self.saved[1] if self.saved is not None and self.saved[0] == step else self._save()
         self.position |= {"epoch": epoch + 1, "batch": 0}
         improved, scores = False, {}
         due = (epoch + 1) % self.config.validation_epochs == 0 or epoch + 1 == self.config.epochs
@@ -194,13 +199,17 @@ class Trainer:
 
     def _save(self) -> Path:
         self._require_finite()
-        return self.checkpoints.save(self._saved_position())
+        path = self.checkpoints.save(self._saved_position())
+        self.saved = (self.position["step"], path)
+        return path
 
     def _require_finite(self) -> None:
         """Weights that are no numbers must not take the place of good ones."""
-        trained = (parameter.detach() for parameter in self.model.parameters() if parameter.requires_grad)
-        local = (weights.to_local() if hasattr(weights, "to_local") else weights for weights in trained)
-        broken = torch.tensor(float(not all(weights.isfinite().all() for weights in local)))
+        tensors = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        tensors += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        with torch.no_grad():
+            finite = all(_local(tensor).isfinite().all() for tensor in tensors)
+        broken = torch.tensor(float(not finite))
         if self.accelerator.reduce(broken.to(self.accelerator.device), reduction="sum") > 0:
             raise FloatingPointError(self._diverged("Weights are not finite"))
 
@@ -215,22 +224,28 @@ class Trainer:
 
     def _resume(self, checkpoint) -> None:
         position = dict(checkpoint.position)
-        saved, now = position.pop("settings"), self._settings()
+        saved, now = position.pop("settings", None), self._settings()
+        if saved is None:
+            raise ValueError(f"{checkpoint.path} is of an older version: start in another output_dir.")
+        if position["best"] is None:
+            saved.pop("metric", None)  # nothing was measured by it
         changed = [f"{name} {saved[name]} → {now[name]}" for name in now if saved.get(name, now[name]) != now[name]]
         if changed:
+            last = Path(self.config.output_dir, "last")
+            weights = f", from its weights with init={str(last)!r} if you like" if last.is_dir() else ""
             raise ValueError(
                 f"The run in {self.config.output_dir} was started with other settings ({', '.join(changed)}): go on "
-                "with the same, or start in another output_dir, if you like from its weights (init: "
-                f"{self.config.output_dir}/last)."
+                f"with the same, or start in another output_dir{weights}."
             )
         self.checkpoints.load(checkpoint)
         self.position = position
+        self.saved = (position["step"], checkpoint.path)
         logger.info(f"going on from {checkpoint.path}")
 
     def _settings(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on as if it had not been interrupted."""
         values = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
-        return values | {"groups": self.plan.num_groups, "rows": self.digest}
+        return values | {"groups": self.plan.num_groups} | self.digests
 
     def _log(self) -> None:
         step = self.position["step"]
@@ -244,6 +259,12 @@ class Trainer:
             f"{values['expressions_per_second']:.1f} expressions/s, {values['memory_gib']:.1f} GiB, "
             f"{values['hours_left']:.2f} h left"
         )
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor that FSDP2 or ZeRO-3 sharded, or the tensor."""
+    tensor = getattr(tensor, "ds_tensor", tensor)
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 class _Meter:

@@ -35,6 +35,18 @@ def test_the_last_one_comes_back(setting):
     assert (model.weight == 4).all()
 
 
+def test_a_run_that_starts_again_deletes_what_another_saved_later(setting):
+    folder, model = setting
+    folder.keep = 1
+    save(folder, model, [8, 9])
+    save(folder, model, [2])
+    assert os.listdir(folder.folder) == ["step-00000002"]
+    folder.amend(folder.last().path, {"step": 2, "epoch": 1})
+    checkpoint = folder.last()
+    folder.load(checkpoint)
+    assert checkpoint.position == {"step": 2, "epoch": 1} and (model.weight == 2).all()
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "no manifest", "broken manifest", "half written"])
 def test_a_damaged_one_is_passed_over(setting, damage, caplog):
     folder, model = setting

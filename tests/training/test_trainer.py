@@ -84,12 +84,14 @@ def test_a_damaged_checkpoint_costs_only_its_own_steps(folder, unbroken):
         ({"ema_decay": None}, "ema_decay 0.9 → None"),
         ({"tasks": ["segmentation"]}, "tasks"),
         ({"data": "other/data.jsonl"}, "rows"),
+        ({"validation_data": "other/data.jsonl"}, "validation rows"),
+        ({"metric": "box_mean_iou"}, "metric"),
     ],
 )
 def test_a_run_with_other_settings_does_not_go_on(folder, unbroken, changes, told):
     write_data(folder / "other", pictures=5, expressions=3, texts=("cat", "dog"), masks=True)
     config = replace(dropping(folder, "unbroken"), **changes)
-    config.data = str(folder / config.data)
+    config.data, config.validation_data = str(folder / config.data), str(folder / config.validation_data)
     if config.tasks == ["segmentation"]:
         config.data = config.validation_data = str(folder / "other/data.jsonl")
     with pytest.raises(ValueError, match=f"other settings.*{told}.*another output_dir"):
@@ -99,7 +101,9 @@ def test_a_run_with_other_settings_does_not_go_on(folder, unbroken, changes, tol
 
 def test_what_matters_not_may_change(folder, unbroken):
     shutil.copytree(folder / "unbroken", folder / "moved")
-    train(replace(dropping(folder, "moved"), log_steps=5, save_steps=0, checkpoints_to_keep=1))
+    shutil.copytree(folder / "data", folder / "moved data")
+    moved = str(folder / "moved data/data.jsonl")
+    train(replace(dropping(folder, "moved"), log_steps=5, save_steps=0, data=moved, validation_data=moved))
     assert (folder / "moved" / WEIGHTS).read_bytes() == unbroken
 
 
@@ -110,6 +114,7 @@ def test_a_failed_validation_costs_no_step(folder, unbroken, monkeypatch):
         train(config)
     (saved,) = (folder / "failed/checkpoints").iterdir()
     assert saved.name == "step-00000005"
+    config.metric = "box_mean_iou"  # may still change, since nothing was measured
     run(train_and_record, config)
     assert (folder / "failed" / WEIGHTS).read_bytes() == unbroken
     assert len(losses(folder / "failed")) == 5
@@ -117,6 +122,16 @@ def test_a_failed_validation_costs_no_step(folder, unbroken, monkeypatch):
 
 def _fail(*_):
     raise ValueError("no scores today")
+
+
+def test_a_checkpoint_of_an_older_version_is_told(folder, unbroken):
+    shutil.copytree(folder / "unbroken", folder / "older")
+    for path in (folder / "older/checkpoints").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        del manifest["position"]["settings"]
+        path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="older version"):
+        train(dropping(folder, "older"))
 
 
 def test_weights_that_are_no_numbers_replace_nothing(folder):
@@ -127,7 +142,12 @@ def test_weights_that_are_no_numbers_replace_nothing(folder):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"), [({"metric": "accuracy"}, "accuracy@0.5"), ({"output_dir": __file__ + "/runs"}, "is a file")]
+    ("fields", "told"),
+    [
+        ({"metric": "accuracy"}, "accuracy@0.5"),
+        ({"metric": "mask_oracle"}, "accuracy@0.5"),
+        ({"output_dir": __file__ + "/runs"}, "is a file"),
+    ],
 )
 def test_what_would_fail_after_an_epoch_is_told_before(folder, fields, told):
     with pytest.raises(ValueError, match=told):

@@ -293,6 +293,25 @@ def test_a_small_disk_is_noticed_before_the_first_request(server, mirrors, tmp_p
     assert server.log == []
 
 
+def test_a_bad_archive_without_a_digest_is_fetched_again(server, mirrors, tmp_path):
+    table = yaml.safe_load(mirrors.read_text())
+    table["files"]["refcoco.zip"].update(bytes=None, digest=None)
+    mirrors.write_text(yaml.safe_dump(table))
+    good, server.files["0"] = server.files["0"], b"<html>busy</html>"
+    with pytest.raises(ValueError, match="deleted: run the same again"):
+        download_refcoco("refcoco", tmp_path / "to", images=False, mirrors=mirrors, **QUICK)
+    server.files["0"] = good
+    found = download_refcoco("refcoco", tmp_path / "to", images=False, mirrors=mirrors, **QUICK)
+    assert (found.refer_dir / "refcoco" / "instances.json").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "a: [b", "datasets: {refcoco: {}}", "datasets: {refcoco: 3}\nfiles: {}"])
+def test_a_wrong_file_of_mirrors_is_told(tmp_path, text):
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"m\.yaml is no file of mirrors"):
+        download_refcoco("refcoco", tmp_path / "to", mirrors=tmp_path / "m.yaml")
+
+
 def test_an_unknown_data_set_is_named_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="refcocog"):
         download_refcoco("imagenet", tmp_path)

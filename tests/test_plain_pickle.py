@@ -52,6 +52,17 @@ class Reducing:
         return open, (str(self.canary), "w")
 
 
+def doubling(put: bytes, get: bytes, proto: int = 2, depth: int = 60) -> bytes:
+    """{t: 1} with t = (u, u), u = (v, v) …: a few hundred bytes, 2**depth steps to hash."""
+
+    def numbered(opcode: bytes, index: int) -> bytes:
+        return opcode.replace(b"0", str(index).encode()).replace(b"\0", bytes([index]))
+
+    levels = [numbered(get, i) * 2 + b"\x86" + numbered(put, i + 1) for i in range(depth)]
+    start = b"\x80" + bytes([proto]) + b"}U\x01a\x85" + numbered(put, 0)
+    return start + b"".join(b"0" + level for level in levels) + b"K\x01s."
+
+
 def attacks(canary: Path) -> dict[str, bytes]:
     """Pickles that create the file `canary`, or try to; a plain unpickler runs the first ones."""
     path = str(canary).encode()
@@ -86,6 +97,11 @@ def attacks(canary: Path) -> dict[str, bytes]:
         "memo index of 10**15": b"]p1000000000000000\n.",
         "negative memo index": b"]p-1\n.",
         "tuples nested deeper than the C stack": b"}" + b")" + b"\x85" * 3_000_000 + b"Ns.",
+        "tuples that hold each other twice, as a key": doubling(b"q\x00", b"h\x00"),
+        "the same by other means": doubling(b"p0\n", b"g0\n"),
+        "the same in protocol 4": doubling(b"\x94", b"h\x00", proto=4),
+        "a tuple remembered again": b"\x80\x02}a)q\x00h\x00q\x01.",
+        "a memo of two kinds": b"\x80\x04]q\x00]\x94.",
         "unknown opcode": b"\xff.",
         "empty": b"",
         "cut in the middle": pickle.dumps(PLAIN, 2)[:-9],
@@ -133,6 +149,16 @@ def test_the_message_names_the_file_and_the_opcode(tmp_path):
     path = write(tmp_path / "refs(unc).p", attacks(tmp_path / "canary")["global"])
     with pytest.raises(ValueError, match=r"refs\(unc\)\.p.*GLOBAL"):
         load_plain_pickle(path)
+
+
+def test_shared_tuples_are_welcome(tmp_path):
+    shared = [("a", i) for i in range(50)]
+    value = [shared, {pair: [pair, (pair, pair)] for pair in shared}, "long" * 50_000, "long" * 50_000]
+    for protocol in range(6):
+        assert load_plain_pickle(write(tmp_path / "p", pickle.dumps(value, protocol))) == value
+        if protocol < 4:
+            python = pickle._dumps(value, protocol)
+            assert load_plain_pickle(write(tmp_path / "p", python)) == value
 
 
 def test_few_tuples_are_welcome(tmp_path):

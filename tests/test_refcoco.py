@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import datasets
@@ -244,6 +245,18 @@ def test_rows_of_broken_images_are_skipped_if_asked(load):
 
 def rows_of_ids(split):
     return list(zip(split["image_id"], split["sent_id"], strict=True))
+
+
+@pytest.mark.parametrize("segmentation", [{"counts": "x", "size": [99, 99]}, [[1, 2, 3, 4, 5, 6, 7]], [{"foo": 1}]])
+def test_a_damaged_mask_is_named_with_its_annotation(load, segmentation):
+    load()
+    path = load.refer_dir / "refcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    ids = [entry.update(segmentation=segmentation) or entry["id"] for entry in content["annotations"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"cannot be read .*segmentation of annotation (\d+) \(ref_id") as error:
+        load()
+    assert int(re.search(r"annotation (\d+)", str(error.value))[1]) in ids
 
 
 def test_image_names_cannot_leave_the_folder(load):

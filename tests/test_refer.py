@@ -6,6 +6,7 @@ import pickle
 import pytest
 from refer_folders import pickled, write_refer_folder
 
+from pbrec_hf.data.plain_pickle import load_plain_pickle
 from pbrec_hf.data.refcoco import CONFIGS
 from pbrec_hf.data.refer import in_split, read_refer_folder, read_references, references_path
 
@@ -110,6 +111,25 @@ def test_an_odd_ann_id_is_an_error(folder, value):
     rewrite(folder, lambda references: references[2].update(ann_id=value))
     with pytest.raises(ValueError, match="reference 2"):
         read_references(folder, "unc")
+
+
+@pytest.mark.parametrize("sent", [None, 3, "\ud800"])
+def test_a_sentence_is_text(folder, sent):
+    references = load_plain_pickle(folder / "refs(unc).p")
+    references[2]["sentences"][0]["sent"] = sent
+    (folder / "refs(unc).p").write_bytes(pickled(references, python=3))
+    with pytest.raises(ValueError, match="reference 2"):
+        read_references(folder, "unc")
+
+
+@pytest.mark.parametrize("bbox", [[float("nan")] * 4, [1, 2, -3, 4], [1, 2, 3]])
+def test_an_impossible_box_is_an_error(folder, bbox):
+    wanted = read_references(folder, "unc")[2].ann_ids[0]
+    content = json.loads((folder / "instances.json").read_text())
+    next(entry for entry in content["annotations"] if entry["id"] == wanted)["bbox"] = bbox
+    (folder / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="annotation"):
+        read_refer_folder(folder, "unc")
 
 
 def test_a_reference_to_nothing_is_an_error(folder):

@@ -6,6 +6,7 @@ hostile file might do to the reader happens there.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -70,9 +71,8 @@ def _state_dict_in(content) -> dict[str, Tensor]:
     """The state dict that unpickled content is, or holds."""
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
-    for name in CONTAINERS:
-        if isinstance(content.get(name), dict):
-            content = content[name]
+    while inner := next((content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), None):
+        content = inner
     others = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if others or not content:
         raise ValueError(f"it holds no state dict: {others[:5]} are no tensors, nor is one under {CONTAINERS}")
@@ -91,5 +91,13 @@ def _resave(source: str, target: str) -> None:
 if __name__ == "__main__":
     try:
         _resave(*sys.argv[1:])
+    except EOFError:
+        sys.exit("it is empty or cut off")
     except Exception as error:
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if reason.startswith("UnpicklingError"):
+            # PyTorch's own text goes on to recommend reading the file without restrictions.
+            asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+            wants = f", such as {asked[1]}" if asked else ", or is damaged"
+            reason = f"UnpicklingError: it holds more than tensors and plain data{wants}"
+        sys.exit(reason)

@@ -3,9 +3,12 @@
 The result is written only after it ran once with finite outputs.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, ResNetBackbone, ResNetConfig
 
@@ -59,12 +62,14 @@ def convert(
         kind: one of `KINDS`: released PBREC-MT, torchvision's or the original FCOS, SOLO, NanoDet, or the backbone of
             a DETR, with which a training starts.
         source: `.safetensors`, or a file of `torch.save`; nothing in it is run.
-        destination: folder to write.
+        destination: folder to write, new or empty.
         variant: of the original FCOS, "plain" or "improved".
         param: of NanoDet, ncnn's graph (`.param`).
 
     Raises:
         FileNotFoundError: no such file.
+        FileExistsError: something is in `destination`.
+        OSError: it cannot be written; nothing of it is left.
         ValueError: an unknown kind, an option that is missing or of another kind, or a checkpoint that is not of this
             kind; keys are named.
     """
@@ -79,6 +84,40 @@ def convert(
     arguments = [variant] if variant is not None else []
     if param is not None:
         arguments.append(Path(param).read_text(encoding="utf-8"))
-    model, report = _CONVERTERS[kind](load_untrusted_state_dict(source), *arguments)
-    model.save_pretrained(destination)
+    destination = Path(destination)
+    if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
+        raise FileExistsError(f"{destination} exists: give a folder that is new or empty.")
+    weights = load_untrusted_state_dict(source)
+    _require_numbers(weights)
+    try:
+        model, report = _CONVERTERS[kind](weights, *arguments)
+    except (KeyError, IndexError, RuntimeError) as error:
+        # The converters read shapes off a checkpoint: what lacks a key or a dimension fails there in any place.
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:300]
+        raise ValueError(f"{source} is no whole checkpoint of kind {kind!r} ({reason}).") from error
+    _save(model, destination)
     return report
+
+
+def _require_numbers(weights: dict[str, Tensor]) -> None:
+    wrong = [
+        f"{key} ({tensor.dtype})"
+        for key, tensor in weights.items()
+        if tensor.is_complex() or (key.endswith((".weight", ".bias")) and not tensor.is_floating_point())
+    ]
+    if wrong:
+        raise ValueError(f"Weights must be floating-point numbers: {', '.join(wrong[:5])}.")
+
+
+def _save(model: PreTrainedModel, destination: Path) -> None:
+    """The whole folder, or nothing of it."""
+    partial = destination.with_name(destination.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial)
+        os.replace(partial, destination)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{destination} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

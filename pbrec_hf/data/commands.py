@@ -47,7 +47,8 @@ def _fetch(options: argparse.Namespace) -> int:
         found = download_refcoco(
             options.name, options.to, images=not options.no_images, mirrors=options.mirrors, progress=show
         )
-    print(f"load_refcoco({options.name!r}, refer_dir={str(found.refer_dir)!r}, image_dir={str(found.image_dir)!r})")
+    images = None if found.image_dir is None else str(found.image_dir)
+    print(f"load_refcoco({options.name!r}, refer_dir={str(found.refer_dir)!r}, image_dir={images!r})")
     return 0
 
 

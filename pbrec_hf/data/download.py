@@ -51,7 +51,7 @@ def download_refcoco(
         ValueError: unknown data set, or an archive that is damaged or not to be trusted.
     """
     mirrors = resources.files(__package__).joinpath("mirrors.yaml") if mirrors is None else Path(mirrors)
-    table = yaml.safe_load(mirrors.read_text(encoding="utf-8"))
+    table = _read_mirrors(mirrors)
     if name not in table["datasets"]:
         raise ValueError(f"{name!r} is not a known data set; choose one of {', '.join(table['datasets'])}.")
     to = Path(to)
@@ -63,6 +63,21 @@ def download_refcoco(
     for file in missing:
         _fetch_and_place(file, table["files"][file], to, keep_archives, progress, options)
     return Downloaded(to, to / table["files"][entry["images"]]["target"] if images else None)
+
+
+def _read_mirrors(path: Any) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for entry in table["datasets"].values():
+            for name in (*entry["annotations"], entry["images"]):
+                missing = {"urls", "bytes", "digest", "target"} - table["files"][name].keys()
+                if missing:
+                    raise KeyError(f"{', '.join(sorted(missing))} of {name}")
+        return table
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no file of mirrors ({' '.join(str(error).split())}): write it like the package's mirrors.yaml."
+        ) from error
 
 
 def _require_space_for(names: list[str], files: dict[str, Any], to: Path) -> None:
@@ -83,6 +98,12 @@ def _fetch_and_place(
     arrives = to / name if is_archive else target
     fetch(file["urls"], arrives, size=file["bytes"], digest=file["digest"], progress=progress, **options)
     if is_archive:
-        unzip(arrives, target)
+        try:
+            unzip(arrives, target)
+        except ValueError as error:
+            if file["digest"] is not None:
+                raise
+            arrives.unlink()  # nothing else tells that it is not what was wanted
+            raise ValueError(f"{error} It is deleted: run the same again to fetch it anew.") from error
         if not keep_archives:
             arrives.unlink()

@@ -35,7 +35,7 @@ def rasterise(segmentation: Mapping[str, Any], height: int, width: int) -> torch
         raise ValueError(f"segmentation has neither polygons nor RLE counts: {dict(segmentation)}")
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"RLE size {list(segmentation['size'])} differs from the frame's [{height}, {width}]")
-    return _pixels(_rle(segmentation["counts"], height, width))
+    return _pixels(checked_rle(segmentation["counts"], height, width))
 
 
 def mask_to_segmentation(mask: torch.Tensor | np.ndarray) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def segmentation_area(segmentation: Mapping[str, Any], height: int, width: int) 
     """Number of mask pixels in a frame of ``height`` x ``width``, overlapping parts counted once."""
     if segmentation.get("polygons"):
         return float(coco_mask.area(coco_mask.merge(coco_mask.frPyObjects(segmentation["polygons"], height, width))))
-    return float(coco_mask.area(_rle(segmentation["counts"], height, width)))
+    return float(coco_mask.area(checked_rle(segmentation["counts"], height, width)))
 
 
 def segmentation_extent(segmentation: Mapping[str, Any]) -> np.ndarray:
@@ -59,12 +59,40 @@ def segmentation_extent(segmentation: Mapping[str, Any]) -> np.ndarray:
             [np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in segmentation["polygons"]]
         )
         return np.stack((points.min(axis=0), points.max(axis=0)))
-    left, top, width, height = coco_mask.toBbox(_rle(segmentation["counts"], *segmentation["size"]))
+    left, top, width, height = coco_mask.toBbox(checked_rle(segmentation["counts"], *segmentation["size"]))
     return np.array(((left, top), (left + width, top + height)))
 
 
-def _rle(counts: str | bytes, height: int, width: int) -> dict[str, Any]:
-    return {"counts": counts.encode("ascii") if isinstance(counts, str) else counts, "size": [height, width]}
+def checked_rle(counts: str | bytes, height: int, width: int) -> dict[str, Any]:
+    """
+    COCO's compressed run lengths as pycocotools takes them, which damaged ones crash or occupy without end.
+
+    Raises:
+        ValueError: they do not fill height × width pixels.
+    """
+    data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    runs = _run_lengths(data)
+    if runs is None or min(runs, default=-1) < 0 or sum(runs) != height * width:
+        raise ValueError(f"the run lengths {data[:20]!r} are damaged: they do not fill {height}x{width} pixels")
+    return {"counts": data, "size": [height, width]}
+
+
+def _run_lengths(data: bytes) -> list[int] | None:
+    """The numbers in COCO's text: five bits a character, each run as its difference from the last but one."""
+    runs, value, shift = [], 0, 0
+    for character in data:
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > 60:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return None if shift else runs
 
 
 def _pixels(rle: dict[str, Any]) -> torch.Tensor:

@@ -34,9 +34,20 @@ _LENGTH_BYTES = {
 }
 _PUT = pickle.PUT[0]
 _WIDE_PUTS = frozenset((_PUT, pickle.LONG_BINPUT[0]))
+_GET = pickle.GET[0]
+_PUTS = frozenset((_PUT, pickle.BINPUT[0], pickle.LONG_BINPUT[0]))
+_GETS = frozenset((_GET, pickle.BINGET[0], pickle.LONG_BINGET[0]))
+_MEMOIZE, _FRAME = pickle.MEMOIZE[0], pickle.FRAME[0]
 _HASHABLE_CONTAINERS = frozenset(b"t\x85\x86\x87\x91")  # TUPLE, TUPLE1 to TUPLE3, FROZENSET
+_CHANGING = (
+    "PROTO FRAME STOP MARK POP APPEND APPENDS SETITEM SETITEMS ADDITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET"
+)
+# After these a new value lies on the stack, which picklers remember at once or not at all.
+_CREATING = frozenset(code for code, name in _NAMES.items() if name in _ALLOWED - {*_CHANGING.split(), "LONG_BINGET"})
 # A deeply nested tuple used as a key overflows the C stack when it is hashed, so their number bounds the depth.
 MAX_TUPLES = 10_000
+# Tuples that hold a tuple twice, and that again, double the steps of hashing each time: these steps at most.
+MAX_STEPS = 10**7
 MAX_BYTES = 2**30
 
 
@@ -72,6 +83,9 @@ class _PlainUnpickler(pickle.Unpickler):
 def _check_opcodes(data: bytes) -> None:
     """Walks over the opcodes without interpreting them. Own loop: `pickletools.genops` is eight times slower."""
     position, end, tuples = 0, len(data), 0
+    # `steps` bounds what it takes to hash the newest tuple; `known` holds that of the tuples in the memo.
+    steps, previous, known = 0, 0, {}
+    puts = memoized = 0
     while position < end:
         opcode = data[position]
         size = _ARGUMENT[opcode]
@@ -93,8 +107,25 @@ def _check_opcodes(data: bytes) -> None:
             index = int(data[start:following]) if opcode == _PUT else int.from_bytes(data[start:following], "little")
             if not 0 <= index <= position:
                 raise ValueError(f"its memo index {index} at byte {position} is out of proportion.")
-        elif opcode in _HASHABLE_CONTAINERS:
+        if opcode in _HASHABLE_CONTAINERS:
             tuples += 1
+            steps += 1
             if tuples > MAX_TUPLES:
                 raise ValueError(f"it holds more than {MAX_TUPLES} tuples.")
+        elif opcode in _PUTS or opcode == _MEMOIZE:
+            puts, memoized = puts + (opcode != _MEMOIZE), memoized + (opcode == _MEMOIZE)
+            if previous not in _CREATING or (puts and memoized):
+                raise ValueError(f"its memo is written at byte {position} as no pickler does.")
+        elif known and opcode in _GETS:
+            steps += known.get(_index(opcode, data[start:following]), 0)
+            if steps > MAX_STEPS:
+                raise ValueError(f"its tuples hold each other more than {MAX_STEPS} times.")
+        if previous in _HASHABLE_CONTAINERS and (opcode in _PUTS or opcode == _MEMOIZE):
+            known[memoized - 1 if memoized else _index(opcode, data[start:following])] = steps
+        previous = previous if opcode == _FRAME else opcode
         position = following
+
+
+def _index(opcode: int, argument: bytes) -> int:
+    """The place in the memo that a PUT or GET names."""
+    return int(argument) if opcode in (_PUT, _GET) else int.from_bytes(argument, "little")

@@ -18,6 +18,7 @@ import datasets
 import pyarrow as pa
 import yaml
 from datasets.builder import Key
+from datasets.exceptions import DatasetGenerationError
 
 from ..version import __version__
 from .image_files import ImageFilesError, check_images, image_path
@@ -89,7 +90,12 @@ def load_refcoco(
     )
     if streaming:
         return builder.as_streaming_dataset()
-    builder.download_and_prepare(num_proc=num_proc)
+    try:
+        builder.download_and_prepare(num_proc=num_proc)
+    except DatasetGenerationError as error:
+        # The library's own error says nothing of its cause, and derives from no usual kind.
+        cause = error.__cause__ or error
+        raise ValueError(f"{folder} cannot be read ({type(cause).__name__}): {cause}") from error
     return builder.as_dataset()
 
 

@@ -7,6 +7,7 @@ takes little memory. Boxes become XYXY, pixels of the picture as published. Know
 """
 
 import json
+import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def _reference(record: Any, where: str) -> Reference:
             image_id=int(record["image_id"]),
             split=str(record["split"]),
             ann_ids=tuple(ann_id for ann_id in ann_ids if ann_id != -1),  # -1: no target
-            sentences=tuple(Sentence(int(s["sent_id"]), str(s["sent"])) for s in record["sentences"]),
+            sentences=tuple(Sentence(int(s["sent_id"]), _text(s["sent"])) for s in record["sentences"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -155,9 +156,18 @@ def _reference(record: Any, where: str) -> Reference:
         ) from error
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"sent {value!r}")
+    value.encode()  # a lone surrogate is no text that can be stored
+    return value
+
+
 def _annotation(record: dict, where: str) -> Annotation:
     try:
         x, y, width, height = (float(value) for value in record["bbox"])
+        if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
+            raise ValueError(f"bbox {record['bbox']}")
         return Annotation(
             bbox=(x, y, x + width, y + height),
             area=float(record.get("area", width * height)),

@@ -5,6 +5,7 @@ view of `schema`. Knows nothing of files.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
@@ -68,7 +69,7 @@ def _expressions(item: ReferItem) -> list[dict[str, Any]]:
         "ref_id": item.reference.ref_id,
         "ann_id": _only(numbers),
         "bbox": _hull(boxes),
-        "segmentation": _union([a.segmentation for a in annotations], item.image.height, item.image.width),
+        "segmentation": _segmentation(item, annotations),
         "area": sum(annotation.area for annotation in annotations) if annotations else None,
         "category": _only(names),
         "category_id": _only([annotation.category_id for annotation in annotations]),
@@ -76,6 +77,14 @@ def _expressions(item: ReferItem) -> list[dict[str, Any]]:
         "boxes": boxes,
     }
     return [{"expression": text, "sent_id": sent_id, **referent} for sent_id, text in item.reference.sentences]
+
+
+def _segmentation(item: ReferItem, annotations: Sequence[Annotation]) -> dict[str, Any] | None:
+    try:
+        return _union([a.segmentation for a in annotations], item.image.height, item.image.width)
+    except (KeyError, TypeError, ValueError) as error:
+        ids = ", ".join(str(ann_id) for ann_id, _, _ in item.referents)
+        raise ValueError(f"the segmentation of annotation {ids} (ref_id {item.reference.ref_id}): {error}") from error
 
 
 def _ann_number(ann_id: int | str) -> int | None:

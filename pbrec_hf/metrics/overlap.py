@@ -1,7 +1,7 @@
 """How much two boxes, or two masks, overlap: the arithmetic that all metrics share.
 
 Boxes are XYXY in pixels of one frame, areas without "+1"; masks are COCO run lengths (`size` = [height, width],
-`counts`), which stay compressed. Knows nothing of metrics.
+`counts`, none for no pixel), which stay compressed. Knows nothing of metrics.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,20 @@ import torch
 from pycocotools import mask as coco_mask
 from torchvision.ops import box_iou
 
+from ..data.masks import checked_rle
+
 Rle = dict[str, Any]
 
 
 def box_iou_matrix(predictions: Sequence[Sequence[float]], references: Sequence[Sequence[float]]) -> np.ndarray:
-    """(P, 4) and (R, 4) → IoU (P, R), float64. What is not a box (inverted, empty, NaN) overlaps nothing."""
+    """
+    (P, 4) and (R, 4) → IoU (P, R), float64. A prediction that is not a box (inverted, empty, NaN) overlaps nothing.
+
+    Raises:
+        ValueError: a reference is not a box.
+    """
     predicted = torch.as_tensor(np.asarray(predictions, dtype=np.float64).reshape(-1, 4))
-    referent = torch.as_tensor(np.asarray(references, dtype=np.float64).reshape(-1, 4))
+    referent = _referents(references)
     return torch.where(
         _are_boxes(predicted)[:, None] & _are_boxes(referent), box_iou(predicted, referent), 0.0
     ).numpy()
@@ -31,13 +38,7 @@ def paired_box_iou(predictions: Sequence[Sequence[float]], references: Sequence[
         ValueError: a reference is not a box.
     """
     predicted = torch.as_tensor(np.asarray(predictions, dtype=np.float64).reshape(-1, 4))
-    referent = torch.as_tensor(np.asarray(references, dtype=np.float64).reshape(-1, 4))
-    wrong = (~_are_boxes(referent)).nonzero()
-    if len(wrong):
-        index = int(wrong[0])
-        raise ValueError(
-            f"reference {index} is not an XYXY box: {referent[index].tolist()} (x1 < x2, y1 < y2, pixels)."
-        )
+    referent = _referents(references)
     overlaps = box_iou(predicted[:, None], referent[:, None])[:, 0, 0]
     return torch.where(_are_boxes(predicted), overlaps, 0.0).numpy()
 
@@ -46,7 +47,7 @@ def mask_overlaps(predictions: Sequence[Rle], references: Sequence[Rle]) -> tupl
     """N masks and N masks → pixels of each pair's intersection and union, two arrays (N,) of int64.
 
     Raises:
-        ValueError: the masks of a pair have different sizes.
+        ValueError: the masks of a pair have different sizes, or a mask is damaged.
     """
     intersections = np.zeros(len(predictions), dtype=np.int64)
     unions = np.zeros(len(predictions), dtype=np.int64)
@@ -54,16 +55,36 @@ def mask_overlaps(predictions: Sequence[Rle], references: Sequence[Rle]) -> tupl
         sizes = [tuple(int(side) for side in rle["size"]) for rle in pair]
         if sizes[0] != sizes[1]:
             raise ValueError(f"mask {index} is predicted as {sizes[0]}, its reference is {sizes[1]} (height, width).")
-        rles = [{"size": list(size), "counts": rle["counts"]} for size, rle in zip(sizes, pair, strict=True)]
+        rles = [_checked(rle, index) for rle in pair]
         intersections[index] = coco_mask.area(coco_mask.merge(rles, intersect=True))
         unions[index] = coco_mask.area(coco_mask.merge(rles))
     return intersections, unions
 
 
 def mask_areas(masks: Sequence[Rle]) -> np.ndarray:
-    """Pixels of N masks (N,)."""
-    rles = [{"size": [int(side) for side in rle["size"]], "counts": rle["counts"]} for rle in masks]
-    return coco_mask.area(rles)
+    """Pixels of N masks (N,). Raises ValueError where one is damaged."""
+    return coco_mask.area([_checked(rle, index) for index, rle in enumerate(masks)])
+
+
+def _checked(rle: Rle, index: int) -> Rle:
+    height, width = (int(side) for side in rle["size"])
+    if not rle["counts"]:
+        return coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+    try:
+        return checked_rle(rle["counts"], height, width)
+    except ValueError as error:
+        raise ValueError(f"mask {index}: {error}.") from error
+
+
+def _referents(references: Sequence[Sequence[float]]) -> torch.Tensor:
+    referent = torch.as_tensor(np.asarray(references, dtype=np.float64).reshape(-1, 4))
+    wrong = (~_are_boxes(referent)).nonzero()
+    if len(wrong):
+        index = int(wrong[0])
+        raise ValueError(
+            f"reference {index} is not an XYXY box: {referent[index].tolist()} (x1 < x2, y1 < y2, pixels)."
+        )
+    return referent
 
 
 def _are_boxes(boxes: torch.Tensor) -> torch.Tensor:

@@ -51,9 +51,16 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, legacy):
         path.write_bytes(pickle.dumps(content["extra"]))
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match="is refused: UnpicklingError"):
+    with pytest.raises(ValueError, match="is refused: UnpicklingError") as error:
         load_untrusted_state_dict(path)
     assert not canary.exists()
+    assert "weights_only" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_an_empty_file_is_told(tmp_path):
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(ValueError, match="empty or cut off"):
+        load_untrusted_state_dict(tmp_path / "empty.pth")
 
 
 def test_files_without_a_state_dict_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 from transformers import ResNetBackbone
@@ -42,3 +43,64 @@ def test_the_backbone_of_a_detr_becomes_a_folder_that_loads(tmp_path):
     loaded = ResNetBackbone.from_pretrained(tmp_path / "out", out_features=["stage4"])
     assert torch.equal(loaded.state_dict()["embedder.embedder.convolution.weight"], body["conv1.weight"])
     assert load_file(tmp_path / "out" / "model.safetensors").keys() <= loaded.state_dict().keys()
+
+
+@pytest.fixture
+def detr(tmp_path):
+    """Weights of a small DETR backbone, and a function that converts them after a change."""
+    body = resnet18().state_dict()
+    weights = {f"backbone.0.body.{key}": value for key, value in body.items() if not key.startswith("fc.")}
+
+    def attempt(**changes):
+        torch.save({"state_dict": {"model": weights | changes}}, tmp_path / "detr.pth")
+        return convert("detr-backbone", tmp_path / "detr.pth", tmp_path / "out")
+
+    return weights, attempt
+
+
+CONV = "backbone.0.body.layer2.0.conv1.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight[:5], "is no whole checkpoint of kind 'detr-backbone'"),
+        (lambda weight: weight[0, 0, 0, 0], "is no whole checkpoint"),
+        (lambda weight: weight.to(torch.complex64), f"floating-point numbers: {CONV} .torch.complex64"),
+        (lambda weight: (weight * 10).to(torch.int8), "floating-point numbers"),
+    ],
+)
+def test_damaged_weights_are_told_in_one_line(detr, tmp_path, change, message):
+    weights, attempt = detr
+    with pytest.raises(ValueError, match=message) as error:
+        attempt(**{CONV: change(weights[CONV])})
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_overwritten(detr, tmp_path):
+    _, attempt = detr
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("mine")
+    with pytest.raises(FileExistsError, match="new or empty"):
+        attempt()
+    (tmp_path / "out" / "config.json").unlink()
+    attempt()
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "out").touch()
+    with pytest.raises(FileExistsError):
+        attempt()
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_a_folder_that_cannot_be_written_whole_is_not_left(detr, tmp_path, monkeypatch):
+    _, attempt = detr
+
+    def fail(self, folder):
+        (folder / "config.json").write_text("{}")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(ResNetBackbone, "save_pretrained", fail)
+    with pytest.raises(OSError, match=r"out cannot be written: .*No space left"):
+        attempt()
+    assert [path.name for path in tmp_path.iterdir()] == ["detr.pth"]

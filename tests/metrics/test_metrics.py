@@ -102,6 +102,36 @@ def test_masks_of_different_size_are_an_error():
         ResIoU().compute(predictions=small, references=rles(random_masks(np.random.default_rng(0), 1)))
 
 
+@pytest.mark.parametrize("metric", [ResIoU, GeneralizedRes])
+@pytest.mark.parametrize("counts", [b"garbage!!", b"oo", b"0", b"\xff", b"8" * 9, b"PPPPPPPPPPPPPPPPPPPPP", "ä"])
+def test_damaged_run_lengths_are_an_error(metric, counts):
+    """pycocotools itself crashes on some of them and occupies a processor for ever with others."""
+    whole = rles([np.ones((3, 2), dtype=np.uint8)])
+    with pytest.raises(ValueError, match=r"mask 0: the run lengths .* do not fill 3x2 pixels"):
+        metric().compute(predictions=[{"size": [3, 2], "counts": counts}], references=whole)
+
+
+def test_no_run_lengths_are_an_empty_mask():
+    nothing, whole = {"size": [3, 2], "counts": b""}, rles([np.ones((3, 2), dtype=np.uint8)])[0]
+    assert ResIoU().compute(predictions=[nothing], references=[whole])["mean_iou"] == 0
+    result = GeneralizedRes().compute(predictions=[nothing, nothing], references=[whole, nothing])
+    assert (result["giou"], result["n_acc"], result["t_acc"]) == (0.5, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_encoded_mask_passes_the_check(seed):
+    rng = np.random.default_rng(seed)
+    masks = [(rng.random(rng.integers(1, 300, 2)) < rng.random()).astype(np.uint8) for _ in range(20)]
+    masks += [np.zeros((500, 700), np.uint8), np.ones((1, 1), np.uint8)]
+    assert ResIoU().compute(predictions=rles(masks), references=rles(masks))["count"] == len(masks)
+
+
+@pytest.mark.parametrize("no_box", [[math.nan] * 4, [3, 3, 1, 5]])
+def test_a_generalized_reference_that_is_no_box_is_an_error(no_box):
+    with pytest.raises(ValueError, match="is not an XYXY box"):
+        GeneralizedRec().compute(predictions=[[[0, 0, 1, 1]]], references=[[no_box]])
+
+
 def test_run_lengths_may_be_text():
     masks = rles(random_masks(np.random.default_rng(2), 5))
     as_text = [{"size": rle["size"], "counts": rle["counts"].decode()} for rle in masks]

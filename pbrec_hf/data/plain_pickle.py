@@ -85,7 +85,7 @@ def _check_opcodes(data: bytes) -> None:
     position, end, tuples = 0, len(data), 0
     # `steps` bounds what it takes to hash the newest tuple; `known` holds that of the tuples in the memo.
     steps, previous, known = 0, 0, {}
-    puts = memoized = 0
+    puts, memoized = False, 0  # picklers number their memo, or count
     while position < end:
         opcode = data[position]
         size = _ARGUMENT[opcode]
@@ -113,16 +113,20 @@ def _check_opcodes(data: bytes) -> None:
             if tuples > MAX_TUPLES:
                 raise ValueError(f"it holds more than {MAX_TUPLES} tuples.")
         elif opcode in _PUTS or opcode == _MEMOIZE:
-            puts, memoized = puts + (opcode != _MEMOIZE), memoized + (opcode == _MEMOIZE)
-            if previous not in _CREATING or (puts and memoized):
+            if previous not in _CREATING or (memoized if opcode != _MEMOIZE else puts):
                 raise ValueError(f"its memo is written at byte {position} as no pickler does.")
+            if previous in _HASHABLE_CONTAINERS:
+                known[memoized if opcode == _MEMOIZE else _index(opcode, data[start:following])] = steps
+            if opcode == _MEMOIZE:
+                memoized += 1
+            else:
+                puts = True
         elif known and opcode in _GETS:
             steps += known.get(_index(opcode, data[start:following]), 0)
             if steps > MAX_STEPS:
                 raise ValueError(f"its tuples hold each other more than {MAX_STEPS} times.")
-        if previous in _HASHABLE_CONTAINERS and (opcode in _PUTS or opcode == _MEMOIZE):
-            known[memoized - 1 if memoized else _index(opcode, data[start:following])] = steps
-        previous = previous if opcode == _FRAME else opcode
+        if opcode != _FRAME:
+            previous = opcode
         position = following
 
 

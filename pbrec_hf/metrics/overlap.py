@@ -19,13 +19,14 @@ Rle = dict[str, Any]
 
 def box_iou_matrix(predictions: Sequence[Sequence[float]], references: Sequence[Sequence[float]]) -> np.ndarray:
     """
-    (P, 4) and (R, 4) → IoU (P, R), float64. A prediction that is not a box (inverted, empty, NaN) overlaps nothing.
+    (P, 4) and (R, 4) → IoU (P, R), float64. What is not a box (inverted, empty, NaN) overlaps nothing; published
+    references may be empty.
 
     Raises:
-        ValueError: a reference is not a box.
+        ValueError: a reference is inverted or NaN.
     """
     predicted = torch.as_tensor(np.asarray(predictions, dtype=np.float64).reshape(-1, 4))
-    referent = _referents(references)
+    referent = _referents(references, may_be_empty=True)
     return torch.where(
         _are_boxes(predicted)[:, None] & _are_boxes(referent), box_iou(predicted, referent), 0.0
     ).numpy()
@@ -76,9 +77,10 @@ def _checked(rle: Rle, index: int) -> Rle:
         raise ValueError(f"mask {index}: {error}.") from error
 
 
-def _referents(references: Sequence[Sequence[float]]) -> torch.Tensor:
+def _referents(references: Sequence[Sequence[float]], may_be_empty: bool = False) -> torch.Tensor:
     referent = torch.as_tensor(np.asarray(references, dtype=np.float64).reshape(-1, 4))
-    wrong = (~_are_boxes(referent)).nonzero()
+    right = (referent[:, 2:] >= referent[:, :2]).all(dim=1) if may_be_empty else _are_boxes(referent)
+    wrong = (~(right & referent.isfinite().all(dim=1))).nonzero()
     if len(wrong):
         index = int(wrong[0])
         raise ValueError(

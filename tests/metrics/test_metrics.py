@@ -130,6 +130,8 @@ def test_every_encoded_mask_passes_the_check(seed):
 def test_a_generalized_reference_that_is_no_box_is_an_error(no_box):
     with pytest.raises(ValueError, match="is not an XYXY box"):
         GeneralizedRec().compute(predictions=[[[0, 0, 1, 1]]], references=[[no_box]])
+    empty = [3, 3, 5, 3]  # COCO has some
+    assert GeneralizedRec().compute(predictions=[[empty]], references=[[empty]])["f1_precision"] == 0
 
 
 def test_run_lengths_may_be_text():

@@ -3,15 +3,13 @@
 The result is written only after it ran once with finite outputs.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, ResNetBackbone, ResNetConfig
 
+from ..training.checkpoints import replaced_folder
 from .detr import PREFIX, convert_detr_backbone
 from .fcos import VARIANTS, convert_original_fcos, convert_torchvision_fcos
 from .loading import load_untrusted_state_dict
@@ -95,7 +93,8 @@ def convert(
         # The converters read shapes off a checkpoint: what lacks a key or a dimension fails there in any place.
         reason = " ".join(f"{type(error).__name__} {error}".split())[:300]
         raise ValueError(f"{source} is no whole checkpoint of kind {kind!r} ({reason}).") from error
-    _save(model, destination)
+    with replaced_folder(destination) as folder:
+        model.save_pretrained(folder)
     return report
 
 
@@ -107,17 +106,3 @@ def _require_numbers(weights: dict[str, Tensor]) -> None:
     ]
     if wrong:
         raise ValueError(f"Weights must be floating-point numbers: {', '.join(wrong[:5])}.")
-
-
-def _save(model: PreTrainedModel, destination: Path) -> None:
-    """The whole folder, or nothing of it."""
-    partial = destination.with_name(destination.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        model.save_pretrained(partial)
-        os.replace(partial, destination)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"{destination} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -147,7 +147,7 @@ def one_line_errors(folder: Path) -> Iterator[None]:
         reason = "the disk is full" if full else str(error).splitlines()[0]
         raise OSError(
             f"Cannot write to {folder}: {reason} ({_free(folder) / 2**30:.1f} GiB free). Make room or choose another "
-            "output_dir, then run the same command: it goes on from the last whole checkpoint."
+            "folder, then run the same command again; what was whole before still is."
         ) from error
 
 

@@ -161,6 +161,20 @@ def test_other_protocols_are_refused(tmp_path):
         fetch(["file:///etc/passwd"], tmp_path / "file")
 
 
+@pytest.mark.parametrize("digest", ["sha257:" + "0" * 64, "sha256:" + "0" * 63, "0" * 64, "md5:" + "g" * 32])
+def test_a_digest_that_nothing_can_have_is_told_before_the_download(server, tmp_path, digest):
+    with pytest.raises(ValueError, match="is no digest"):
+        fetch([server.url("file")], tmp_path / "file", digest=digest, **QUICK)
+    assert server.log == []
+
+
+def test_a_digest_may_be_written_in_capitals(server, tmp_path):
+    server.files["file"] = b"content"
+    digest = "sha256:" + hashlib.sha256(b"content").hexdigest().upper()
+    fetch([server.url("file")], tmp_path / "file", digest=digest, **QUICK)
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 def test_a_small_disk_is_noticed_before_anything_is_written(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**6, 0, len(CONTENT) - 1)
     monkeypatch.setattr(fetch_module.shutil, "disk_usage", lambda folder: usage)

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int | None], None]  # name of the file, bytes there, bytes in all if known
 _CHUNK = 2**20
 _SAFE = "/:?&=%+,;@~"
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}")
 
 
 def fetch(
@@ -50,13 +51,15 @@ def fetch(
     Raises:
         ConnectionError: no mirror delivered the file; the message lists every mirror's failure.
         OSError: not enough disk space (`errno.ENOSPC`).
-        ValueError: an address is not http(s).
+        ValueError: an address is not http(s), or the digest's algorithm or length is not one of `digest`'s.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"{url} is neither http nor https.")
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is no digest: write sha256: and 64 hexadecimal digits, or md5: and 32.")
     if path.exists() and _digest_is(path, digest):
         return
     failures = []
@@ -168,4 +171,4 @@ def _digest_is(path: Path, digest: str | None) -> bool:
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
-    return found.hexdigest() == expected
+    return found.hexdigest() == expected.lower()

@@ -41,10 +41,10 @@ pool() {
     python "$here/small_pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2"
 }
 (pool heldout 1 && pool composed_heldout 1 && pool photographs "$photographs") &
-half_of_pool=$!
+beside=$!
 pool composed "$composed"
 python "$here/small_layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks 16
-wait "$half_of_pool"
+wait "$beside"
 # Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
 python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
     --freeze_trunk --images "$data/images" --annotations "$data/instances_train2017.json" \

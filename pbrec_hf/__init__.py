@@ -6,13 +6,13 @@ makes transformers' Auto classes and `pipeline("referring-expression")` know it;
 
 import importlib
 
-from .registration import watch
+from .hub.registration import watch
 from .version import __version__
 
 _PUBLIC = {
-    "FcosConfig": "detection_fcos",
-    "FcosDetector": "detection_fcos",
-    "Grounder": "grounding",
+    "FcosConfig": "detectors.fcos",
+    "FcosDetector": "detectors.fcos",
+    "Grounder": "inference.grounder",
     "PbrecConfig": "configuration_pbrec",
     "PbrecForReferringExpression": "modeling_pbrec",
     "PbrecImageFeatures": "modeling_pbrec",
@@ -20,16 +20,16 @@ _PUBLIC = {
     "PbrecModel": "modeling_pbrec",
     "PbrecOutput": "modeling_pbrec",
     "PbrecProcessor": "processing_pbrec",
-    "Proposals": "proposals_pbrec",
-    "NanoDetConfig": "detection_nanodet",
-    "NanoDetDetector": "detection_nanodet",
+    "Proposals": "geometry.proposals",
+    "NanoDetConfig": "small.nanodet",
+    "NanoDetDetector": "small.nanodet",
     "ReferringExpressionPipeline": "pipeline_pbrec",
-    "SoloConfig": "detection_solo",
-    "SoloDetector": "detection_solo",
-    "bundled_checkpoint": "bundled",
-    "load_refcoco": "data.refcoco",
-    "optimize_for_inference": "inference_pbrec",
-    "share_detector": "inference_pbrec",
+    "SoloConfig": "detectors.solo",
+    "SoloDetector": "detectors.solo",
+    "bundled_checkpoint": "hub.bundled",
+    "load_refcoco": "data.refer.refcoco",
+    "optimize_for_inference": "inference.folding",
+    "share_detector": "inference.sharing",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -9,10 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .backbones_pbrec import register_backbones
-from .loading_pbrec import StrictConfig
-
-register_backbones()
+from .hub.loading import StrictConfig
 
 TASKS = ("grounding", "segmentation")
 SOFT_TARGETS = ("paper", "released_code")
@@ -115,6 +112,11 @@ class PbrecConfig(StrictConfig):
         if not cls.__module__.startswith("transformers_modules."):
             config_dict = {name: value for name, value in config_dict.items() if name != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def free_points(self) -> bool:
+        """Whether the backbone says where its points stand, instead of in the middles of their cells."""
+        return bool(getattr(self.backbone_config, "free_points", False))
 
     @property
     def grid(self) -> tuple[int, int]:

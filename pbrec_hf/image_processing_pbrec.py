@@ -1,31 +1,22 @@
-"""`PbrecImageProcessor`: a picture onto the square canvas, and boxes and masks exactly back.
+"""`PbrecImageProcessor`: a picture onto the square canvas.
 
 Letterbox as released: the longer side to `size["longest_edge"]`, centred, padding = mean colour (0 after normalising).
-`letterbox` (I, 6) int64 records it: original height and width, resized height and width, top, left. This one geometry
-serves training, inference and export.
+`letterbox` (I, 6) int64 records it, see `geometry/letterbox.py`, which also leads boxes and masks back.
 """
 
 import torch
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.image_utils import pil_torch_interpolation_mapping as interpolations
 
-from .pictures_pbrec import load_picture
+from .geometry.letterbox import Letterbox, centered
+from .images.reading import load_pixels
 
 # What torchvision resizes alike on every device.
 _RESAMPLES = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
-
-
-def letterbox_geometry(height: int, width: int, size: int) -> tuple[int, int, int, int]:
-    """Resized height and width, top and left of a picture on a canvas of `size`² pixels, rounded as released."""
-    scale = size / max(height, width)
-    resized = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (round((size - side) / 2 - 0.1) for side in resized)
-    return *resized, top, left
 
 
 class PbrecImageProcessor(TorchvisionBackend):
@@ -59,9 +50,7 @@ class PbrecImageProcessor(TorchvisionBackend):
         images = list(images) if several else [images]
         if not images:
             raise ValueError("No picture given: give at least one.")
-        # A uint8 tensor in CHW is what the rest works on; all else becomes one by way of an upright RGB picture.
-        ready = [image if _is_ready(image) else load_picture(image) for image in images]
-        return super().preprocess(ready, **kwargs)
+        return super().preprocess([load_pixels(image) for image in images], **kwargs)
 
     def _standardize_kwargs(self, **kwargs) -> dict:
         # Runs when a processor is made and with the arguments of every call: bad values are refused at both times.
@@ -94,86 +83,22 @@ class PbrecImageProcessor(TorchvisionBackend):
         letterbox = []
         for index, image in enumerate(images):
             height, width = image.shape[-2:]
-            new_height, new_width, top, left = letterbox_geometry(height, width, side)
+            place = Letterbox.fit(height, width, side)
             if not do_resize:
                 if max(height, width) > side:
                     raise ValueError(f"A picture of {height}×{width} needs do_resize=True on a canvas of {side}.")
-                new_height, new_width = height, width
-                top, left = (round((side - length) / 2 - 0.1) for length in (height, width))
-            elif (height, width) != (new_height, new_width):
-                mode = interpolations[resample]
-                image = tvF.resize(image, [new_height, new_width], interpolation=mode, antialias=True)
+                place = Letterbox(height, width, height, width, *centered((height, width), side))
+            elif (height, width) != (place.resized_height, place.resized_width):
+                size = [place.resized_height, place.resized_width]
+                image = tvF.resize(image, size, interpolation=interpolations[resample], antialias=True)
             image = self.rescale_and_normalize(
                 image, do_rescale, rescale_factor, do_normalize, tuple(image_mean), tuple(image_std)
             )
-            canvas[index, :, top : top + new_height, left : left + new_width] = image
-            pixel_mask[index, top : top + new_height, left : left + new_width] = 1
-            letterbox.append([height, width, new_height, new_width, top, left])
+            canvas[(index, ..., *place.window)] = image
+            pixel_mask[(index, *place.window)] = 1
+            letterbox.append(place)
         data = {"pixel_values": canvas, "pixel_mask": pixel_mask, "letterbox": torch.tensor(letterbox)}
         return BatchFeature(data, tensor_type=return_tensors)
-
-
-def _is_ready(image) -> bool:
-    if not isinstance(image, Tensor) or image.dtype != torch.uint8:
-        return False
-    return image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
-
-
-def boxes_to_canvas(boxes: Tensor, letterbox: Tensor) -> Tensor:
-    """Boxes (n, 4) XYXY in pixels of the original picture → pixels of the canvas; `letterbox` (6,)."""
-    scale, offset = _scale_and_offset(letterbox, boxes)
-    return boxes * scale + offset
-
-
-def boxes_to_original(boxes: Tensor, letterbox: Tensor) -> Tensor:
-    """
-    Boxes (n, 4) XYXY in pixels of the canvas → pixels of the original picture, clipped to it.
-
-    A box that clipping would leave without width or height becomes one pixel wide or high, inside the picture.
-    """
-    scale, offset = _scale_and_offset(letterbox, boxes)
-    height, width = letterbox[:2].tolist()
-    boxes = clip_boxes_to_image((boxes - offset) / scale, (height, width))
-    start, end = boxes[:, :2], boxes[:, 2:]
-    limit = boxes.new_tensor([width, height])
-    flat = end <= start
-    start = torch.where(flat, torch.minimum(start, limit - 1), start)
-    return torch.cat((start, torch.where(flat, start + 1, end)), dim=1)
-
-
-def masks_to_original(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], threshold: float = 0.5) -> Tensor:
-    """
-    A map of probabilities over the canvas → a binary mask of the original picture.
-
-    Each original pixel takes the bilinear value at its own centre: one interpolation, none to the canvas in between.
-
-    Args:
-        mask: (h, w) of any resolution, covering the whole canvas.
-        letterbox: (6,) of the picture.
-        canvas: (height, width) in pixels.
-
-    Returns:
-        bool (original height, original width).
-    """
-    height, width, new_height, new_width, top, left = letterbox.tolist()
-    rows, cols = mask.shape
-    y = (torch.arange(height, device=mask.device) + 0.5) * (new_height / height) + top
-    x = (torch.arange(width, device=mask.device) + 0.5) * (new_width / width) + left
-    # Bilinear is linear along y, then along x: two small products, no coordinates for every pixel of a large picture.
-    values = _linear(y * (rows / canvas[0]), rows) @ mask.float() @ _linear(x * (cols / canvas[1]), cols).T
-    return values > threshold
-
-
-def _linear(position: Tensor, cells: int) -> Tensor:
-    """Weights (n, cells) of linear interpolation at `position` (n,), in cells from the left edge of the first one."""
-    centre = (position - 0.5).clamp(0, cells - 1)
-    return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
-
-
-def _scale_and_offset(letterbox: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    height, width, new_height, new_width, top, left = letterbox.tolist()
-    scale = like.new_tensor([new_width / width, new_height / height]).repeat(2)
-    return scale, like.new_tensor([left, top]).repeat(2)
 
 
 __all__ = ["PbrecImageProcessor"]

@@ -5,7 +5,7 @@ backbone and text encoder → one vector per point and per token → fusion enco
 Notable features:
 - many expressions share an image: `image_index` says which, and the image is encoded once;
 - `get_image_features` + `forward(image_features=…)` serve a cache of encoded images;
-- arithmetic of the released code (see fusion_pbrec.py), without its weights that no output reads.
+- arithmetic of the released code (see `comprehension/fusion.py`), without its weights that no output reads.
 
 Knows nothing of detectors, boxes or pixels of the original picture.
 """
@@ -23,14 +23,16 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
+from .comprehension.fusion import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
+from .comprehension.loss import point_loss
+from .comprehension.positions import sine_positions_1d, sine_positions_2d
+from .comprehension.targets import centerness_targets
 from .configuration_pbrec import PbrecConfig
-from .frozen_norm_pbrec import freeze_batch_norm
-from .fusion_pbrec import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
-from .image_index_pbrec import image_of_each
-from .loss_pbrec import point_loss
-from .points_pbrec import feature_mask, grid_points
-from .positions_pbrec import sine_positions_1d, sine_positions_2d
-from .soft_targets_pbrec import centerness_at
+from .geometry.centerness import centerness_at
+from .geometry.image_index import image_of_each
+from .geometry.points import feature_mask, grid_points
+from .layers.frozen_norm import freeze_batch_norm
+from .layers.initialization import constant, starting, uniform
 
 
 @dataclass
@@ -86,6 +88,21 @@ class PbrecOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
+# What the processor, the collator and transformers' Trainer give beside what `forward` reads.
+_UNREAD = {
+    "letterbox",
+    "truncated",
+    "expressions",
+    "box_proposals",
+    "mask_proposals",
+    "repaired",
+    "image_ids",
+    "ref_ids",
+    "sent_ids",
+    "num_items_in_batch",
+}
+
+
 class PbrecModel(PbrecPreTrainedModel):
     """Backbone, text encoder and fusion encoder, without heads."""
 
@@ -95,8 +112,9 @@ class PbrecModel(PbrecPreTrainedModel):
         if config.freeze_batch_norm:
             freeze_batch_norm(self.backbone)
         channels = self.backbone.channels[-1]
-        self.image_projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
-        self.image_projection.initial_bounds = (math.sqrt(3 / channels), 0)  # Kaiming-uniform with a = 1
+        bound = math.sqrt(3 / channels)  # Kaiming-uniform with a = 1
+        projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
+        self.image_projection = starting(projection, weight=uniform(bound), bias=constant(0))
         self.text_model = _text_encoder(config.text_config)
         self.text_projection = linear(self.text_model.config.hidden_size, config.d_model)
         self.fusion = PbrecFusionEncoder(config)
@@ -113,20 +131,25 @@ class PbrecModel(PbrecPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.text_model.set_input_embeddings(value)
 
-    def get_image_features(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> PbrecImageFeatures:
+    def get_image_features(
+        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, detected: ModelOutput | None = None
+    ) -> PbrecImageFeatures:
         """
         Encode images once.
 
         Args:
             pixel_values: (I, 3, H, W), normalised canvases; H and W multiples of `config.stride`.
             pixel_mask: (I, H, W), 1 where the canvas holds picture; None = everywhere.
+            detected: what the detector inside the backbone gave for these canvases, if it has run already; only for a
+                backbone that has one (see `share_detector`).
 
         Raises:
             ValueError: if the canvas does not give a grid of `config.stride`.
         """
         height, width = pixel_values.shape[-2:]
         rows, cols = height // self.config.stride, width // self.config.stride
-        seen = self.backbone(pixel_values.to(self.dtype))
+        shared = {} if detected is None else {"detected": detected}
+        seen = self.backbone(pixel_values.to(self.dtype), **shared)
         feature_map, points = seen.feature_maps[-1], seen.get("points")
         if feature_map.shape[-2:] != (rows, cols) or height % self.config.stride or width % self.config.stride:
             raise ValueError(
@@ -210,9 +233,11 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.set_input_embeddings(value)
 
-    def get_image_features(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> PbrecImageFeatures:
+    def get_image_features(
+        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, detected: ModelOutput | None = None
+    ) -> PbrecImageFeatures:
         """See [`PbrecModel.get_image_features`]."""
-        return self.model.get_image_features(pixel_values, pixel_mask)
+        return self.model.get_image_features(pixel_values, pixel_mask, detected)
 
     @can_return_tuple
     def forward(
@@ -226,6 +251,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         centerness_labels: Tensor | None = None,
         massness_labels: Tensor | None = None,
         boxes: Tensor | None = None,
+        detected: ModelOutput | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs,
@@ -242,29 +268,39 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
-            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean: see `labels_at_points`.
-            kwargs: other outputs of the processor (letterbox, proposals …) are accepted and not read.
+            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean: without `centerness_labels`, and if there
+                is a head for them, these are made of the boxes where the points stand.
+            detected: see `get_image_features`.
+            output_hidden_states, output_attentions: also return these; by default as the config says.
+            kwargs: other outputs of the processor and the collator (letterbox, proposals …) are accepted and not
+                read.
 
         Raises:
-            ValueError: if inputs are missing or do not fit each other.
+            TypeError: an argument that nothing here reads or gives.
+            ValueError: inputs are missing or do not fit each other.
         """
+        if unknown := kwargs.keys() - _UNREAD:
+            raise TypeError(
+                f"Unknown arguments {', '.join(sorted(unknown))}: labels are `centerness_labels`, `massness_labels` "
+                f"or `boxes`; what is accepted and not read is {', '.join(sorted(_UNREAD))}."
+            )
         if input_ids is None or (pixel_values is None) == (image_features is None):
             raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
         if image_features is None:
-            image_features = self.get_image_features(pixel_values, pixel_mask)
+            image_features = self.get_image_features(pixel_values, pixel_mask, detected)
         index = image_of_each(image_index, input_ids.shape[0], image_features.features.shape[0])
+        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         fused = self.model(
             input_ids,
             image_features.gather(index.to(image_features.features.device)),
             attention_mask,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            **{name: value for name, value in asked.items() if value is not None},
         )
         points = fused.last_hidden_state[:, : image_features.features.shape[1]]
         center_logits = self.center_head(points) if self.center_head is not None else None
         mass_logits = self.mass_head(points) if self.mass_head is not None else None
-        if centerness_labels is not None and boxes is not None:
-            centerness_labels = labels_at_points(centerness_labels, boxes, image_features, index, self.config)
+        if centerness_labels is None and boxes is not None and center_logits is not None:
+            centerness_labels = center_targets(boxes, image_features, index, self.config)
         center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
         mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
         losses = [loss for loss in (center_loss, mass_loss) if loss is not None]
@@ -280,23 +316,19 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         )
 
 
-def labels_at_points(
-    labels: Tensor, boxes: Tensor, image_features: PbrecImageFeatures, index: Tensor, config: PbrecConfig
-) -> Tensor:
+def center_targets(boxes: Tensor, image_features: PbrecImageFeatures, index: Tensor, config: PbrecConfig) -> Tensor:
     """
-    Center-ness labels (E, P) where the points of a backbone stand, if it says so and the targets are the paper's;
-    otherwise `labels`, made for the middles of the cells.
+    Center-ness labels (E, P), where the points of the images stand.
 
     Args:
-        labels: (E, P).
         boxes: (E, 4) XYXY in canvas pixels.
         image_features: of I images.
         index: (E,), the image of each expression.
-        config: of the model.
+        config: of the model; "released_code" is only defined for points in the middle of their cells.
     """
     points = image_features.points
     if points is None or config.soft_targets != "paper":
-        return labels
+        return centerness_targets(boxes, config.image_size, config.stride, config.soft_targets)[0]
     return centerness_at(points[index.to(points.device)], boxes.to(points.device), config.stride)
 
 

@@ -16,9 +16,9 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .inference_pbrec import share_detector
-from .pictures_pbrec import load_picture
-from .post_processing_pbrec import require_threshold
+from .images.reading import load_pixels
+from .inference.sharing import share_detector
+from .selection.settings import require_threshold
 
 logger = logging.get_logger(__name__)
 
@@ -79,7 +79,8 @@ class ReferringExpressionPipeline(Pipeline):
         elif several and not isinstance(inputs, (list, GeneratorType, Dataset)):
             # The base class would take other collections, such as those of `datasets`, for one input.
             inputs = _Rows(inputs) if hasattr(inputs, "__getitem__") else (row for row in inputs)
-        kwargs.setdefault("on_error", "skip" if several else "raise")
+        if "on_error" not in self._preprocess_params:
+            kwargs.setdefault("on_error", "skip" if several else "raise")
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
@@ -96,15 +97,17 @@ class ReferringExpressionPipeline(Pipeline):
             require_threshold(threshold)
         if on_error not in (None, "raise", "skip"):
             raise ValueError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
-        given = ({"on_error": on_error, "timeout": timeout}, {"top_k": top_k, "threshold": threshold})
-        pre, forward = ({name: value for name, value in group.items() if value is not None} for group in given)
-        return pre, forward, {} if return_masks is None else {"return_masks": return_masks}
+        given = (
+            {"on_error": on_error, "timeout": timeout},
+            {"top_k": top_k, "threshold": threshold, "return_masks": return_masks},
+            {"return_masks": return_masks},
+        )
+        return tuple({name: value for name, value in group.items() if value is not None} for group in given)
 
     def preprocess(self, inputs, on_error: str = "raise", timeout: float | None = 30.0) -> dict:
         try:
             image, text = _image_and_text(inputs)
-            picture = load_picture(image, timeout)
-            batch = self.processor(picture, text, return_proposals=False)
+            batch = self.processor(load_pixels(image, timeout), text, return_proposals=False)
             return {"batch": batch, "single": isinstance(text, str)}
         except (OSError, TypeError, ValueError) as error:
             if on_error == "raise":
@@ -112,7 +115,13 @@ class ReferringExpressionPipeline(Pipeline):
             logger.warning(f"Skipped: {error}")
             return {"error": str(error)}
 
-    def _forward(self, model_inputs: dict, top_k: int | None = None, threshold: float = 0.0) -> dict:
+    def _forward(
+        self,
+        model_inputs: dict,
+        top_k: int | None = None,
+        threshold: float = 0.0,
+        return_masks: bool | str = False,
+    ) -> dict:
         items = model_inputs.get("items", [model_inputs])
         good = [item for item in items if "batch" in item]
         answers = iter(())
@@ -120,7 +129,11 @@ class ReferringExpressionPipeline(Pipeline):
             batch = _merge([item["batch"] for item in good])
             batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"]))
             outputs = self.model(**batch)
-            answers = iter(self.processor.post_process_referring_expression(outputs, batch, top_k, threshold))
+            answers = iter(
+                self.processor.post_process_referring_expression(
+                    outputs, batch, top_k, threshold, return_masks=bool(return_masks)
+                )
+            )
         entries = []
         for item in items:
             if "batch" in item:

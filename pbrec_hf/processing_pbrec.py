@@ -1,43 +1,61 @@
 """`PbrecProcessor`: pictures, expressions and detector proposals in; answers in original pixels out.
 
 It joins the image processor, the tokenizer and up to two frozen detectors: one that proposes boxes, one that proposes
-masks. The detectors are saved in sub-folders of their own and are no part of `processor_config.json`.
+masks. Detectors are saved in sub-folders of their own; `processor_config.json` names their model types alone. Any
+detector that `AutoModel` knows and that keeps the contract of `detectors/base.py` serves.
 """
 
 import os
-from collections.abc import Collection, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from huggingface_hub import HfApi
 from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
-from .answers_pbrec import Group, SelectionSettings
-from .detection_fcos import FcosDetector
-from .detection_nanodet import NanoDetDetector
-from .detection_nanodet_masks import NanoDetMasksDetector
-from .detection_solo import SoloDetector
-from .loading_pbrec import require_there
-from .post_processing_pbrec import answers, rank_and_choose
+from .comprehension.expressions import as_groups, is_nested
+from .hub.loading import require_there
+from .images.reading import PictureSource
+from .selection.answers import answers
+from .selection.choose import PROPOSALS, rank_and_choose
+from .selection.groups import Group
+from .selection.settings import SelectionSettings
 
 logger = logging.get_logger(__name__)
 
-_DETECTOR_CLASSES = (FcosDetector, NanoDetDetector, NanoDetMasksDetector, SoloDetector)
-DETECTORS = {cls.config_class.model_type: cls for cls in _DETECTOR_CLASSES}
-_KINDS = {"boxes": "box_detector", "masks": "mask_detector"}
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_FOLDERS = {"boxes": "box_detector", "masks": "mask_detector"}
+_HUB_ARGUMENTS = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "token",
+    "revision",
+    "code_revision",
+    "trust_remote_code",
+)
+_TEXT_OUTPUTS = ("input_ids", "attention_mask", "image_index", "truncated", "expressions")
+
+
+class PbrecProcessorKwargs(ProcessingKwargs, total=False):
+    """Arguments of `PbrecProcessor.__call__` beside pictures and expressions."""
+
+    return_proposals: bool
 
 
 class _Holder:
     """Keeps a detector out of the deep copies that transformers makes of a processor to print or save it."""
 
-    def __init__(self, detector):
+    def __init__(self, detector: Any):
         self.detector = detector
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict) -> "_Holder":
         return self
 
 
@@ -49,13 +67,15 @@ class PbrecProcessor(ProcessorMixin):
         max_text_length (`int`, defaults to 40): longer expressions are cut, and reported.
         selection (`dict`, *optional*): fields of [`SelectionSettings`].
         detectors (`dict`, *optional*): model types by kind, `{"boxes": …, "masks": …}`; filled by the detectors given.
-        box_detector, mask_detector (*optional*): detectors as `proposals_pbrec` describes them.
+        box_detector, mask_detector (*optional*): detectors as `detectors/base.py` describes them.
     """
+
+    valid_processor_kwargs = PbrecProcessorKwargs
 
     def __init__(
         self, image_processor=None, tokenizer=None, max_text_length=40, selection=None, detectors=None, **kwargs
     ):
-        given = {kind: kwargs.pop(name, None) for kind, name in _KINDS.items()}
+        given = {kind: kwargs.pop(name, None) for kind, name in _FOLDERS.items()}
         super().__init__(image_processor, tokenizer, **kwargs)
         if not isinstance(max_text_length, int) or not 3 <= max_text_length <= 8192:
             raise ValueError(f"max_text_length={max_text_length!r}: give a number of tokens from 3 to 8192.")
@@ -63,45 +83,70 @@ class PbrecProcessor(ProcessorMixin):
         self.selection = dict(selection or {})
         self.settings = SelectionSettings(**self.selection)
         self.detectors = dict(detectors or {})
-        self._held = {kind: _Holder(None) for kind in _KINDS}
+        if unknown := set(self.detectors) - set(_FOLDERS):
+            raise ValueError(
+                f"detectors={self.detectors!r} has the kinds {', '.join(sorted(unknown))}: give model types for "
+                f"{' and '.join(_FOLDERS)}."
+            )
+        self._held = {kind: _Holder(None) for kind in _FOLDERS}
+        self._shared = _Holder(None)
         for kind, detector in given.items():
             if detector is not None:
-                self._hold(kind, detector)
+                self.replace_detector(kind, detector)
 
     @property
-    def box_detector(self):
+    def box_detector(self) -> Any:
         """The detector that proposes boxes, or None."""
         return self._held["boxes"].detector
 
     @property
-    def mask_detector(self):
+    def mask_detector(self) -> Any:
         """The detector that proposes masks, or None."""
         return self._held["masks"].detector
 
-    def _hold(self, kind: str, detector) -> None:
+    @property
+    def held_detectors(self) -> dict[str, Any]:
+        """The detectors there are, by kind."""
+        return {kind: holder.detector for kind, holder in self._held.items() if holder.detector is not None}
+
+    def replace_detector(self, kind: str, detector: Any) -> None:
+        """Use `detector` for `kind` ("boxes" or "masks") from now on; it is saved with the processor."""
+        if kind not in _FOLDERS:
+            raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, _FOLDERS))}.")
+        if not callable(getattr(detector, "propose", None)) or not hasattr(detector, "config"):
+            raise TypeError(
+                f"{type(detector).__name__} is no detector: it needs `config` and `propose`, see "
+                "pbrec_hf.detectors.base.ProposalSource."
+            )
         self._held[kind] = _Holder(detector.eval())
         self.detectors[kind] = detector.config.model_type
 
-    def replace_detector(self, kind: str, detector) -> None:
-        """Use `detector` for `kind` ("boxes" or "masks") from now on; it is saved with the processor."""
-        if kind not in _KINDS:
-            raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, _KINDS))}.")
-        self._hold(kind, detector)
+    def share(self, network: Any) -> None:
+        """
+        Hand the outputs of `network` to the model, too, which runs the same one in its backbone.
+
+        Args:
+            network: the very module that a detector of this processor has as `source`; None = nothing is shared.
+        """
+        self._shared = _Holder(network)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The names of everything that a call with pictures and expressions returns."""
+        proposals = [PROPOSALS[kind] for kind in self.held_detectors]
+        return [*self.image_processor.model_input_names, *_TEXT_OUTPUTS, *proposals]
 
     def to(self, *args, **kwargs) -> "PbrecProcessor":
         """Move the detectors as `torch.nn.Module.to` does."""
-        for holder in self._held.values():
-            if holder.detector is not None:
-                holder.detector.to(*args, **kwargs)
+        for detector in self.held_detectors.values():
+            detector.to(*args, **kwargs)
         return self
 
     def __call__(
         self,
-        images=None,
+        images: PictureSource | Sequence[PictureSource] | None = None,
         text: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
-        return_tensors: str | None = "pt",
-        return_proposals: bool = True,
-        **images_kwargs,
+        **kwargs: Unpack[PbrecProcessorKwargs],
     ) -> BatchFeature:
         """
         Args:
@@ -109,56 +154,63 @@ class PbrecProcessor(ProcessorMixin):
             text: one expression, a list, or a list of lists. For a list of I pictures: I entries, each an expression
                 or a list of expressions. For one picture: an expression or a list of them. Without pictures, for
                 features that are known already: either form.
+            return_proposals: whether the detectors run on the pictures; default True.
             return_tensors: "pt", the only kind there is.
-            return_proposals: whether the detectors run on the pictures.
-            images_kwargs: passed to the image processor.
+            images_kwargs, text_kwargs, common_kwargs: as in transformers. Arguments of the image processor and the
+                tokenizer (`size`, `padding` …) may also be given as they are.
 
         Returns:
             pixel_values (I, 3, H, W), pixel_mask (I, H, W), letterbox (I, 6); input_ids and attention_mask (E, L),
             image_index (E,) (None for a plain list without pictures: one expression for each picture of the features
             they are given with, or all for a single one), truncated bool (E,), expressions (list of E strings);
-            box_proposals and mask_proposals ([`Proposals`] of I images) where there is a detector.
+            box_proposals and mask_proposals ([`Proposals`] of I pictures) where there is a detector.
 
         Raises:
+            TypeError: an unknown argument.
             ValueError: an expression that is empty or no string; numbers of pictures and expressions that do not fit.
         """
         if images is None and text is None:
             raise ValueError("Give `images`, `text`, or both.")
-        if return_tensors != "pt":
-            raise ValueError(f"return_tensors={return_tensors!r}: only 'pt' is supported.")
+        options = self._options(kwargs)
         batch = BatchFeature()
-        if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
+        if getattr(images, "ndim", None) == 4:
             images = list(images)
         if images is not None:
-            batch.update(self._canvases(images, images_kwargs))
-            if return_proposals:
+            batch.update(self.image_processor(images, **options["images_kwargs"]))
+            if options.get("return_proposals", True):
                 batch.update(self.propose(batch["pixel_values"], batch["pixel_mask"]))
         if text is not None:
             several = isinstance(images, (list, tuple))
-            nested = several or _is_nested(text)
+            nested = several or is_nested(text)
             pictures = len(images) if several else len(text) if images is None and nested else 1
-            groups = _groups(text, pictures, nested)
-            batch.update(self._tokenize([expression for group in groups for expression in group]))
+            groups = as_groups(text, pictures, nested)
+            batch.update(self._tokenize([expression for group in groups for expression in group], options))
             sizes = torch.tensor([len(group) for group in groups])
             known = images is not None or nested
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
         return batch
 
-    def _canvases(self, images, options: dict) -> BatchFeature:
-        legal = set(self.image_processor.valid_kwargs.__annotations__)
-        if unknown := options.keys() - legal:
+    def _options(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by who reads them."""
+        parts = {"text_kwargs", "images_kwargs", "common_kwargs", "return_proposals"}
+        flat = set(self.image_processor.valid_kwargs.__annotations__)
+        flat |= set(PbrecProcessorKwargs.__annotations__["text_kwargs"].__annotations__)
+        if unknown := kwargs.keys() - parts - flat:
             raise TypeError(
-                f"Unknown arguments {', '.join(sorted(unknown))}: beside images, text, return_tensors and "
-                f"return_proposals there are those of pictures, {', '.join(sorted(legal))}. The processor's "
-                "max_text_length says how long texts may be."
+                f"Unknown arguments {', '.join(sorted(unknown))}: beside images and text there are "
+                f"{', '.join(sorted(parts))} and, as they are, {', '.join(sorted(flat))}."
             )
-        return self.image_processor(images, return_tensors="pt", **options)
+        options = self._merge_kwargs(**kwargs)
+        for part in ("images_kwargs", "text_kwargs"):
+            if options[part].setdefault("return_tensors", "pt") != "pt":
+                raise ValueError(f"return_tensors={options[part]['return_tensors']!r}: give 'pt', the only kind.")
+        return options
 
     def propose(
-        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = ("boxes", "masks")
-    ) -> dict:
+        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = tuple(_FOLDERS)
+    ) -> dict[str, Any]:
         """
-        Run the detectors of these kinds, as far as they are held, on canvases.
+        Run the detectors of these kinds, as far as they are held, on canvases; what several read runs once.
 
         Args:
             pixel_values: (I, 3, H, W).
@@ -166,48 +218,76 @@ class PbrecProcessor(ProcessorMixin):
             kinds: "boxes" and/or "masks".
 
         Returns:
-            `{"box_proposals": …, "mask_proposals": …}`.
+            `{"box_proposals": …, "mask_proposals": …}`; and "detected", the output of the network that the model
+            shares (see `share`), if it ran.
         """
-        proposals = {}
-        for kind, name in (("boxes", "box_proposals"), ("masks", "mask_proposals")):
-            detector = self.box_detector if kind == "boxes" else self.mask_detector
-            if detector is not None and kind in kinds:
-                on_device = pixel_values.to(detector.device, detector.dtype)
-                proposals[name] = detector.propose(on_device, pixel_mask)
-        return proposals
+        found: dict[str, Any] = {}
+        outputs: dict[int, Any] = {}
+        for kind, detector in self.held_detectors.items():
+            if kind not in kinds:
+                continue
+            canvases = pixel_values.to(detector.device, detector.dtype)
+            source = getattr(detector, "source", None)
+            if source is None:
+                found[PROPOSALS[kind]] = detector.propose(canvases, pixel_mask)
+                continue
+            if id(source) not in outputs:
+                with torch.no_grad():
+                    outputs[id(source)] = source(canvases)
+            found[PROPOSALS[kind]] = detector.propose(canvases, pixel_mask, output=outputs[id(source)])
+        if (shared := outputs.get(id(self._shared.detector))) is not None:
+            found["detected"] = shared
+        return found
 
-    def _tokenize(self, expressions: list[str]) -> dict:
-        options = {"split_special_tokens": True, "return_token_type_ids": False, "verbose": False}
-        lengths = [len(row) for row in self.tokenizer(expressions, **options)["input_ids"]]
-        for expression, length in zip(expressions, lengths, strict=True):
-            if length > self.max_text_length:
+    def _tokenize(self, expressions: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+        settings = {
+            "padding": True,
+            "truncation": True,
+            "max_length": self.max_text_length,
+            "return_token_type_ids": False,
+            # What looks like a special token is a word of the expression.
+            "split_special_tokens": True,
+            "verbose": False,
+            **options["text_kwargs"],
+        }
+        tokens = self.tokenizer(expressions, **settings)
+        most = settings["max_length"]
+        counts = tokens["attention_mask"].sum(dim=1).tolist()
+        truncated = [
+            count >= most and self._length(expression) > most
+            for expression, count in zip(expressions, counts, strict=True)
+        ]
+        for expression, cut in zip(expressions, truncated, strict=True):
+            if cut:
                 logger.warning(
-                    f"Expression {expression[:40]!r}… has {length} tokens; only the first {self.max_text_length} are "
-                    "read. Shorten it, or raise `max_text_length` if the model was trained with more."
+                    f"Expression {expression[:40]!r}… has more than {most} tokens; only the first {most} are read. "
+                    "Shorten it, or raise `max_text_length` if the model was trained with more."
                 )
-        tokens = self.tokenizer(
-            expressions,
-            padding=True,
-            truncation=True,
-            max_length=self.max_text_length,
-            return_tensors="pt",
-            **options,
-        )
         return {
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "truncated": torch.tensor(lengths) > self.max_text_length,
+            "truncated": torch.tensor(truncated),
             "expressions": expressions,
         }
 
-    def rank(self, outputs, inputs, top_k: int | None = None) -> dict[str, Group]:
+    def _length(self, expression: str) -> int:
+        """Tokens of a whole expression. Only asked of those that fill the limit: few, or none."""
+        return len(self.tokenizer(expression, split_special_tokens=True, verbose=False)["input_ids"])
+
+    def rank(self, outputs: Any, inputs: Mapping[str, Any], top_k: int | None = None) -> dict[str, Group]:
         """The proposals behind each answer, on the canvas: [`Group`] under "boxes" and/or "masks"."""
         settings = self.settings if top_k is None else replace(self.settings, top_k=top_k)
         return rank_and_choose(outputs, inputs, settings)
 
     def post_process_referring_expression(
-        self, outputs, inputs, top_k: int | None = None, threshold: float = 0.0
-    ) -> list[dict]:
+        self,
+        outputs: Any,
+        inputs: Mapping[str, Any],
+        top_k: int | None = None,
+        threshold: float = 0.0,
+        target_sizes: Tensor | list[tuple[int, int]] | None = None,
+        return_masks: bool = True,
+    ) -> list[dict[str, Any]]:
         """
         Answers in pixels of the original pictures.
 
@@ -216,6 +296,8 @@ class PbrecProcessor(ProcessorMixin):
             inputs: what this processor returned for the same pictures and expressions.
             top_k: proposals that vote, by default as in the processor's settings (12 in the paper).
             threshold: an answer that scores less is left out.
+            target_sizes: (height, width) of each picture in which to answer, by default its own.
+            return_masks: whether to make masks, which have as many pixels as the pictures.
 
         Returns:
             One dict per expression: `scores` (n,) in [0, 1], `labels` (n,) int64 zeros, `text_labels` (n strings),
@@ -223,18 +305,32 @@ class PbrecProcessor(ProcessorMixin):
             `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box").
 
         Raises:
-            ValueError: without proposals, or if outputs and inputs do not fit.
+            ValueError: there are no proposals, or outputs and inputs do not fit.
         """
-        return answers(self.rank(outputs, inputs, top_k), inputs, threshold, self.settings.mask_threshold)
+        groups = self.rank(outputs, inputs, top_k)
+        return answers(groups, inputs, threshold, self.settings.mask_threshold, return_masks, target_sizes)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
-        """As of every processor, and each detector into its sub-folder. To upload, call `push_to_hub(repo_id)`."""
+        """As of every processor, and each detector into its sub-folder; one commit with them if it is pushed."""
+        missing = sorted(set(self.detectors) - set(self.held_detectors))
+        if missing:
+            raise ValueError(
+                f"This processor was loaded without its detectors ({', '.join(missing)}), and cannot be saved as a "
+                "whole: load it with load_detectors=True, or give them with `replace_detector`."
+            )
+        saved = super().save_pretrained(save_directory)
+        for kind, detector in self.held_detectors.items():
+            folder = Path(save_directory, _FOLDERS[kind])
+            detector.save_pretrained(folder)
+            # Code of one's own (`register_for_auto_class`) is looked for beside the processor.
+            for module in folder.glob("*.py"):
+                shutil.copyfile(module, Path(save_directory, module.name))
         if push_to_hub:
-            raise ValueError("Save first, then call `processor.push_to_hub(repo_id)`: one commit with the detectors.")
-        saved = super().save_pretrained(save_directory, **kwargs)
-        for kind, folder in _KINDS.items():
-            if (detector := self._held[kind].detector) is not None:
-                detector.save_pretrained(os.path.join(save_directory, folder))
+            message = kwargs.pop("commit_message", "Upload processor")
+            repo_id = kwargs.pop("repo_id", Path(save_directory).name)
+            api = HfApi(token=kwargs.pop("token", None))
+            repo_id = api.create_repo(repo_id, private=kwargs.pop("private", None), exist_ok=True).repo_id
+            api.upload_folder(repo_id=repo_id, folder_path=save_directory, commit_message=message, **kwargs)
         return saved
 
     @classmethod
@@ -243,68 +339,39 @@ class PbrecProcessor(ProcessorMixin):
         As of every processor; the detectors that were saved with it are loaded, too.
 
         Args:
-            load_detectors: False where proposals are not needed, as in training.
+            load_detectors: False where proposals are not needed; such a processor cannot be saved.
 
         Raises:
-            OSError: if a detector that the processor was saved with cannot be loaded.
+            OSError: a detector that the processor was saved with cannot be loaded.
+            ValueError: nothing is known by the model type of a detector.
         """
         require_there(pretrained_model_name_or_path)
         processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
             for kind, model_type in processor.detectors.items():
-                if kind not in _KINDS or model_type not in DETECTORS:
-                    raise ValueError(
-                        f"detectors={processor.detectors!r} of the processor: the kinds are {', '.join(_KINDS)}, "
-                        f"the model types {', '.join(DETECTORS)}."
-                    )
-                subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _KINDS[kind])))
-                try:
-                    detector = DETECTORS[model_type].from_pretrained(
-                        pretrained_model_name_or_path, subfolder=subfolder, **hub
-                    )
-                except OSError as error:
-                    raise OSError(
-                        f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, "
-                        "or pass load_detectors=False."
-                    ) from error
-                processor._hold(kind, detector)
+                subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _FOLDERS[kind])))
+                detector = _load_detector(pretrained_model_name_or_path, subfolder, model_type, hub)
+                processor.replace_detector(kind, detector)
         return processor
 
 
-def _groups(text, images: int, nested: bool) -> list[list[str]]:
-    """The expressions of each image, from the forms that `PbrecProcessor.__call__` takes."""
-    if not nested:
-        groups = [_as_list(text)]
-    else:
-        entries = _as_list(text)
-        if len(entries) != images:
-            raise ValueError(
-                f"{len(entries)} entries in `text` for {images} pictures: give one expression, or one list of "
-                "expressions, for each picture."
-            )
-        groups = [_as_list(entry) for entry in entries]
-    for image, group in enumerate(groups):
-        if not group:
-            raise ValueError(f"Picture {image} has no expression: give at least one.")
-        for expression in group:
-            if not isinstance(expression, str) or not any(map(_is_visible, expression)):
-                raise ValueError(
-                    f"An expression of picture {image} is {expression!r}: give a string of words, such as 'left dog'."
-                )
-    return groups
+def _load_detector(source: Any, subfolder: str, model_type: str, hub: dict[str, Any]) -> PreTrainedModel:
+    try:
+        return AutoModel.from_pretrained(source, subfolder=subfolder, **hub)
+    except OSError as error:
+        raise OSError(
+            f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or pass "
+            "load_detectors=False."
+        ) from error
+    except ValueError as error:
+        if f"model type `{model_type}`" not in str(error):
+            raise
+        raise ValueError(
+            f"The processor's detector in {subfolder!r} is of the type {model_type!r}, which nothing here knows: "
+            "import the module that defines it (and calls `register_detector`) first, pass trust_remote_code=True if "
+            "the folder carries its code, or pass load_detectors=False."
+        ) from error
 
 
-def _is_visible(character: str) -> bool:
-    return character.isprintable() and not character.isspace()
-
-
-def _as_list(value) -> list:
-    return [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
-
-
-def _is_nested(text) -> bool:
-    return isinstance(text, Sequence) and not isinstance(text, str) and any(isinstance(t, (list, tuple)) for t in text)
-
-
-__all__ = ["PbrecProcessor"]
+__all__ = ["PbrecProcessor", "PbrecProcessorKwargs"]

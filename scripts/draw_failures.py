@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from torchvision.ops import box_iou
 
 from pbrec_hf import Grounder
+from pbrec_hf.app.drawing import contact_sheet
 from pbrec_hf.data.own_data import load_own_data
-from pbrec_hf.visualization import contact_sheet
 
 WRONG, MEANT = "#e6194b", "#3cb44b"
 

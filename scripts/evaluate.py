@@ -25,8 +25,8 @@ import datasets
 from accelerate import Accelerator
 
 from pbrec_hf.data.own_data import BBOX_FORMATS
-from pbrec_hf.data.refcoco import published_counts
-from pbrec_hf.inference_pbrec import prepare_to_answer
+from pbrec_hf.data.refer.refcoco import published_counts
+from pbrec_hf.inference.folding import prepare_to_answer
 from pbrec_hf.modeling_pbrec import PbrecForReferringExpression
 from pbrec_hf.processing_pbrec import PbrecProcessor
 from pbrec_hf.training.build import add_detectors, load_rows

@@ -21,7 +21,8 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers import AutoModel, PreTrainedModel
 
 import pbrec_hf  # noqa: F401  (registers the detectors with AutoModel)
-from pbrec_hf.image_processing_pbrec import PbrecImageProcessor, boxes_to_original, letterbox_geometry
+from pbrec_hf.geometry.letterbox import Letterbox
+from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
 
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100")
 
@@ -49,7 +50,7 @@ def read_batch(paths: list[Path], size: int, antialias: bool) -> tuple[torch.Ten
     sides = [picture.shape[-2:] for picture in pictures]
     if not antialias:
         pictures = [
-            tvF.resize(picture, list(letterbox_geometry(*side, size)[:2]), antialias=False)
+            tvF.resize(picture, list(Letterbox.fit(*side, size)[2:4]), antialias=False)
             for picture, side in zip(pictures, sides, strict=True)
         ]
     inputs = processor(images=pictures, return_tensors="pt")
@@ -67,7 +68,7 @@ def detect_all(detector: PreTrainedModel, coco: COCO, images: list[dict], args: 
         pixel_values, letterboxes = read_batch(paths, args.size, not args.no_antialias)
         found = detector.detect(pixel_values.to(detector.device), min_score=args.min_score)
         for image, letterbox, detections in zip(batch, letterboxes, found, strict=True):
-            boxes = box_convert(boxes_to_original(detections["boxes"].cpu(), letterbox), "xyxy", "xywh")
+            boxes = box_convert(Letterbox.of(letterbox).boxes_to_original(detections["boxes"].cpu()), "xyxy", "xywh")
             for label, score, box in zip(
                 detections["labels"].tolist(), detections["scores"].tolist(), boxes.tolist(), strict=True
             ):

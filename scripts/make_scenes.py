@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pbrec_hf.data.masks import mask_to_segmentation
-from pbrec_hf.data.scenes import ComposedScenes, Scene, read_photographs
+from pbrec_hf.data.scenes.composed import ComposedScenes, Scene, read_photographs
+from pbrec_hf.images.segmentation import mask_to_segmentation
 
 TESTS = Path(__file__).parents[1] / "tests/data/scenes"
 

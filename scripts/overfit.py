@@ -23,13 +23,13 @@ import torch
 from PIL import Image
 from torchvision.ops import box_iou
 
-from pbrec_hf.bundled import bundled_checkpoint
+from pbrec_hf.comprehension.targets import centerness_targets
 from pbrec_hf.configuration_pbrec import PbrecConfig
-from pbrec_hf.data.scenes import Scene, read_photographs, with_expressions
-from pbrec_hf.image_processing_pbrec import boxes_to_canvas
+from pbrec_hf.data.scenes.composed import Scene, read_photographs, with_expressions
+from pbrec_hf.geometry.letterbox import Letterbox
+from pbrec_hf.hub.bundled import bundled_checkpoint
 from pbrec_hf.modeling_pbrec import PbrecOutput
 from pbrec_hf.processing_pbrec import PbrecProcessor
-from pbrec_hf.soft_targets_pbrec import centerness_targets
 from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.run import train
 
@@ -42,7 +42,10 @@ def reachable(scene: Scene, processor: PbrecProcessor, config: PbrecConfig) -> l
     inputs = processor(Image.fromarray(scene.image), [item.category for item in scene.objects])
     boxes = torch.tensor([item.box for item in scene.objects])
     targets, _ = centerness_targets(
-        boxes_to_canvas(boxes, inputs["letterbox"][0]), config.image_size, config.stride, config.soft_targets
+        Letterbox.of(inputs["letterbox"][0]).boxes_to_canvas(boxes),
+        config.image_size,
+        config.stride,
+        config.soft_targets,
     )
     perfect = PbrecOutput(center_logits=targets.logit(eps=1e-3))
     answers = processor.post_process_referring_expression(perfect, inputs)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from pbrec_hf.model_card import read_cards, render_card
-from pbrec_hf.publishing import write_checkpoint, write_space
+from pbrec_hf.hub.cards import read_cards, render_card
+from pbrec_hf.hub.publishing import write_checkpoint, write_space
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ After changing the data or the template: `python scripts/render_model_cards.py`.
 
 from pathlib import Path
 
-from pbrec_hf.model_card import read_cards, render_card
+from pbrec_hf.hub.cards import read_cards, render_card
 
 FOLDER = Path(__file__).parent.parent / "model_cards"
 

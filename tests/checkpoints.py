@@ -4,8 +4,8 @@ import torch
 from transformers import BertConfig, BertTokenizer, ResNetConfig
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecImageProcessor, PbrecProcessor
-from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector
-from pbrec_hf.detection_solo import SoloConfig, SoloDetector
+from pbrec_hf.detectors.solo import SoloConfig, SoloDetector
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
 
 WORDS = [
     "[PAD]",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
-from pbrec_hf.data.refcoco import CONFIGS
+from pbrec_hf.data.refer.refcoco import CONFIGS
 
 SCENES = Path(__file__).parent / "data" / "scenes"
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from pbrec_hf.convert.solo import solo_key
-from pbrec_hf.detection_solo import SoloConfig, SoloDetector, SoloOutput
+from pbrec_hf.detectors.solo import SoloConfig, SoloDetector, SoloOutput
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 CANVAS = (160, 224)

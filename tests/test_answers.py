@@ -5,12 +5,16 @@ import torch
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
-from pbrec_hf.answers_pbrec import SelectionSettings, choose_boxes, fit_boxes, rank_proposals
+from pbrec_hf.comprehension.targets import centerness_targets
+from pbrec_hf.geometry.points import grid_points
+from pbrec_hf.geometry.proposals import LazyMasks, Proposals
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
-from pbrec_hf.points_pbrec import grid_points
-from pbrec_hf.post_processing_pbrec import answers, rank_and_choose
-from pbrec_hf.proposals_pbrec import LazyMasks, Proposals
-from pbrec_hf.soft_targets_pbrec import centerness_targets
+from pbrec_hf.selection.answers import answers
+from pbrec_hf.selection.choose import rank_and_choose
+from pbrec_hf.selection.fit import fit_boxes
+from pbrec_hf.selection.ranking import rank_proposals
+from pbrec_hf.selection.settings import SelectionSettings
+from pbrec_hf.selection.vote import choose_boxes
 
 WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
 

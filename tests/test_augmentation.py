@@ -8,9 +8,10 @@ from torchvision.transforms.v2 import functional as tvf
 
 from pbrec_hf.data.augmentation import AugmentationConfig, draw_view, recolour_, row_generator
 from pbrec_hf.data.directions import is_positional, swap_left_right
-from pbrec_hf.data.masks import mask_to_segmentation
 from pbrec_hf.data.placement import Placement
-from pbrec_hf.image_processing_pbrec import PbrecImageProcessor, boxes_to_canvas
+from pbrec_hf.geometry.letterbox import Letterbox
+from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
+from pbrec_hf.images.segmentation import mask_to_segmentation
 
 STILL = {"jitter_probability": 0.0, "flip_probability": 0.0, "translate": False, "scales": (1.0,)}
 
@@ -139,7 +140,7 @@ def test_without_chance_the_view_is_the_image_processors(size):
     canvas = torch.zeros(3, 64, 64)
     canvas[(slice(None), *placement.window)] = placement.picture(image) / 255
     torch.testing.assert_close(canvas, inputs["pixel_values"][0])
-    torch.testing.assert_close(placement.boxes(box, *size), boxes_to_canvas(box, inputs["letterbox"][0]))
+    torch.testing.assert_close(placement.boxes(box, *size), Letterbox.of(inputs["letterbox"][0]).boxes_to_canvas(box))
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])

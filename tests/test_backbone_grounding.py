@@ -4,12 +4,12 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig, most_central
-from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
-from pbrec_hf.colors_pbrec import COLOR_NAMES
-from pbrec_hf.detection_nanodet import NanoDetConfig
-from pbrec_hf.objects_pbrec import SHAPE, place_objects
-from pbrec_hf.points_pbrec import grid_points
+from pbrec_hf.geometry.points import grid_points
+from pbrec_hf.small.backbone import GroundingBackbone, GroundingBackboneConfig, most_central
+from pbrec_hf.small.colors import COLOR_NAMES
+from pbrec_hf.small.nanodet import NanoDetConfig
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
+from pbrec_hf.small.objects import SHAPE, place_objects
 
 
 @pytest.fixture(scope="module")

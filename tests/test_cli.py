@@ -11,9 +11,9 @@ from test_image_processing import bomb_png
 from transformers import pipeline
 
 from pbrec_hf import PbrecProcessor
-from pbrec_hf.cli import main
-from pbrec_hf.grounding import Grounder
-from pbrec_hf.visualization import draw_answers
+from pbrec_hf.app.cli import main
+from pbrec_hf.app.drawing import draw_answers
+from pbrec_hf.inference.grounder import Grounder
 
 
 @pytest.fixture(scope="module")

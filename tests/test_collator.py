@@ -12,14 +12,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
+from pbrec_hf.comprehension.targets import centerness_targets, massness_targets
 from pbrec_hf.configuration_pbrec import PbrecConfig
 from pbrec_hf.data.augmentation import AugmentationConfig, row_generator
 from pbrec_hf.data.collator import PbrecCollator
-from pbrec_hf.data.images import image_size, load_image
-from pbrec_hf.data.masks import mask_to_segmentation, rasterise
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
-from pbrec_hf.soft_targets_pbrec import centerness_targets, massness_targets
+from pbrec_hf.images.reading import load_pixels, picture_size
+from pbrec_hf.images.segmentation import mask_to_segmentation, rasterise
 
 CANVAS, STRIDE = 128, 16
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "left", "right", "dog", "red", "the", "a")
@@ -132,7 +132,7 @@ def test_targets_are_those_of_the_full_canvas(image_rows, style, encoding):
     expected, _ = centerness_targets(batch["boxes"], CANVAS, STRIDE, style=style)
     assert torch.equal(batch["centerness_labels"], expected)
     _, placements, _ = collator._augmented_canvases(
-        [load_image(row["image"]) for row in rows],
+        [load_pixels(row["image"]) for row in rows],
         [row["expressions"] for row in rows],
         [generator_of(collator, row) for row in rows],
     )
@@ -273,11 +273,11 @@ def test_pictures_of_every_kind_are_read_upright(kind, tmp_path):
     data, size = odd_pictures()[kind]
     path = tmp_path / "picture"
     path.write_bytes(data)
-    tensor = load_image(path)
+    tensor = load_pixels(path)
     assert tensor.dtype == torch.uint8 and tensor.shape == (3, *size)
-    assert image_size(path) == size == image_size({"bytes": data, "path": None})
-    assert torch.equal(tensor, load_image({"bytes": data, "path": "name"}))
-    assert torch.equal(tensor, load_image(tensor))
+    assert picture_size(path) == size == picture_size({"bytes": data, "path": None})
+    assert torch.equal(tensor, load_pixels({"bytes": data, "path": "name"}))
+    assert torch.equal(tensor, load_pixels(tensor))
     if kind == "jpeg":
         reference = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
         assert (tensor.int() - reference.int()).abs().max() <= 1
@@ -288,8 +288,8 @@ def test_unreadable_pictures_name_their_file(tmp_path):
     for name, data in {"empty.jpg": b"", "text.jpg": b"no picture", "cut.jpg": good[: len(good) // 2]}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=name):
-            load_image(tmp_path / name)
+            load_pixels(tmp_path / name)
     with pytest.raises(ValueError, match=r"missing\.jpg"):
-        load_image(str(tmp_path / "missing.jpg"))
+        load_pixels(str(tmp_path / "missing.jpg"))
     with pytest.raises(TypeError, match="int"):
-        load_image(3)
+        load_pixels(3)

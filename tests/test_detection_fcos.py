@@ -11,8 +11,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from pbrec_hf.coco_classes import TORCHVISION_COCO_CLASSES
-from pbrec_hf.detection_fcos import FcosConfig, FcosDetector, torchvision_names
+from pbrec_hf.detectors.coco_classes import TORCHVISION_COCO_CLASSES
+from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector, torchvision_names
 
 
 def whole_fcos(depth):

@@ -6,8 +6,8 @@ from torchvision.ops import box_iou
 from transformers import AutoBackbone, AutoModel
 
 import pbrec_hf  # noqa: F401  (registers the Auto classes)
-from pbrec_hf.backbone_nanodet import NanoDetBackbone, NanoDetTrunkConfig
-from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector, mean_of_looks, mirrored_look
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector, mean_of_looks, mirrored_look
+from pbrec_hf.small.nanodet_trunk import NanoDetBackbone, NanoDetTrunkConfig
 
 TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
 

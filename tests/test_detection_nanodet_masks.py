@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
-from pbrec_hf.detection_nanodet import NanoDetConfig
-from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, ellipses_in_boxes
-from pbrec_hf.dynamic_masks_pbrec import mask_logits
-from pbrec_hf.proposals_pbrec import Proposals
+from pbrec_hf.geometry.proposals import Proposals
+from pbrec_hf.small.dynamic_masks import mask_logits
+from pbrec_hf.small.nanodet import NanoDetConfig
+from pbrec_hf.small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, ellipses_in_boxes
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 
 
 def tiny_config(**changes):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from solo_golden import CANVAS, TINY_RESNET, facts, head_output, tensors, unpack_bits
 
-from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
-from pbrec_hf.detection_solo import SoloConfig, SoloDetector, evaluation_form
-from pbrec_hf.solo_detections_pbrec import SoloThresholds, matrix_nms, solo_detections
+from pbrec_hf.detectors.solo import SoloConfig, SoloDetector, evaluation_form
+from pbrec_hf.detectors.solo_detections import SoloThresholds, matrix_nms, solo_detections
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 
 LEVELS = 5
 

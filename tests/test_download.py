@@ -15,11 +15,11 @@ import pytest
 import yaml
 from refer_folders import write_refer_folder
 
-from pbrec_hf.data import fetch as fetch_module
-from pbrec_hf.data.download import download_refcoco
-from pbrec_hf.data.fetch import fetch
-from pbrec_hf.data.refcoco import CONFIGS, load_refcoco
-from pbrec_hf.data.unzip import unzip
+from pbrec_hf.data.refer import fetch as fetch_module
+from pbrec_hf.data.refer.download import download_refcoco
+from pbrec_hf.data.refer.fetch import fetch
+from pbrec_hf.data.refer.refcoco import CONFIGS, load_refcoco
+from pbrec_hf.data.refer.unzip import unzip
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -256,7 +256,7 @@ def test_an_interrupted_unpacking_is_done_again(tmp_path):
 @pytest.fixture
 def mirrors(server, tmp_path):
     """The published table, with every file made small and served by `server` from an address that breaks off."""
-    table = yaml.safe_load(resources.files("pbrec_hf.data").joinpath("mirrors.yaml").read_text())
+    table = yaml.safe_load(resources.files("pbrec_hf.data.refer").joinpath("mirrors.yaml").read_text())
     source = tmp_path / "source"
     write_refer_folder(source, "refcoco/unc")
     write_refer_folder(source, "grefcoco/unc")
@@ -332,7 +332,7 @@ def test_an_unknown_data_set_is_named_with_the_known_ones(tmp_path):
 
 
 def test_the_published_table_is_complete():
-    table = yaml.safe_load(resources.files("pbrec_hf.data").joinpath("mirrors.yaml").read_text())
+    table = yaml.safe_load(resources.files("pbrec_hf.data.refer").joinpath("mirrors.yaml").read_text())
     assert set(table["datasets"]) == {key.split("/")[0] for key in CONFIGS}
     for entry in table["datasets"].values():
         for name in [*entry["annotations"], entry["images"]]:

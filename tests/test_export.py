@@ -8,7 +8,7 @@ from checkpoints import tiny_model, tiny_processor
 from transformers import AutoImageProcessor
 
 from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
-from pbrec_hf.export import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
+from pbrec_hf.inference.onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 
 TEXTS = (["left dog"], ["the cat on the left", "red car", "the girl", "dog"])
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pbrec_hf.colors_pbrec import COLOR_NAMES
-from pbrec_hf.data.expression_reading import HumanExpressions, read_expression
-from pbrec_hf.data.scene_objects import SceneObject
+from pbrec_hf.data.scenes.objects import SceneObject
+from pbrec_hf.data.scenes.reading import HumanExpressions, read_expression
+from pbrec_hf.small.colors import COLOR_NAMES
 
 SIZE = (200, 400)
 

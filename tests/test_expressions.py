@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pbrec_hf.colors_pbrec import COLOR_NAMES
-from pbrec_hf.data.expression_predicates import Layout, Truth, extreme, middle
-from pbrec_hf.data.expressions import generate_expressions, mirror_text
-from pbrec_hf.data.scene_objects import SceneObject, with_colors
+from pbrec_hf.data.scenes.expressions import generate_expressions, mirror_text
+from pbrec_hf.data.scenes.objects import SceneObject, with_colors
+from pbrec_hf.data.scenes.predicates import Layout, Truth, extreme, middle
+from pbrec_hf.small.colors import COLOR_NAMES
 
 SIZE = (300, 400)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from pbrec_hf.frozen_norm_pbrec import FrozenNorm, freeze_batch_norm
+from pbrec_hf.layers.frozen_norm import FrozenNorm, freeze_batch_norm
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecImageProcessor
-from pbrec_hf.data.refcoco import published_counts
+from pbrec_hf.data.refer.refcoco import published_counts
 from pbrec_hf.training.config import TrainingConfig, read_yaml
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http
 from transformers import AutoModel, AutoProcessor
 
-from pbrec_hf.grounding import Grounder
+from pbrec_hf.inference.grounder import Grounder
 
 NAME = "owner/tiny"
 

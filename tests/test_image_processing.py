@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch.nn.functional import interpolate
 
 from pbrec_hf import PbrecImageProcessor
-from pbrec_hf.image_processing_pbrec import boxes_to_canvas, boxes_to_original, letterbox_geometry, masks_to_original
-from pbrec_hf.pictures_pbrec import load_picture
-from pbrec_hf.points_pbrec import feature_mask, points_in_picture
+from pbrec_hf.geometry.letterbox import Letterbox, points_in_picture
+from pbrec_hf.geometry.points import feature_mask
+from pbrec_hf.images.reading import load_picture
 
 
 def picture(width, height, mode="RGB"):
@@ -71,25 +71,25 @@ def test_pixels_equal_the_released_loader_s():
 def test_the_inverse_is_exact_for_every_size(height, width, seed):
     corners = torch.rand(8, 2, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([width, height])
     boxes = torch.cat((corners.amin(1), corners.amax(1)), dim=1)
-    letterbox = torch.tensor([height, width, *letterbox_geometry(height, width, 320)])
-    back = boxes_to_original(boxes_to_canvas(boxes, letterbox), letterbox)
+    letterbox = Letterbox.fit(height, width, 320)
+    back = letterbox.boxes_to_original(letterbox.boxes_to_canvas(boxes))
     assert (back - boxes).abs().max() < 0.5
     assert (
         (back[:, 2:] > back[:, :2]).all()
         and (back >= 0).all()
         and (back[:, 2:] <= torch.tensor([width, height])).all()
     )
-    assert points_in_picture(letterbox[None], 20, 20, (320, 320)).any()
+    assert points_in_picture(torch.tensor([letterbox]), (20, 20), (320, 320)).any()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(20, 400), st.integers(20, 400))
 def test_a_mask_comes_back_to_the_pixel(height, width):
-    letterbox = torch.tensor([height, width, *letterbox_geometry(height, width, 320)])
-    _, _, new_height, new_width, top, left = letterbox.tolist()
+    letterbox = Letterbox.fit(height, width, 320)
+    _, _, new_height, new_width, top, left = letterbox
     canvas = torch.zeros(320, 320)
     canvas[top : top + new_height // 2, left : left + new_width // 2] = 1
-    mask = masks_to_original(canvas, letterbox, (320, 320))
+    mask = letterbox.mask_to_original(canvas, (320, 320))
     assert mask.shape == (height, width)
     rows, cols = mask.any(1).sum().item(), mask.any(0).sum().item()
     assert abs(rows - height * (new_height // 2) / new_height) <= max(1, height / new_height)
@@ -97,22 +97,22 @@ def test_a_mask_comes_back_to_the_pixel(height, width):
 
 
 def test_a_box_in_the_padding_becomes_one_pixel_inside_the_picture():
-    letterbox = torch.tensor([100, 200, *letterbox_geometry(100, 200, 320)])
-    box = boxes_to_original(torch.tensor([[5.0, 1.0, 8.0, 3.0], [5.0, 310.0, 6.0, 319.0]]), letterbox)
+    letterbox = Letterbox.fit(100, 200, 320)
+    box = letterbox.boxes_to_original(torch.tensor([[5.0, 1.0, 8.0, 3.0], [5.0, 310.0, 6.0, 319.0]]))
     assert (box[:, 3] - box[:, 1]).tolist() == [1, 1] and box[0, 1] == 0 and box[1, 3] == 100
 
 
 def test_a_mask_is_interpolated_bilinearly_at_the_centres_of_the_pixels():
-    letterbox = torch.tensor([90, 50, *letterbox_geometry(90, 50, 320)])
+    letterbox = Letterbox.fit(90, 50, 320)
     mask = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
     canvas = interpolate(mask[None, None], size=(320, 320), mode="bilinear")
     for threshold in (0.3, 0.5, 0.7):
         # At the size of the canvas, cropping what the interpolation gives there is the same.
-        itself = torch.tensor([320, 178, 320, 178, 0, 71])
+        itself = Letterbox(320, 178, 320, 178, 0, 71)
         expected = canvas[0, 0, :, 71 : 71 + 178] > threshold
-        assert (masks_to_original(mask, itself, (320, 320), threshold) != expected).float().mean() < 1e-3
+        assert (itself.mask_to_original(mask, (320, 320), threshold) != expected).float().mean() < 1e-3
     smooth = interpolate(canvas[..., 71 : 71 + 178], size=(90, 50), mode="bilinear")[0, 0] > 0.5
-    assert (masks_to_original(mask, letterbox, (320, 320)) != smooth).float().mean() < 0.05
+    assert (letterbox.mask_to_original(mask, (320, 320)) != smooth).float().mean() < 0.05
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "I;16", "I", "F", "YCbCr"])

@@ -7,10 +7,11 @@ import torch
 from checkpoints import tiny_model
 from torchvision.ops import FrozenBatchNorm2d
 
-from pbrec_hf import inference_pbrec, residual_blocks_pbrec
-from pbrec_hf.detection_fcos import FcosConfig, FcosDetector
-from pbrec_hf.inference_pbrec import optimize_for_inference
-from pbrec_hf.residual_blocks_pbrec import fused_block
+from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector
+from pbrec_hf.inference import folding as inference_pbrec
+from pbrec_hf.inference.folding import optimize_for_inference
+from pbrec_hf.layers import residual_blocks as residual_blocks_pbrec
+from pbrec_hf.layers.residual_blocks import fused_block
 
 
 def with_random_norms(model):

@@ -1,22 +1,17 @@
 """Layouts without pictures, by which the bundled model learns: what is said of them is what their tensors show."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from pbrec_hf.backbone_grounding import GroundingBackbone, GroundingBackboneConfig
-from pbrec_hf.data.expression_reading import HumanExpressions
-from pbrec_hf.data.expressions import CATEGORIES_OF
-from pbrec_hf.data.scene_objects import SceneObject
-from pbrec_hf.data.scenes import Scene
-from pbrec_hf.detection_nanodet import NanoDetConfig
-from pbrec_hf.objects_pbrec import object_channel_names
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from small_layouts import GRID, PLACES, Detection, Layouts, View, Views
+from pbrec_hf.data.scenes.composed import Scene
+from pbrec_hf.data.scenes.expressions import CATEGORIES_OF
+from pbrec_hf.data.scenes.objects import SceneObject
+from pbrec_hf.data.scenes.reading import HumanExpressions
+from pbrec_hf.small.backbone import GroundingBackbone, GroundingBackboneConfig
+from pbrec_hf.small.nanodet import NanoDetConfig
+from pbrec_hf.small.objects import object_channel_names
+from pbrec_hf.training.small.layouts import GRID, PLACES, Detection, Layouts, View, Views
 
 CATEGORIES = ("person", "dog", "car", "cup", "airplane")
 

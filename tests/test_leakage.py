@@ -4,8 +4,8 @@ import datasets
 import pytest
 from refer_folders import write_refer_folder
 
-from pbrec_hf.data.leakage import held_out_images, leaking_rows, load_mixture, without_leaks
-from pbrec_hf.data.refcoco import load_refcoco
+from pbrec_hf.data.refer.leakage import held_out_images, leaking_rows, load_mixture, without_leaks
+from pbrec_hf.data.refer.refcoco import load_refcoco
 from pbrec_hf.training.build import training_rows, validation_rows
 from pbrec_hf.training.config import TrainingConfig
 

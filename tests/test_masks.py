@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from pbrec_hf.data.masks import (
+from pbrec_hf.data.schema import segmentation_struct
+from pbrec_hf.images.segmentation import (
     mask_to_segmentation,
     rasterise,
     rasterise_polygons,
     segmentation_area,
     segmentation_extent,
 )
-from pbrec_hf.data.schema import segmentation_struct
 
 SQUARES = [[2, 3, 6, 3, 6, 8, 2, 8], [10, 1, 14, 1, 14, 5, 10, 5]]
 

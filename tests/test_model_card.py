@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from pbrec_hf.model_card import CardInfo, Result, read_cards, render_card
+from pbrec_hf.hub.cards import CardInfo, Result, read_cards, render_card
 
 ROOT = Path(__file__).parent.parent
 CARDS = read_cards(ROOT / "model_cards" / "cards.yaml")

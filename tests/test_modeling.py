@@ -12,11 +12,12 @@ from seeded_weights import expand_image, pad_mask
 from transformers import BertConfig, ResNetConfig
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, bundled_checkpoint
+from pbrec_hf.comprehension.loss import point_loss
+from pbrec_hf.comprehension.targets import centerness_targets
 from pbrec_hf.convert.pbrec import convert_pbrec
-from pbrec_hf.loss_pbrec import point_loss
-from pbrec_hf.modeling_pbrec import labels_at_points
-from pbrec_hf.points_pbrec import grid_points
-from pbrec_hf.soft_targets_pbrec import centerness_at
+from pbrec_hf.geometry.centerness import centerness_at
+from pbrec_hf.geometry.points import grid_points
+from pbrec_hf.modeling_pbrec import center_targets
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def check_gradients(model, tensors):
 
 
 def test_position_codes_equal_the_released_code(golden):
-    from pbrec_hf.positions_pbrec import sine_positions_1d, sine_positions_2d
+    from pbrec_hf.comprehension.positions import sine_positions_1d, sine_positions_2d
 
     _, tensors, _ = golden
     valid = tensors["out.img_mask"].view(3, 20, 20) == 0
@@ -145,7 +146,7 @@ def test_position_codes_equal_the_released_code(golden):
 
 
 def test_a_point_half_a_cell_further_lies_between_the_codes_of_two_cells():
-    from pbrec_hf.positions_pbrec import sine_positions_2d
+    from pbrec_hf.comprehension.positions import sine_positions_2d
 
     fine = sine_positions_2d(torch.ones(1, 6, 8, dtype=torch.bool), 16).view(1, 6, 8, 16)
     mask = torch.ones(1, 3, 4, dtype=torch.bool)
@@ -212,17 +213,20 @@ def test_center_ness_is_learnt_where_the_points_stand(tiny, batch):
     middles = grid_points(*tiny.config.grid, stride)
     boxes = torch.tensor([[3.0, 5, 40, 50]]).repeat(len(index), 1) + 4 * torch.arange(len(index))[:, None]
     labels = centerness_at(middles, boxes, stride)
-    plain = tiny(image_features=features, centerness_labels=labels, boxes=boxes, **text)
+    plain = tiny(image_features=features, boxes=boxes, **text)
     torch.testing.assert_close(plain.center_loss, point_loss(plain.center_logits, labels))
     features.points = torch.stack([middles + stride / 4 * image for image in range(len(features.mask))])
-    moved = tiny(image_features=features, centerness_labels=labels, boxes=boxes, **text)
+    moved = tiny(image_features=features, boxes=boxes, **text)
     targets = torch.stack(
         [centerness_at(features.points[i], box[None], stride)[0] for i, box in zip(index.tolist(), boxes, strict=True)]
     )
     assert not torch.equal(targets, labels)
     torch.testing.assert_close(moved.center_loss, point_loss(moved.center_logits, targets))
+    given = tiny(image_features=features, centerness_labels=labels, boxes=boxes, **text)
+    torch.testing.assert_close(given.center_loss, point_loss(given.center_logits, labels))
     released = PbrecConfig(**tiny.config.to_dict() | {"soft_targets": "released_code"})
-    assert labels_at_points(labels, boxes, features, index, released) is labels  # these are made for the middles alone
+    in_cells = centerness_targets(boxes, released.image_size, stride, "released_code")[0]
+    assert torch.equal(center_targets(boxes, features, index, released), in_cells)  # defined for the middles alone
 
 
 def test_padding_has_no_influence(tiny, batch):

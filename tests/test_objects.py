@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pbrec_hf.colors_pbrec import COLOR_NAMES, color_indices, color_maps
-from pbrec_hf.objects_pbrec import SHAPE, describe_objects, object_channel_names, part_colors, place_objects
-from pbrec_hf.points_pbrec import grid_points
+from pbrec_hf.geometry.points import grid_points
+from pbrec_hf.small.colors import COLOR_NAMES, color_indices, color_maps
+from pbrec_hf.small.objects import SHAPE, describe_objects, object_channel_names, part_colors, place_objects
 
 CANVAS = (320, 320)
 CLASSES = ["dog", "cat"]

@@ -10,9 +10,9 @@ import pytest
 from datasets import DatasetDict
 from PIL import Image
 
-from pbrec_hf.data.masks import mask_to_segmentation
 from pbrec_hf.data.own_data import ERRORS_SHOWN, OwnDataError, load_own_data
 from pbrec_hf.data.schema import features
+from pbrec_hf.images.segmentation import mask_to_segmentation
 
 TRIANGLE = [[10, 10, 40, 10, 10, 30]]
 

@@ -11,7 +11,7 @@ import pytest
 from refer_folders import pickled
 
 import pbrec_hf
-from pbrec_hf.data.plain_pickle import MAX_TUPLES, load_plain_pickle
+from pbrec_hf.data.refer.plain_pickle import MAX_TUPLES, load_plain_pickle
 
 PLAIN = [
     {"text": "café 'left'\n", "tokens": ["a", "b"], "number": -3, "large": 10**30, "half": 0.5},

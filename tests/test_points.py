@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from pbrec_hf.image_processing_pbrec import letterbox_geometry
-from pbrec_hf.points_pbrec import feature_mask, grid_points, points_in_picture, resample_grid
+from pbrec_hf.geometry.letterbox import Letterbox, points_in_picture
+from pbrec_hf.geometry.points import feature_mask, grid_points, resample_grid
 
 
 def letterboxes(*sizes, canvas=320):
-    return torch.tensor([[height, width, *letterbox_geometry(height, width, canvas)] for height, width in sizes])
+    return torch.tensor([Letterbox.fit(height, width, canvas) for height, width in sizes])
 
 
 @pytest.mark.parametrize(("rows", "cols", "stride"), [(20, 20, 32), (20, 20, 16), (3, 5, 8), (1, 1, 640)])
@@ -64,22 +64,22 @@ def test_points_in_the_picture_equal_the_plain_loops(height, width, grid):
         for row in range(rows)
         for col in range(cols)
     ]
-    found = points_in_picture(letterbox, rows, cols, (320, 320))[0].tolist()
+    found = points_in_picture(letterbox, (rows, cols), (320, 320))[0].tolist()
     assert found == (inside if any(inside) else touched) and any(found)
 
 
 def test_a_picture_too_thin_for_a_point_has_the_cells_it_touches():
-    wide, tall = points_in_picture(letterboxes((1, 4000), (4000, 1)), 20, 20, (320, 320)).view(2, 20, 20)
+    wide, tall = points_in_picture(letterboxes((1, 4000), (4000, 1)), (20, 20), (320, 320)).view(2, 20, 20)
     assert wide.any(dim=1).tolist() == [row == 9 for row in range(20)] and wide[9].all()
     assert torch.equal(tall, wide.T)
 
 
 def test_images_do_not_influence_each_other():
     letterbox = letterboxes((100, 200), (200, 100), (1, 4000), (50, 50))
-    together = points_in_picture(letterbox, 20, 20, (320, 320))
-    alone = torch.cat([points_in_picture(row[None], 20, 20, (320, 320)) for row in letterbox])
+    together = points_in_picture(letterbox, (20, 20), (320, 320))
+    alone = torch.cat([points_in_picture(row[None], (20, 20), (320, 320)) for row in letterbox])
     assert torch.equal(together, alone)
-    assert points_in_picture(letterbox[:0], 20, 20, (320, 320)).shape == (0, 400)
+    assert points_in_picture(letterbox[:0], (20, 20), (320, 320)).shape == (0, 400)
 
 
 def test_the_feature_mask_is_the_top_left_pixel_of_every_cell():

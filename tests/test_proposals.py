@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from pbrec_hf.proposals_pbrec import LazyMasks, Proposals, boxes_from_distances
+from pbrec_hf.geometry.boxes import boxes_from_distances
+from pbrec_hf.geometry.proposals import LazyMasks, Proposals
 
 GRIDS = ((4, 6), (2, 3))
 POINTS = 30

@@ -11,14 +11,15 @@ from refer_folders import SCENES, write_refer_folder
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pbrec_hf.data import parquet, refcoco
+from pbrec_hf.data import parquet
 from pbrec_hf.data.collator import PbrecCollator
 from pbrec_hf.data.image_files import ImageFilesError
-from pbrec_hf.data.masks import rasterise
 from pbrec_hf.data.parquet import write_parquet
-from pbrec_hf.data.refcoco import CONFIGS, load_refcoco, published_counts
+from pbrec_hf.data.refer import refcoco
+from pbrec_hf.data.refer.refcoco import CONFIGS, load_refcoco, published_counts
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
+from pbrec_hf.images.segmentation import rasterise
 
 datasets.disable_progress_bars()
 

@@ -6,9 +6,9 @@ import pickle
 import pytest
 from refer_folders import pickled, write_refer_folder
 
-from pbrec_hf.data.plain_pickle import load_plain_pickle
-from pbrec_hf.data.refcoco import CONFIGS
-from pbrec_hf.data.refer import in_split, read_refer_folder, read_references, references_path
+from pbrec_hf.data.refer.folder import in_split, read_refer_folder, read_references, references_path
+from pbrec_hf.data.refer.plain_pickle import load_plain_pickle
+from pbrec_hf.data.refer.refcoco import CONFIGS
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from transformers import pipeline
 
 import pbrec_hf
-from pbrec_hf.publishing import write_checkpoint
+from pbrec_hf.hub.publishing import write_checkpoint
 
 # The package is taken off the path, whether installed as a copy or as a link to the source.
 WITHOUT_PACKAGE = """
@@ -49,9 +49,13 @@ def folder(tmp_path_factory):
 
 def test_the_folder_holds_every_module_that_answers_and_no_other(folder):
     carried = {path.name for path in folder.glob("*.py")}
-    assert {"modeling_pbrec.py", "processing_pbrec.py", "pipeline_pbrec.py", "detection_nanodet.py"} <= carried
-    root = {path.name for path in Path(pbrec_hf.__file__).parent.glob("*.py")}
-    assert carried <= root and not carried & {"cli.py", "publishing.py", "registration.py", "__init__.py"}
+    assert {"modeling_pbrec.py", "processing_pbrec.py", "pipeline_pbrec.py", "small_nanodet.py"} <= carried
+    package = Path(pbrec_hf.__file__).parent
+    known = {"_".join(path.relative_to(package).parts) for path in package.rglob("*.py")}
+    assert carried <= known | {"registered_parts.py"}
+    rooms = {name.partition("_")[0] for name in carried}
+    assert not rooms & {"app", "convert", "data", "metrics", "training"}
+    assert not carried & {"hub_publishing.py", "hub_registration.py", "__init__.py", "detectors_fcos.py"}
 
 
 def test_it_answers_the_same_with_and_without_the_package(folder, hub, tmp_path):

@@ -11,8 +11,17 @@ import pytest
 from PIL import Image
 
 from pbrec_hf.data.own_data import load_own_data
-from pbrec_hf.data.scene_objects import SceneObject, box_of_mask
-from pbrec_hf.data.scenes import ComposedScenes, Scene, crop, draw, flip, read_photographs, vary, with_expressions
+from pbrec_hf.data.scenes.composed import (
+    ComposedScenes,
+    Scene,
+    crop,
+    draw,
+    flip,
+    read_photographs,
+    vary,
+    with_expressions,
+)
+from pbrec_hf.data.scenes.objects import SceneObject, box_of_mask
 
 
 @pytest.fixture(scope="module")

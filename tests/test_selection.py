@@ -9,9 +9,11 @@ from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
 
-from pbrec_hf.points_pbrec import grid_points, resample_grid
-from pbrec_hf.proposals_pbrec import boxes_from_distances
-from pbrec_hf.selection_pbrec import box_iou_matrix, mask_iou_matrix, rank_scores, select_by_overlap, top_k_points
+from pbrec_hf.geometry.boxes import box_iou_matrix, boxes_from_distances
+from pbrec_hf.geometry.masks import mask_iou_matrix
+from pbrec_hf.geometry.points import grid_points, resample_grid
+from pbrec_hf.selection.ranking import rank_scores, top_k_points
+from pbrec_hf.selection.vote import select_by_overlap
 
 
 def test_all_golden_box_sets_give_the_released_point_and_box():

@@ -16,9 +16,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from pbrec_hf.grounding import Grounder
-from pbrec_hf.publishing import write_space
-from pbrec_hf.serve import describe, score_maps, split_expressions, voters
+from pbrec_hf.app.serve import describe, score_maps, split_expressions, voters
+from pbrec_hf.hub.publishing import write_space
+from pbrec_hf.inference.grounder import Grounder
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
 TEXT = ["left dog", "red car"]

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint, share_detector
-from pbrec_hf.demo import demo_photographs
+from pbrec_hf.app.demo import demo_photographs
 
 
 def looks(detector) -> int:

@@ -9,8 +9,9 @@ from pycocotools import mask as coco_mask
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
-from pbrec_hf.points_pbrec import grid_points
-from pbrec_hf.soft_targets_pbrec import centerness_at, centerness_targets, massness_targets
+from pbrec_hf.comprehension.targets import centerness_targets, massness_targets
+from pbrec_hf.geometry.centerness import centerness_at
+from pbrec_hf.geometry.points import grid_points
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.run import train
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pbrec_hf.training.run", "pbrec_hf.detection_solo"])
+_CONTEXT.set_forkserver_preload(["pbrec_hf.training.run", "pbrec_hf.detectors.solo"])
 
 
 def start(function: Callable, *arguments, processes: int = 1) -> list:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..coco_classes import COCO_CLASSES
-from ..detection_fcos import FcosConfig, FcosDetector, torchvision_names
+from ..detectors.coco_classes import COCO_CLASSES
+from ..detectors.fcos import FcosConfig, FcosDetector, torchvision_names
 from .report import ConversionReport
 from .resnet import resnet_shape
 from .verification import verify_forward

@@ -11,8 +11,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..backbone_nanodet import STAGE_NAMES, ConvAct
-from ..detection_nanodet import NanoDetConfig, NanoDetDetector
+from ..small.nanodet import NanoDetConfig, NanoDetDetector
+from ..small.nanodet_trunk import STAGE_NAMES, ConvAct
 from .report import ConversionReport
 from .verification import verify_forward
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from torch import Tensor
 from transformers import ResNetConfig
 
-from ..coco_classes import COCO_CLASSES
-from ..detection_solo import SoloConfig, SoloDetector
+from ..detectors.coco_classes import COCO_CLASSES
+from ..detectors.solo import SoloConfig, SoloDetector
 from .report import ConversionReport
 from .resnet import resnet_key, resnet_shape
 from .verification import verify_forward

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torchvision.transforms.v2 import functional as tvf
 
+from ..geometry.letterbox import centered
 from .directions import is_positional, swap_left_right
 from .placement import Placement
 
@@ -91,7 +92,7 @@ def draw_view(
     if config.translate:
         offset = (_integer(canvas - size[0] + 1, generator), _integer(canvas - size[1] + 1, generator))
     else:
-        offset = tuple(round((canvas - side) / 2 - 0.1) for side in size)  # as `letterbox_geometry` centres
+        offset = centered(size, canvas)
     return Placement(crop, flip, size, offset, canvas), list(mirrored if flip else expressions)
 
 

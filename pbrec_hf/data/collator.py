@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import get_worker_info
 from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
-from ..soft_targets_pbrec import centerness_targets
+from ..comprehension.targets import centerness_targets
+from ..images.reading import load_pixels
 from .augmentation import AugmentationConfig, draw_view, recolour_, row_generator
-from .images import load_image
 from .mask_targets import massness_labels
 from .placement import Placement
 
@@ -44,6 +44,8 @@ class PbrecCollator:
         expressions_per_image: how many expressions of an image-view row to draw; None takes all. A row with fewer
             gives all it has.
         targets: make labels; off for evaluation, where rows without a referent or mask are welcome, too.
+        free_points: the model says itself where its points stand and makes the paper's center-ness of the boxes there;
+            none is made here.
         seed: of all draws.
     """
 
@@ -57,6 +59,7 @@ class PbrecCollator:
     augmentation: AugmentationConfig | None = None
     expressions_per_image: int | None = None
     targets: bool = True
+    free_points: bool = False
     seed: int = 0
     _epoch: torch.Tensor = field(init=False, repr=False)
 
@@ -92,6 +95,7 @@ class PbrecCollator:
             tasks=tuple(config.tasks),
             soft_targets=config.soft_targets,
             max_text_length=config.max_text_length,
+            free_points=config.free_points and config.soft_targets == "paper",
             **options,
         )
         if collator.canvas != config.image_size:
@@ -126,7 +130,7 @@ class PbrecCollator:
         """
         generators = [row_generator(self.seed, int(self._epoch), _key(row)) for row in rows]
         groups = [self._draw_expressions(row, generator) for row, generator in zip(rows, generators, strict=True)]
-        images = [load_image(row["image"]) for row in rows]
+        images = [load_pixels(row["image"]) for row in rows]
         for row, image, group in zip(rows, images, groups, strict=True):
             self._check(row, image, group)
 
@@ -232,7 +236,7 @@ class PbrecCollator:
     ) -> dict[str, torch.Tensor]:
         """Targets of E expressions; ``placements`` and ``sizes`` (height, width) are of their images."""
         labels = {"repaired": torch.zeros(len(boxes), dtype=torch.bool)}
-        if "grounding" in self.tasks:
+        if "grounding" in self.tasks and not self.free_points:
             labels["centerness_labels"], repaired = centerness_targets(
                 boxes, self.canvas, self.stride, style=self.soft_targets
             )

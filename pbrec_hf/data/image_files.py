@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .images import image_size
+from ..images.reading import picture_size
 
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 
@@ -55,7 +55,7 @@ def _problem(path: str, width: int, height: int) -> str | None:
     if not Path(path).is_file():
         return "missing"
     try:
-        found_height, found_width = image_size(path)
+        found_height, found_width = picture_size(path)
     except ValueError as error:
         return str(error)
     if (found_width, found_height) != (width, height):

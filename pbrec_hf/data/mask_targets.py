@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ..soft_targets_pbrec import massness_targets
-from .masks import segmentation_extent
+from ..comprehension.targets import massness_targets
+from ..images.segmentation import segmentation_extent
 from .placement import Placement
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging
 
+from ..images.reading import load_pixels, picture_size
+from ..images.segmentation import rasterise, segmentation_area, segmentation_extent
 from .image_files import image_path, lacks_end
-from .images import image_size, load_image
-from .masks import rasterise, segmentation_area, segmentation_extent
 from .schema import EXPRESSION_COLUMNS, IMAGE_COLUMNS, features, segmentation_struct
 from .tables import coco_rows, parse_numbers, read_table
 
@@ -322,9 +322,9 @@ def _whole_size(source: Mapping[str, Any] | str) -> tuple[int, int]:
     Raises:
         ValueError: the picture cannot be read.
     """
-    size = image_size(source)
+    size = picture_size(source)
     if lacks_end(source["bytes"] if isinstance(source, Mapping) else source):
-        load_image(source)
+        load_pixels(source)
     return size
 
 

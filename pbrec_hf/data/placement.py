@@ -14,7 +14,7 @@ import torch
 from torchvision.transforms.v2 import functional as tvf
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask, TVTensor
 
-from .masks import rasterise, rasterise_polygons
+from ..images.segmentation import rasterise, rasterise_polygons
 
 
 @dataclass(frozen=True)

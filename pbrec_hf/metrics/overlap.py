@@ -12,7 +12,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torchvision.ops import box_iou
 
-from ..data.masks import checked_rle
+from ..images.segmentation import checked_rle
 
 Rle = dict[str, Any]
 

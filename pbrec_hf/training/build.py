@@ -14,12 +14,12 @@ from transformers import AutoModel, AutoTokenizer
 from ..configuration_pbrec import PbrecConfig
 from ..data.augmentation import AugmentationConfig
 from ..data.collator import PbrecCollator
-from ..data.leakage import load_mixture
 from ..data.own_data import load_own_data
-from ..data.refcoco import load_refcoco
+from ..data.refer.leakage import load_mixture
+from ..data.refer.refcoco import load_refcoco
 from ..data.schema import without_decoding
+from ..hub.loading import require_there
 from ..image_processing_pbrec import PbrecImageProcessor
-from ..loading_pbrec import require_there
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .config import TrainingConfig

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..model_card import CardInfo, Result, render_card
+from ..hub.cards import CardInfo, Result, render_card
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .build import measured_on

@@ -20,11 +20,12 @@ from transformers.utils import logging
 
 from ..configuration_pbrec import PbrecConfig
 from ..data.collator import PbrecCollator
-from ..data.masks import mask_to_segmentation, rasterise
-from ..image_processing_pbrec import boxes_to_original, masks_to_original
-from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, labels_at_points
+from ..geometry.letterbox import Letterbox
+from ..geometry.proposals import Proposals
+from ..images.segmentation import mask_to_segmentation, rasterise
+from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, center_targets
 from ..processing_pbrec import PbrecProcessor
-from ..proposals_pbrec import Proposals
+from ..selection.choose import PROPOSALS
 from .predictions import Prediction
 from .proposal_cache import KINDS, ProposalCache, image_hash
 
@@ -113,16 +114,16 @@ def _predict_batch(
 ) -> list[Prediction]:
     images = batch["pixel_values"].to(model.device)
     mask = batch["pixel_mask"].to(model.device)
+    found = {PROPOSALS[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
+    found |= processor.propose(images, mask, [kind for kind in KINDS if kind not in caches])
     outputs = model(
         pixel_values=images,
         pixel_mask=mask,
         input_ids=batch["input_ids"].to(model.device),
         attention_mask=batch["attention_mask"].to(model.device),
         image_index=batch["image_index"].to(model.device),
+        detected=found.pop("detected", None),
     )
-    names = {"boxes": "box_proposals", "masks": "mask_proposals"}
-    found = {names[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
-    found |= processor.propose(images, mask, [kind for kind in KINDS if kind not in caches])
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
     hits = _point_hits(outputs, batch, model.config)
@@ -163,14 +164,16 @@ def _rle(mask: Tensor) -> dict[str, Any]:
 
 def _point_hits(outputs: PbrecOutput, batch: dict, config: PbrecConfig) -> Tensor | None:
     """Whether the best point of all, padding included, has a target above 0: the released rule of model selection."""
-    logits, name = outputs.center_logits, "centerness_labels"
-    if logits is None:
-        logits, name = outputs.mass_logits, "massness_labels"
-    if name not in batch:
-        return None
-    best, targets = logits.float().argmax(dim=1).cpu(), batch[name]
-    if name == "centerness_labels":
-        targets = labels_at_points(targets, batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
+    if outputs.center_logits is not None:
+        if batch["boxes"].isnan().any():
+            return None
+        logits = outputs.center_logits
+        targets = center_targets(batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
+    else:
+        logits, targets = outputs.mass_logits, batch.get("massness_labels")
+        if targets is None:
+            return None
+    best = logits.float().argmax(dim=1).cpu()
     return targets[torch.arange(len(best)), best] > 0
 
 
@@ -178,7 +181,7 @@ def _box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sent
     """IoU of the best of all boxes with the referent's."""
     if proposals is None or proposals.boxes is None or sentence["bbox"] is None:
         return None
-    boxes = boxes_to_original(proposals.boxes[image].cpu(), letterbox)
+    boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[image].cpu())
     return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
 
 
@@ -194,27 +197,19 @@ class _DrawnMasks:
 
     def oracle(self, letterbox: Tensor, segmentation: dict | list) -> float:
         """IoU of the best mask with the referent's; those best at their own resolution are compared in full."""
-        reference = rasterise(segmentation, *letterbox[:2].tolist()).bool()
-        small = _on_canvas(reference, letterbox, self.proposals.canvas, self.size).flatten().float()
+        place = Letterbox.of(letterbox)
+        reference = rasterise(segmentation, place.height, place.width).bool()
+        small = place.mask_to_canvas(reference, self.proposals.canvas, self.size).flatten().float()
         both = self.small @ small
         likely = (both / (self.small.sum(1) + small.sum() - both).clamp(min=1)).topk(min(_ORACLE_MASKS, len(both)))
         masks = self._at(self.points[likely.indices])
-        full = torch.stack([masks_to_original(mask, letterbox, self.proposals.canvas) for mask in masks])
+        full = torch.stack([place.mask_to_original(mask, self.proposals.canvas) for mask in masks])
         union = (full | reference).flatten(1).sum(1).clamp(min=1)
         return ((full & reference).flatten(1).sum(1) / union).max().item()
 
     def _at(self, points: Tensor) -> Tensor:
         points = points.to(self.proposals.masks.features.device)
         return self.proposals.masks.at(torch.full_like(points, self.image), points).cpu()
-
-
-def _on_canvas(mask: Tensor, letterbox: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A mask of the original picture at the resolution `size` of masks over the canvas, nearest pixels."""
-    height, width, new_height, new_width, top, left = letterbox.tolist()
-    rows = ((torch.arange(size[0]) + 0.5) * canvas[0] / size[0] - top) * height / new_height
-    cols = ((torch.arange(size[1]) + 0.5) * canvas[1] / size[1] - left) * width / new_width
-    inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
-    return mask[rows.long().clamp(0, height - 1)][:, cols.long().clamp(0, width - 1)] & inside
 
 
 class _Share(Dataset):
@@ -235,16 +230,18 @@ class _Collate:
     """The collator's test-time batch and what `predict` needs of the rows."""
 
     def __init__(self, model: PbrecForReferringExpression, processor: PbrecProcessor, hashes: bool):
-        self.tasks = tuple(model.config.tasks)[:1] if "grounding" not in model.config.tasks else ("grounding",)
         collator = PbrecCollator.for_model(model.config, processor.image_processor, processor.tokenizer, targets=False)
-        self.without_targets = replace(collator, tasks=self.tasks)
-        self.with_targets = replace(collator, tasks=self.tasks, targets=True)
+        # Center-ness is compared where the points stand, which the model alone knows; mass-ness in the cells.
+        self.masks_alone = "grounding" not in model.config.tasks
+        self.without_targets = collator
+        self.with_targets = replace(collator, targets=True)
         self.hashes = hashes
 
     def __call__(self, items: list[tuple[dict, int, bool]]) -> dict[str, Any]:
         sentences = [sentence for row, _, _ in items for sentence in row["expressions"]]
-        needed = "bbox" if self.tasks == ("grounding",) else "segmentation"
-        known = all(sentence["bbox"] is not None and sentence.get(needed) is not None for sentence in sentences)
+        known = self.masks_alone and all(
+            sentence["bbox"] is not None and sentence.get("segmentation") is not None for sentence in sentences
+        )
         batch = (self.with_targets if known else self.without_targets)([row for row, _, _ in items])
         batch["sentences"] = sentences
         batch["expressions"] = [sentence["expression"] for sentence in sentences]

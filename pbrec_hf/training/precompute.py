@@ -7,9 +7,9 @@ import datasets
 import torch
 from torch.utils.data import DataLoader
 
-from ..data.images import load_image
+from ..geometry.proposals import Proposals
+from ..images.reading import load_pixels
 from ..processing_pbrec import PbrecProcessor
-from ..proposals_pbrec import Proposals
 from .proposal_cache import ProposalCache, image_hash
 
 
@@ -76,5 +76,5 @@ class _Canvases:
     def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[str], Any]:
         found = [(image_hash(row["image"]), row["image"]) for row in rows]
         found = {image: source for image, source in found if not all(image in known for known in self.known)}
-        canvases = self.image_processor([load_image(source) for source in found.values()]) if found else None
+        canvases = self.image_processor([load_pixels(source) for source in found.values()]) if found else None
         return list(found), canvases

@@ -14,7 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from ..data.masks import mask_to_segmentation, rasterise
+from ..images.segmentation import mask_to_segmentation, rasterise
 from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 
 Prediction = dict[str, Any]

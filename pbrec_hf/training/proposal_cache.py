@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import BaseImageProcessor, PreTrainedModel
 
-from ..proposals_pbrec import Proposals
+from ..geometry.proposals import Proposals
 
 KINDS = ("boxes", "masks")
 

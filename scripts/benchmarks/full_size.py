@@ -33,8 +33,8 @@ from pbrec_hf import (
     SoloDetector,
     optimize_for_inference,
 )
-from pbrec_hf.detection_fcos import FcosConfig
-from pbrec_hf.detection_solo import SoloConfig
+from pbrec_hf.detectors.fcos import FcosConfig
+from pbrec_hf.detectors.solo import SoloConfig
 
 from .timing import Figure, median_seconds
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pbrec_hf.detection_solo import SoloConfig
-from pbrec_hf.proposals_pbrec import LazyMasks
+from pbrec_hf.detectors.solo import SoloConfig
+from pbrec_hf.geometry.proposals import LazyMasks
 
 from .timing import Figure, median_seconds, report
 

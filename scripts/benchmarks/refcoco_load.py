@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pbrec_hf.data.refcoco import load_refcoco, published_counts
-from pbrec_hf.data.refer import read_refer_folder
+from pbrec_hf.data.refer.folder import read_refer_folder
+from pbrec_hf.data.refer.refcoco import load_refcoco, published_counts
 
 ANNOTATIONS, CORNERS = 196_771, 40
 WORDS = "left right red blue man woman dog cat front back small big chair table near the"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from pbrec_hf.demo import demo_photographs
+from pbrec_hf.app.demo import demo_photographs
 
 from .timing import Figure
 
@@ -28,7 +28,7 @@ def measure(repeats: int) -> list[Figure]:
     needed = _process_seconds(["-c", imports], repeats)
     photograph = demo_photographs()[0]
     arguments = ["ground", str(photograph["image"]), photograph["expressions"][0]]
-    ground = _process_seconds(["-m", "pbrec_hf.cli", *arguments], repeats)
+    ground = _process_seconds(["-m", "pbrec_hf.app.cli", *arguments], repeats)
     return [
         Figure("import pbrec_hf ÷ import transformers, torch", ours / bare, "≤ 1.1", f"{bare:.2f} s bare"),
         Figure("cold start of ground, seconds above the imports", ground - needed, "≤ 1.5", f"{ground:.2f} s in all"),

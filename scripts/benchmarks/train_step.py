@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.timing import Figure, median_seconds, report
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression
+from pbrec_hf.comprehension.loss import point_loss
+from pbrec_hf.comprehension.positions import sine_positions_1d, sine_positions_2d
 from pbrec_hf.configuration_pbrec import TASKS
-from pbrec_hf.loss_pbrec import point_loss
+from pbrec_hf.geometry.points import feature_mask
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures
-from pbrec_hf.points_pbrec import feature_mask
-from pbrec_hf.positions_pbrec import sine_positions_1d, sine_positions_2d
 from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.optimizer import build_optimizer, parameter_groups
 

@@ -3,7 +3,7 @@
 import torch
 from torchvision.models import resnet18
 
-from pbrec_hf.cli import main
+from pbrec_hf.app.cli import main
 
 
 def test_convert_prints_used_dead_and_missing_keys(tmp_path, capsys):

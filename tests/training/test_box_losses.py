@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from pbrec_hf.detection_fcos import FcosOutput
-from pbrec_hf.detection_nanodet import NanoDetOutput
-from pbrec_hf.points_pbrec import grid_points
+from pbrec_hf.detectors.fcos import FcosOutput
+from pbrec_hf.geometry.points import grid_points
+from pbrec_hf.small.nanodet import NanoDetOutput
 from pbrec_hf.training.detection.box_assignment import (
     BACKGROUND,
     assign_by_atss,

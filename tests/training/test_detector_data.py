@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from solo_golden import TINY_RESNET
 
-from pbrec_hf.backbone_nanodet import NanoDetTrunkConfig
-from pbrec_hf.detection_fcos import FcosConfig, FcosDetector
-from pbrec_hf.detection_nanodet import NanoDetConfig, NanoDetDetector
-from pbrec_hf.detection_nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, NanoDetMasksOutput
-from pbrec_hf.detection_solo import SoloConfig, SoloDetector
+from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector
+from pbrec_hf.detectors.solo import SoloConfig, SoloDetector
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
+from pbrec_hf.small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, NanoDetMasksOutput
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 from pbrec_hf.training.detection.coco_instances import CocoInstances, image_ids, tidy
 from pbrec_hf.training.detection.mask_quality import mask_quality
 from pbrec_hf.training.detection.nanodet_masks_losses import match_points, nanodet_masks_losses

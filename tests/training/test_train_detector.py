@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from solo_golden import TINY_RESNET
 
-from pbrec_hf.detection_solo import SoloConfig, SoloDetector
+from pbrec_hf.detectors.solo import SoloConfig, SoloDetector
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_detector.py"
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]

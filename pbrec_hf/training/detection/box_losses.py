@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from ...detection_fcos import FcosOutput
-from ...detection_nanodet import NanoDetOutput
+from ...detectors.fcos import FcosOutput
+from ...small.nanodet import NanoDetOutput
 from .box_assignment import BACKGROUND, assign_by_atss, assign_by_center, centerness, distances_to_sides
 
 # In strides: how far from the middle of its box a point of FCOS may be.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...points_pbrec import grid_points
-from ...proposals_pbrec import Proposals
+from ...geometry.points import grid_points
+from ...geometry.proposals import Proposals
 from .solo_targets import centers_of_mass, shrink_masks
 
 MASKS_AT_A_TIME = 128

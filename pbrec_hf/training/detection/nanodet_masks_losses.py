@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from ...detection_nanodet_masks import NanoDetMasksOutput
-from ...dynamic_masks_pbrec import mask_logits
+from ...small.dynamic_masks import mask_logits
+from ...small.nanodet_masks import NanoDetMasksOutput
 from .solo_losses import dice_loss
 from .solo_targets import shrink_masks
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from ...detection_fcos import STRIDE as FCOS_STRIDE
-from ...detection_nanodet import STRIDES as NANODET_STRIDES
-from ...points_pbrec import grid_points
+from ...detectors.fcos import STRIDE as FCOS_STRIDE
+from ...geometry.points import grid_points
+from ...small.nanodet import STRIDES as NANODET_STRIDES
 from .box_losses import fcos_losses, nanodet_losses
 from .nanodet_masks_losses import nanodet_masks_losses
 from .solo_losses import solo_losses

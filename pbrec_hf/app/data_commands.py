@@ -1,0 +1,65 @@
+"""`pbrec-hf data`: fetch the published data sets, look at composed scenes.
+
+Imports what a command needs only when it runs: the parser is built for every command.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+_DATASETS = ("refcoco", "refcoco+", "refcocog", "referit", "grefcoco")
+
+
+def add_data_commands(commands) -> None:
+    """Add `data` with its sub-commands to the sub-parsers of the command line."""
+    data = commands.add_parser("data", help="fetch data sets, look at composed scenes")
+    verbs = data.add_subparsers(required=True, metavar="WHAT")
+    for name in _DATASETS:
+        fetch = verbs.add_parser(name, help=f"download {name}: annotations and photographs")
+        fetch.set_defaults(run=_fetch, name=name)
+        fetch.add_argument("--to", type=Path, required=True, help="folder; an interrupted download goes on there")
+        fetch.add_argument("--no_images", action="store_true", help="annotations only (photographs: 13.5 GB)")
+        fetch.add_argument("--mirrors", type=Path, help="a file in the format of the package's mirrors.yaml")
+    preview = verbs.add_parser("preview", help="draw composed scenes with their expressions")
+    preview.set_defaults(run=_preview)
+    preview.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
+    preview.add_argument("--images", type=Path, required=True, help="folder of their photographs")
+    preview.add_argument("--seed", type=int, default=0, help="number of the first scene (default: %(default)s)")
+    preview.add_argument("--count", type=int, default=6, help="how many scenes (default: %(default)s)")
+    preview.add_argument("--out", type=Path, default=Path("pbrec-scenes.png"), help="picture to write (%(default)s)")
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from ..data.refer.download import download_refcoco
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def show(name: str, there: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name)
+            bars.update(tasks[name], completed=there, total=total)
+
+        found = download_refcoco(
+            options.name, options.to, images=not options.no_images, mirrors=options.mirrors, progress=show
+        )
+    images = None if found.image_dir is None else str(found.image_dir)
+    print(f"load_refcoco({options.name!r}, refer_dir={str(found.refer_dir)!r}, image_dir={images!r})")
+    return 0
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from ..data.scenes.composed import ComposedScenes, read_photographs
+    from .drawing import contact_sheet
+
+    if options.count < 1:
+        raise ValueError(f"--count {options.count}: give a number of at least 1.")
+    scenes = ComposedScenes(read_photographs(options.annotations, options.images))
+    seeds = range(options.seed, options.seed + options.count)
+    contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]).save(options.out)
+    print(f"picture written to {options.out}", file=sys.stderr)
+    return 0

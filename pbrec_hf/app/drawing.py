@@ -1,0 +1,166 @@
+"""Pictures of answers: boxes and masks on the photograph, the map of scores, the proposals behind a choice.
+
+Takes PIL images and the results of the pipeline or the processor, gives PIL images. Opens no window, writes no file.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvF
+from torchvision.utils import draw_segmentation_masks
+
+from ..geometry.letterbox import Letterbox
+from ..geometry.points import resample_grid
+
+# Distinguishable by the colour-blind (Okabe and Ito), bright enough on photographs.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
+    """
+    The photograph with the box, mask and expression of each answer in a colour of its own.
+
+    Args:
+        image: the upright original.
+        answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`, or what the
+            pipeline gives for a picture. Masks that were only filled in from boxes are not drawn.
+    """
+    answers = _of_pipeline(answers)
+    canvas = tvF.pil_to_tensor(image.convert("RGB"))
+    for number, answer in enumerate(answers):
+        masks = answer.get("masks")
+        if masks is not None and len(masks) and answer.get("mask_source") != "box":
+            canvas = draw_segmentation_masks(canvas, masks[:, 0], alpha=0.45, colors=COLORS[number % len(COLORS)])
+    picture = tvF.to_pil_image(canvas)
+    draw = ImageDraw.Draw(picture)
+    captions = []
+    for number, answer in enumerate(answers):
+        color = COLORS[number % len(COLORS)]
+        for label, score, box in zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True):
+            corners = [float(value) for value in box]
+            draw.rectangle(corners, outline=color, width=_line_width(image))
+            captions.append((corners[:2], f"{label}  {float(score):.2f}", color))
+    taken: list[tuple[float, float, float, float]] = []
+    for corner, text, color in captions:  # last, so that no box crosses them
+        taken.append(_caption(draw, picture.size, corner, text, color, taken))
+    return picture
+
+
+def draw_score_map(image: Image.Image, probabilities: Tensor, grid: tuple[int, int], letterbox: Tensor) -> Image.Image:
+    """
+    The photograph under its scores: the brighter and redder a place, the better it fits the expression.
+
+    Args:
+        image: the upright original.
+        probabilities: (P,) in [0, 1] on `grid` (rows, cols).
+        letterbox: (6,) of the photograph.
+    """
+    place = Letterbox.of(letterbox)
+    side = max(place.resized_height, place.resized_width)
+    scores = resample_grid(probabilities.float().cpu()[None], grid, (side, side)).view(side, side)
+    scores = scores[place.window]
+    scores = (scores / scores.max().clamp(min=1e-6)).numpy()
+    heat = Image.fromarray((scores * 255).astype(np.uint8)).resize(image.size, Image.BILINEAR)
+    strength = np.asarray(heat, dtype=np.float32)[..., None] / 255
+    red = np.array([255.0, 60.0, 0.0], dtype=np.float32)
+    pixels = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32)
+    mixed = pixels * (0.35 + 0.35 * strength) + red * 0.65 * strength
+    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+
+
+def draw_proposals(image: Image.Image, boxes: Tensor, winner: int, letterbox: Tensor) -> Image.Image:
+    """The photograph with the best k proposals (k, 4) XYXY of the canvas, the chosen one on top."""
+    picture = Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "black"), 0.35)
+    draw = ImageDraw.Draw(picture)
+    boxes = Letterbox.of(letterbox).boxes_to_original(boxes.cpu()).tolist()
+    for box in boxes:
+        draw.rectangle(box, outline="white", width=max(1, _line_width(image) // 2))
+    draw.rectangle(boxes[winner], outline=COLORS[0], width=_line_width(image) + 1)
+    return picture
+
+
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320, height: int = 330) -> Image.Image:
+    """Titled pictures, all `height` pixels high, in rows of about `width` pixels."""
+    font, margin, title = _font(15), 12, 26
+    rows: list[list[tuple[str, Image.Image]]] = [[]]
+    for text, picture in pictures:
+        picture = picture.resize((max(1, round(picture.width * height / picture.height)), height))
+        used = sum(other.width + margin for _, other in rows[-1])
+        if rows[-1] and used + picture.width > width:
+            rows.append([])
+        rows[-1].append((text, picture))
+    widths = [sum(picture.width + margin for _, picture in row) for row in rows]
+    sheet = Image.new("RGB", (margin + max(widths), margin + len(rows) * (title + height + margin)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        x, y = margin, margin + number * (title + height + margin)
+        for text, picture in row:
+            draw.text((x, y), _fitting(text, font, picture.width), fill="black", font=font)
+            sheet.paste(picture, (x, y + title))
+            x += picture.width + margin
+    return sheet
+
+
+def _of_pipeline(answers: Sequence) -> Sequence[dict]:
+    """Answers of the pipeline as those of the processor, which are left as they are."""
+    if answers and isinstance(answers[0], dict) and "box" in answers[0]:
+        answers = [answers]  # of a single expression
+    if not answers or isinstance(answers[0], dict):
+        return answers
+    converted = []
+    for found in answers:
+        answer = {
+            "text_labels": [one["label"] for one in found],
+            "scores": [one["score"] for one in found],
+            "boxes": [[one["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")] for one in found],
+        }
+        masks = [_mask(one["mask"]) for one in found if "mask" in one]
+        answer["masks"] = torch.stack(masks)[:, None] if masks else None
+        converted.append(answer | {"mask_source": next((one.get("mask_source") for one in found), None)})
+    return converted
+
+
+def _mask(mask: Image.Image | dict) -> Tensor:
+    """bool (H, W) of a mask of the pipeline: a picture, or COCO's run lengths."""
+    if isinstance(mask, Image.Image):
+        return tvF.pil_to_tensor(mask)[0] > 0
+    from pycocotools import mask as coco_mask
+
+    return torch.from_numpy(coco_mask.decode({**mask, "counts": mask["counts"].encode("ascii")})).bool()
+
+
+def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, float, float]:
+    """Write `text` above `corner`, inside the picture and off the captions written so far."""
+    font = _font(max(12, size[1] // 24))
+    text = _fitting(text, font, size[0] - 6)
+    left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = right - left + 6, bottom + 6
+    x = min(max(corner[0], 0), max(size[0] - width, 0))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    y = min(max(y, 0), max(size[1] - height, 0))
+    while (
+        any(x < b[2] and b[0] < x + width and y < b[3] and b[1] < y + height for b in taken) and y + height < size[1]
+    ):
+        y += height
+    draw.rectangle((x, y, x + width, y + height), fill=color)
+    draw.text((x + 3, y + 2), text, fill="black", font=font)
+    return x, y, x + width, y + height
+
+
+def _fitting(text: str, font, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _font(size: int):
+    return ImageFont.load_default(size)
+
+
+def _line_width(image: Image.Image) -> int:
+    return max(2, round(max(image.size) / 200))

@@ -1,0 +1,164 @@
+"""A web page for trying a model: photograph and expressions in; answers, score maps and the proposals that voted out.
+
+Runs on this machine (`pbrec-hf serve`) and as a Gradio Space. Needs `pip install 'pbrec_hf[serve]'`. The page asks no
+other server for anything.
+"""
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from ..inference.grounder import Grounded, Grounder
+from .drawing import draw_answers, draw_proposals, draw_score_map
+
+if TYPE_CHECKING:
+    import gradio
+
+MOST_EXPRESSIONS = 10
+_FONTS = ["system-ui", "sans-serif"]
+
+
+def split_expressions(text: str) -> list[str]:
+    """
+    One expression per line, empty lines left out.
+
+    Raises:
+        ValueError: no expression, or more than `MOST_EXPRESSIONS`.
+    """
+    expressions = [line.strip() for line in text.splitlines() if line.strip()]
+    if not expressions:
+        raise ValueError("Write what to find, such as: the dog on the left")
+    if len(expressions) > MOST_EXPRESSIONS:
+        raise ValueError(f"{len(expressions)} expressions at once: give at most {MOST_EXPRESSIONS}.")
+    return expressions
+
+
+def describe(result: Grounded, expressions: list[str]) -> list[list[str]]:
+    """A row for each expression: expression, score, box in pixels of the photograph."""
+    rows = []
+    for expression, answer in zip(expressions, result.answers, strict=True):
+        if len(answer["scores"]):
+            box = ", ".join(str(round(value)) for value in answer["boxes"][0].tolist())
+            rows.append([expression, f"{answer['scores'][0]:.2f}", box])
+        else:
+            rows.append([expression, "nothing found", ""])
+    return rows
+
+
+def score_maps(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, str]]:
+    """The photograph under each expression's scores, with the expression as caption."""
+    center = result.outputs.center_logits
+    logits = center if center is not None else result.outputs.mass_logits
+    side = round(logits.shape[1] ** 0.5)
+    letterbox = result.inputs["letterbox"][0].cpu()
+    return [
+        (draw_score_map(result.image, row.sigmoid(), (side, side), letterbox), expression)
+        for row, expression in zip(logits, expressions, strict=True)
+    ]
+
+
+def voters(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, str]]:
+    """The photograph with the proposals that voted, for each expression; none where there is no box detector."""
+    if "boxes" not in result.groups:
+        return []
+    group, letterbox = result.groups["boxes"], result.inputs["letterbox"][0].cpu()
+    pictures = []
+    for row, expression in enumerate(expressions):
+        boxes = group.boxes[row][group.values[row].isfinite()]
+        if len(boxes):
+            picture = draw_proposals(result.image, boxes, int(group.winner[row]), letterbox)
+            pictures.append((picture, f"{expression}: {len(boxes)} proposal{'s' if len(boxes) > 1 else ''}"))
+    return pictures
+
+
+def build_page(grounder: Grounder) -> "gradio.Blocks":
+    """
+    The page, to be launched by [`launch`].
+
+    Raises:
+        ImportError: without the extra `serve`.
+    """
+    gradio = _gradio()
+    votes = grounder.processor.settings.choose == "vote"
+
+    def answer(photograph: Image.Image | None, text: str, top_k: int, threshold: float):
+        try:
+            if photograph is None:
+                raise ValueError("Choose a photograph first.")
+            expressions = split_expressions(text)
+            result = grounder(photograph, expressions, int(top_k), threshold)
+        except (OSError, ValueError) as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+        return (
+            draw_answers(result.image, result.answers),
+            describe(result, expressions),
+            score_maps(result, expressions),
+            voters(result, expressions),
+        )
+
+    with gradio.Blocks(title="Referring expressions", analytics_enabled=False) as page:
+        gradio.Markdown("# Find what a sentence means\nA photograph, and one expression per line.")
+        with gradio.Row():
+            with gradio.Column():
+                photograph = gradio.Image(type="pil", label="Photograph", sources=["upload", "clipboard"])
+                text = gradio.Textbox(
+                    label="Expressions", placeholder="the dog on the left", lines=3, elem_id="expressions"
+                )
+                button = gradio.Button("Find", variant="primary", elem_id="find")
+                with gradio.Accordion("Settings", open=False):
+                    top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote", visible=votes)
+                    threshold = gradio.Slider(0, 1, value=0, label="Leave out answers that score less")
+            with gradio.Column():
+                picture = gradio.Image(type="pil", label="Answers", elem_id="answers")
+                table = gradio.Dataframe(
+                    headers=["expression", "score", "box"], label="In numbers", interactive=False, elem_id="numbers"
+                )
+        maps = gradio.Gallery(label="Where it looked", elem_id="maps", columns=3, object_fit="contain")
+        proposals = gradio.Gallery(
+            label=f"The proposals that {'voted' if votes else 'were chosen from'}",
+            elem_id="proposals",
+            columns=3,
+            object_fit="contain",
+        )
+        button.click(
+            answer, [photograph, text, top_k, threshold], [picture, table, maps, proposals], api_name="ground"
+        )
+    return page
+
+
+def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = None, wait: bool = True) -> str:
+    """
+    Serve the page and return its address.
+
+    Args:
+        host, port: by default as Gradio finds them (127.0.0.1 and 7860 here, a Space's own there).
+        wait: until interrupted; False returns at once, and `page.close()` ends it.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    gradio = _gradio()
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            theme=gradio.themes.Default(font=_FONTS, font_mono=["monospace"]),
+            prevent_thread_lock=not wait,
+            quiet=not wait,
+        )
+    except OSError as error:
+        if port is None:
+            raise
+        raise OSError(f"Port {port} of {host} cannot be listened on ({error}): give another port.") from error
+    return address
+
+
+def _gradio():
+    try:
+        import gradio
+    except ImportError as error:
+        raise ImportError("The page needs Gradio: pip install 'pbrec_hf[serve]'.") from error
+    return gradio
+
+
+__all__ = ["build_page", "launch"]

@@ -1,8 +1,0 @@
-"""Where the checkpoint that ships with the package lies."""
-
-from pathlib import Path
-
-
-def bundled_checkpoint() -> str:
-    """The folder of pbrec-mt-small, for `from_pretrained` and `pipeline`; nothing is downloaded."""
-    return str(Path(__file__).parent / "checkpoints" / "pbrec-mt-small")

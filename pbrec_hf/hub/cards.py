@@ -1,0 +1,161 @@
+"""Model cards, rendered from data: what a checkpoint is, was trained on, scores, and must not be trusted with.
+
+`CardInfo` is one checkpoint's data, read from YAML; `render_card` makes the Hub's README.md of it, with the measured
+results as `model-index`. Numbers of the paper are shown as the paper's and never enter `model-index`: they were not
+measured on the weights that the card describes.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+TEMPLATE = Path(__file__).parents[1] / "assets" / "model_card.md"
+TASKS = ("grounding", "segmentation")
+# What the Hub calls the nearest task that it knows.
+PIPELINE_TAG = "zero-shot-object-detection"
+METRICS = {"accuracy": "Acc@0.5", "overall_iou": "overall IoU", "mean_iou": "mean IoU"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured number, in per cent."""
+
+    task: str
+    dataset: str
+    dataset_name: str
+    split: str
+    metric: str
+    value: float
+
+    def __post_init__(self):
+        _choose("task", self.task, TASKS)
+        _choose("metric", self.metric, tuple(METRICS))
+        if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
+            raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent, from 0 to 100.")
+
+    @property
+    def metric_name(self) -> str:
+        return METRICS[self.metric]
+
+
+@dataclass(frozen=True)
+class CardInfo:
+    """
+    Data of one card.
+
+    Attributes:
+        name: of the repository, such as "pbrec-mt-refcoco".
+        summary: one or two sentences.
+        trained: whether there are weights.
+        tasks: out of `TASKS`.
+        data: what it is, or is to be, trained on; a sentence.
+        datasets, base_models: ids for the Hub.
+        detectors: a sentence for each frozen detector.
+        leakage: which test images the detectors or the data have seen.
+        limits: further limits, a sentence each.
+        results: measured on these weights.
+        paper: published by the authors, of their weights.
+        paper_note: remark on these.
+    """
+
+    name: str
+    summary: str
+    trained: bool
+    tasks: list[str]
+    data: str
+    leakage: str
+    datasets: list[str] = field(default_factory=list)
+    base_models: list[str] = field(default_factory=list)
+    detectors: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    paper: list[Result] = field(default_factory=list)
+    paper_note: str = ""
+
+    def __post_init__(self):
+        for task in self.tasks:
+            _choose("tasks", task, TASKS)
+        if self.results and not self.trained:
+            raise ValueError(f"{self.name} has results but trained is false: what was measured?")
+
+
+def read_cards(path: str | Path) -> dict[str, CardInfo]:
+    """
+    The cards of a YAML file, a mapping from name to the fields of [`CardInfo`]; names with a leading dot are
+    fragments for YAML's merge keys.
+
+    Raises:
+        ValueError: a card has an unknown field, lacks one, or a value is not legal.
+    """
+    cards = {}
+    for name, values in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
+        if name.startswith("."):
+            continue
+        unknown = set(values) - {field.name for field in fields(CardInfo)}
+        if unknown:
+            raise ValueError(f"{path}: {name} has unknown fields {', '.join(sorted(unknown))}.")
+        values = dict(values)
+        try:
+            for kind in ("results", "paper"):
+                values[kind] = [Result(**row) for row in values.get(kind, [])]
+            cards[name] = CardInfo(name=name, **values)
+        except TypeError as error:
+            raise ValueError(f"{path}: {name}: {error}") from error
+    return cards
+
+
+def render_card(info: CardInfo, repo: str | None = None) -> str:
+    """
+    README.md of a repository.
+
+    Args:
+        info: the card's data.
+        repo: id on the Hub that the examples name; default "org/<name>".
+    """
+    data = ModelCardData(
+        language="en",
+        license="apache-2.0",
+        library_name="pbrec_hf",
+        pipeline_tag=PIPELINE_TAG,
+        tags=["referring-expression-comprehension", "visual-grounding", "referring-expression"],
+        datasets=info.datasets or None,
+        base_model=info.base_models or None,
+        model_name=info.name,
+        eval_results=[_eval_result(result) for result in info.results] or None,
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        info=info,
+        repo=repo or f"org/{info.name}",
+        results=_table(info.results),
+        paper=_table(info.paper),
+    )
+    return str(card).rstrip() + "\n"
+
+
+def _eval_result(result: Result) -> EvalResult:
+    return EvalResult(
+        task_type=PIPELINE_TAG if result.task == "grounding" else "image-segmentation",
+        dataset_type=result.dataset,
+        dataset_name=result.dataset_name,
+        dataset_split=result.split,
+        metric_type=result.metric,
+        metric_name=result.metric_name,
+        metric_value=result.value,
+    )
+
+
+def _table(results: list[Result]) -> str:
+    rows = [f"| {r.dataset_name} | {r.split} | {r.task} | {r.metric_name} | {r.value:.2f} |" for r in results]
+    return "\n".join(["| data | split | task | metric | % |", "|---|---|---|---|---|", *rows]) if rows else ""
+
+
+def _choose(name: str, value: str, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise ValueError(f"{name}={value!r}: choose one of {', '.join(legal)}.")
+
+
+__all__ = ["CardInfo", "Result", "read_cards", "render_card"]

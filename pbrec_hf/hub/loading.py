@@ -1,0 +1,173 @@
+"""Checkpoints load completely or not at all.
+
+transformers initialises missing weights at random with a warning, keeps unexpected ones out silently, and stores
+unknown config fields as attributes. For a model that answers, each of these is a wrong answer later; here each is an
+error now, naming keys and remedy. `from_pretrained(…, strict=False)` gives transformers' own behaviour, for starting
+a training from part of a checkpoint.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ..layers.initialization import initialize
+
+# Written into config.json by transformers, the Hub or a quantizer beside the fields of the config.
+_FOREIGN_FIELDS = {"auto_map", "custom_pipelines", "model_type", "quantization_config", "torch_dtype", "num_labels"}
+
+
+class StrictConfig(PreTrainedConfig):
+    """A config that refuses to load fields it does not have."""
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """
+        Raises:
+            ValueError: the dict has a field of another version, or a mistyped one.
+        """
+        known = {field.name for field in fields(cls)} | set(PreTrainedConfig().to_dict()) | _FOREIGN_FIELDS
+        unknown = sorted(name for name in config_dict if name not in known and not name.startswith("_"))
+        if unknown:
+            raise ValueError(
+                f"The config of this {cls.model_type} checkpoint has fields that this version does not know: "
+                f"{', '.join(unknown)}. Update pbrec_hf if the checkpoint is newer; correct the names if they are "
+                "mistyped."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+
+class StrictModel(PreTrainedModel):
+    """
+    A model that refuses checkpoints with missing, unexpected, mis-shaped or non-finite weights.
+
+    Attributes:
+        renamed_weights: regular expression → replacement, for the names that older checkpoints have.
+        folded: whether `optimize_for_inference` changed the weights for answering only.
+    """
+
+    renamed_weights: ClassVar[dict[str, str]] = {}
+    folded = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        initialize(module)
+
+    def initialize_weights(self) -> None:
+        """As of every model; frozen norms inside of networks that do not know them are filled, too."""
+        super().initialize_weights()
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, FrozenBatchNorm2d):
+                    initialize(module)
+
+    def save_pretrained(self, *args, **kwargs):
+        """
+        As of every model.
+
+        Raises:
+            ValueError: the model was folded for inference.
+        """
+        if self.folded:
+            raise ValueError(
+                "This model was folded for inference and holds its checkpoint no longer: load it again to save."
+            )
+        return super().save_pretrained(*args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, strict: bool = True, **kwargs):
+        """
+        As of every model, but complete.
+
+        Args:
+            strict: False accepts missing and unexpected weights, and weights that are not finite.
+            ignore_mismatched_sizes: True starts weights of another shape anew, as in transformers.
+
+        Raises:
+            OSError: there is no such checkpoint, or its file is damaged.
+            ValueError: its weights do not fit this model; the keys are named.
+        """
+        require_there(pretrained_model_name_or_path)
+        if cls.renamed_weights:
+            kwargs["key_mapping"] = cls.renamed_weights | (kwargs.get("key_mapping") or {})
+        if not strict:
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)
+            return loaded
+        wants_info = kwargs.pop("output_loading_info", False)
+        resizes = kwargs.pop("ignore_mismatched_sizes", False)
+        where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
+        try:
+            # Wrong shapes are collected here, and judged below with everything else.
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise OSError(f"The weights of {where} are damaged ({error}): fetch or save them again.") from error
+        _require_fitting(where, info, resizes)
+        _require_finite(where, model)
+        _freeze_again(model)
+        return (model, info) if wants_info else model
+
+
+def require_there(name: object) -> None:
+    """
+    Raises:
+        OSError: `name` can only be a folder, and there is none. The Hub would call it an ill-formed id.
+    """
+    text = str(name)
+    local = text.startswith(("/", ".", "~")) or text.count("/") > 1
+    if local and not Path(text).exists():
+        raise OSError(f"There is no folder {text}: correct the path, or give a Hub id such as org/name.")
+
+
+def _freeze_again(model: PreTrainedModel) -> None:
+    """Loading puts trainable parameters in the place of those that constructors had frozen (by `freeze_parts`)."""
+    for module in model.modules():
+        if hasattr(module, "freeze_parts"):
+            module.freeze_parts()
+
+
+def _require_fitting(where: str, info: dict, resizes: bool) -> None:
+    mismatched = {key: (tuple(found), tuple(expected)) for key, found, expected in info["mismatched_keys"]}
+    problems = {
+        "missing": sorted(set(info["missing_keys"]) - set(mismatched)),
+        "unexpected": sorted(info["unexpected_keys"]),
+        "of another shape": []
+        if resizes
+        else [f"{key} {found} instead of {expected}" for key, (found, expected) in sorted(mismatched.items())],
+    }
+    found = [f"{kind}: {_some(keys)}" for kind, keys in problems.items() if keys]
+    if found:
+        raise ValueError(
+            f"The weights of {where} do not fit the model that its config describes. Weights {'; '.join(found)}. Use "
+            "the config they were saved with; to start a training from a part of them, pass strict=False (and "
+            "ignore_mismatched_sizes=True for other shapes)."
+        )
+
+
+def _require_finite(where: str, model: PreTrainedModel) -> None:
+    broken = [
+        name
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and not tensor.is_meta and not torch.isfinite(tensor).all()
+    ]
+    if broken:
+        raise ValueError(
+            f"Weights of {where} are not finite numbers: {_some(broken)}. The training that wrote them diverged, or "
+            "the file is damaged; take an earlier checkpoint."
+        )
+
+
+def _some(keys: list[str], most: int = 5) -> str:
+    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + rest
+
+
+__all__ = ["StrictConfig", "StrictModel", "require_there"]

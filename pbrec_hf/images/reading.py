@@ -1,0 +1,205 @@
+"""Reading a picture from whatever a user has → upright RGB: one decoder and one rule of orientation for everything.
+
+JPEGs go through libjpeg-turbo straight into a tensor; everything else (PNG, CMYK, 16 bit, palettes, animations) goes
+through Pillow, whose pixels are the same. Everything that cannot be read ends in one line that names the source and
+says what to do. No network unless the source is a URL; never more memory than the limit on pixels allows.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from .sources import name_of, open_source
+
+PictureSource = (
+    str | os.PathLike[str] | bytes | bytearray | Mapping[str, Any] | IO[bytes] | PIL.Image.Image | np.ndarray | Tensor
+)
+
+MOST_PIXELS = 178_000_000  # where Pillow, too, refuses: larger headers are usually attacks
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_ORIENTATION = 0x0112  # the EXIF tag; Pillow also reads it from XMP
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+def load_picture(source: PictureSource, timeout: float | None = 30.0) -> PIL.Image.Image:
+    """
+    The picture in upright RGB (oriented by EXIF or XMP, transparency on white, first frame of an animation).
+
+    Args:
+        source: path, http(s) URL, `data:` URI or base64 text, the bytes of a file or a file open for reading them, an
+            image cell of `datasets` ({"bytes", "path"}), PIL image, array or tensor (H, W), (H, W, C) or (C, H, W):
+            uint8, or floating point in [0, 1].
+        timeout: seconds that fetching a URL may take.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a readable picture, or too large.
+        TypeError: none of the forms above.
+    """
+    if isinstance(source, (np.ndarray, Tensor)):
+        return _from_array(source)
+    if isinstance(source, PIL.Image.Image):
+        return _upright_rgb(source, name_of(source))
+    with _opened(source, timeout) as (image, name):
+        return _upright_rgb(image, name)
+
+
+def load_pixels(source: PictureSource, timeout: float | None = 30.0) -> Tensor:
+    """
+    The same pixels as uint8 (3, H, W) RGB; a tensor of this form is passed through.
+
+    Args:
+        source, timeout: as for `load_picture`, which also says what is raised.
+    """
+    if is_pixels(source):
+        return source
+    if isinstance(source, (np.ndarray, Tensor, PIL.Image.Image)):
+        return pil_to_tensor(load_picture(source))
+    with _opened(source, timeout) as (image, name):
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            _require_few_pixels(image, name)
+            try:
+                return _turned(decode_image(_encoded(image), ImageReadMode.RGB), _orientation(image))
+            except (RuntimeError, ValueError, OSError):
+                pass  # odd but legal files that only Pillow reads; damaged ones raise below
+        return pil_to_tensor(_upright_rgb(image, name))
+
+
+def picture_size(source: PictureSource) -> tuple[int, int]:
+    """
+    (height, width) of the upright picture; of a file, only the header is read.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: as of `load_picture`.
+    """
+    if isinstance(source, (np.ndarray, Tensor)):
+        height, width = load_pixels(source).shape[-2:]
+        return height, width
+    if isinstance(source, PIL.Image.Image):
+        return _upright_size(source)
+    with _opened(source, None) as (image, _):
+        return _upright_size(image)
+
+
+def is_pixels(source: object) -> bool:
+    """Whether `source` is what `load_pixels` gives: a uint8 tensor (3, H, W) that is not empty."""
+    if not isinstance(source, Tensor) or source.dtype != torch.uint8:
+        return False
+    return source.ndim == 3 and source.shape[0] == 3 and source.numel() > 0
+
+
+@contextmanager
+def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Image, str]]:
+    """The picture, not decoded yet, and its name for messages."""
+    file, name = open_source(source, timeout)
+    try:
+        image = PIL.Image.open(file)
+    except PIL.Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large ({error}): scale the picture down first.") from error
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a picture that Pillow can read: give a JPEG or PNG file.") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged header makes Pillow's readers raise nearly anything
+        raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
+    with image:
+        yield image, name
+
+
+def _encoded(image: PIL.Image.Image) -> Tensor:
+    """The bytes of the file that `image` was opened from."""
+    file = image.fp
+    if not isinstance(file, io.BytesIO):
+        file.seek(0)
+        return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _turned(pixels: Tensor, orientation: int) -> Tensor:
+    """(3, H, W) turned upright, as `PIL.ImageOps.exif_transpose` does."""
+    if orientation in _SIDEWAYS:
+        pixels = pixels.transpose(1, 2)
+    mirrored = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return pixels if mirrored is None else pixels.flip(mirrored)
+
+
+def _upright_size(image: PIL.Image.Image) -> tuple[int, int]:
+    sideways = _orientation(image) in _SIDEWAYS
+    return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def _require_few_pixels(image: PIL.Image.Image, name: str) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(
+            f"{name} has {image.width}×{image.height} pixels, more than {MOST_PIXELS // 10**6} million: scale it down."
+        )
+
+
+def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    _require_few_pixels(image, name)
+    try:
+        if image.mode == "RGB" and "transparency" not in image.info and _orientation(image) == 1:
+            # Already as it should be; a picture that is still in its file is read by `convert`.
+            return image if type(image) is PIL.Image.Image else image.convert("RGB")
+        image = PIL.ImageOps.exif_transpose(image)
+        if image.mode.startswith(("I", "F")):
+            return _from_deep_gray(image)
+        if image.mode in _ALPHA or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = PIL.Image.new("RGBA", image.size, "white")
+            return PIL.Image.alpha_composite(white, image).convert("RGB")
+        return image.convert("RGB")
+    except Exception as error:  # damaged data make Pillow's decoders raise nearly anything
+        raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
+
+
+def _from_deep_gray(image: PIL.Image.Image) -> PIL.Image.Image:
+    """More than 8 bits per pixel: Pillow's own conversion would cut instead of scaling."""
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode == "F" and values.max(initial=0) <= 1:
+        values = values * 255
+    elif values.max(initial=0) > 255:
+        values = values * (255 / 65535)
+    return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _from_array(array: np.ndarray | Tensor) -> PIL.Image.Image:
+    values: np.ndarray
+    if isinstance(array, Tensor):
+        # NumPy does not know bfloat16.
+        values = (array.float() if array.is_floating_point() else array).detach().cpu().numpy()
+    else:
+        values = array
+    if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.size == 0 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
+        raise ValueError(f"An array of shape {tuple(array.shape)} is no picture: give (H, W), (H, W, 3) or (3, H, W).")
+    if np.issubdtype(values.dtype, np.floating):
+        if not 0 <= values.min() <= values.max() <= 1:
+            raise ValueError(
+                f"A floating-point picture holds values from {values.min():g} to {values.max():g}: scale them to "
+                "[0, 1], or give uint8."
+            )
+        values = (values * 255).round().astype(np.uint8)
+    elif values.dtype != np.uint8:
+        raise ValueError(f"A picture of type {values.dtype}: give uint8, or floating point in [0, 1].")
+    return _upright_rgb(PIL.Image.fromarray(np.ascontiguousarray(values)), "The array")
+
+
+__all__ = ["MOST_PIXELS", "PictureSource", "is_pixels", "load_picture", "load_pixels", "picture_size"]

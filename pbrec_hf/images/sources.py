@@ -1,0 +1,107 @@
+"""Where a picture comes from: a path, a URL, base64 text, bytes or an open file → something that Pillow can open.
+
+Knows nothing of pixels. A URL is the only thing that asks the network, within a limit of bytes and of time.
+"""
+
+import base64
+import binascii
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from io import BytesIO
+from typing import Any
+
+import PIL.Image
+
+MOST_BYTES = 64 * 2**20  # of a fetched file: four times what a large camera writes
+_CHUNK = 2**16
+
+
+def open_source(source: Any, timeout: float | None = 30.0) -> tuple[str | BytesIO, str]:
+    """
+    What Pillow opens, a path or a file in memory, and a name for messages.
+
+    Args:
+        source: path, http(s) URL, `data:` URI or base64 text, bytes, a file open for reading bytes, or an image cell
+            of `datasets` ({"bytes", "path"}).
+        timeout: seconds that fetching a URL may take; None = without end.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, damaged base64 text, or an address that gives no picture in time.
+        TypeError: none of the forms above.
+    """
+    if isinstance(source, Mapping) and source and source.keys() <= {"bytes", "path"}:
+        path = source.get("path")
+        if source.get("bytes") is not None:
+            return open_source(source["bytes"])[0], name_of(path)
+        source = path
+    if hasattr(source, "read") and not isinstance(source, PIL.Image.Image):
+        name = name_of(source)
+        return BytesIO(source.read()), name
+    name = name_of(source)
+    if isinstance(source, (bytes, bytearray)):
+        return BytesIO(source), name
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"{type(source).__name__} is no picture: give a path, URL, base64 text, bytes, image, array or tensor."
+        )
+    return _open_text(os.fspath(source), name, timeout), name
+
+
+def name_of(source: Any) -> str:
+    """How messages name a source."""
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        return text if len(text) <= 200 else f"{text[:30]}…"
+    return getattr(source, "filename", None) or getattr(source, "name", None) or "The picture"
+
+
+def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
+    if source.startswith(("http://", "https://")):
+        return BytesIO(_fetch(source, timeout))
+    if source.startswith("data:"):
+        return _decode(source.partition(",")[2], name)
+    if os.path.isdir(source):
+        raise ValueError(f"{source} is a folder: give a picture file.")
+    if os.path.exists(source):
+        return source
+    # A path is short or has a dot; base64 text is long and has none.
+    if len(source) > 200 and "." not in source:
+        return _decode(source, name)
+    raise FileNotFoundError(f"No picture at {source}: check the path.")
+
+
+def _decode(text: str, name: str) -> BytesIO:
+    try:
+        return BytesIO(base64.b64decode("".join(text.split()), validate=True))
+    except binascii.Error as error:
+        raise ValueError(f"{name} is neither a file nor base64 text ({error}): check it.") from error
+
+
+def _fetch(url: str, timeout: float | None) -> bytes:
+    """The body of `url`. The limit of time is for all of it: one byte a second does not keep it alive."""
+    end = None if timeout is None else time.monotonic() + timeout
+    request = urllib.request.Request(url, headers={"User-Agent": "pbrec_hf", "Accept-Encoding": "identity"})
+    parts: list[bytes] = []
+    size = 0
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            while chunk := response.read1(_CHUNK):
+                parts.append(chunk)
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise ValueError(
+                        f"{url} gives more than {MOST_BYTES // 2**20} MiB: fetch the file and scale it down."
+                    )
+                if end is not None and time.monotonic() > end:
+                    raise TimeoutError(f"not all there after {timeout:g} s")
+    except (OSError, HTTPException) as error:
+        raise ValueError(f"{url} could not be fetched ({error}): check the address and the connection.") from error
+    return b"".join(parts)
+
+
+__all__ = ["MOST_BYTES", "name_of", "open_source"]

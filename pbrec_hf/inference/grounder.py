@@ -1,0 +1,98 @@
+"""A checkpoint ready to answer: model and processor loaded together, one picture at a time.
+
+What the command line, the demo and the web page share. For code of your own, `pipeline("referring-expression")` does
+the same with batches.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..hub.bundled import bundled_checkpoint
+from ..images.reading import PictureSource, load_picture
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from ..selection.answers import answers
+from .folding import prepare_to_answer
+
+
+@dataclass
+class Grounded:
+    """
+    Attributes:
+        image: the upright original.
+        answers: one dict per expression, see `PbrecProcessor.post_process_referring_expression`.
+        inputs, outputs: what the model got and gave.
+        groups: the proposals behind the answers, see `PbrecProcessor.rank`.
+    """
+
+    image: Image.Image
+    answers: list[dict]
+    inputs: dict
+    outputs: object
+    groups: dict
+
+
+class Grounder:
+    """
+    Args:
+        model: folder or Hub id of a checkpoint with its processor and detectors; default: the bundled one.
+        device: where to run.
+
+    Raises:
+        OSError: no such checkpoint, in one line.
+        ValueError: no such device.
+    """
+
+    def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub):
+        _require_device(device)
+        source = str(model or bundled_checkpoint())
+        try:
+            self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
+            self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise OSError(
+                f"No checkpoint can be loaded from {source!r} ({reason}): give a folder made by `save_pretrained`, or "
+                "the id of a model on the Hub that this machine can reach."
+            ) from error
+        prepare_to_answer(self.model, self.processor)
+
+    def __call__(
+        self,
+        image: PictureSource,
+        expressions: list[str],
+        top_k: int | None = None,
+        threshold: float = 0.0,
+        return_masks: bool = True,
+    ) -> Grounded:
+        """
+        Answers for one picture and its expressions.
+
+        Args:
+            image: in any form `load_picture` takes.
+            expressions: what to find.
+            top_k, threshold, return_masks: see `PbrecProcessor.post_process_referring_expression`.
+        """
+        picture = load_picture(image)
+        inputs = self.processor(picture, expressions).to(self.model.device)
+        with torch.inference_mode():
+            outputs = self.model(**inputs)
+        groups = self.processor.rank(outputs, inputs, top_k)
+        found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold, return_masks)
+        return Grounded(picture, found, inputs, outputs, groups)
+
+
+def _require_device(device: str) -> None:
+    try:
+        usable = torch.zeros(1, device=device).device.type != "meta"
+        reason = "holds no numbers"
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        usable, reason = False, str(error).splitlines()[0]
+    if not usable:
+        raise ValueError(f"device={device!r} cannot be used ({reason}): give cpu, or a GPU of this machine as cuda:0.")
+
+
+__all__ = ["Grounded", "Grounder"]

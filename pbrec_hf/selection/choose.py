@@ -1,0 +1,119 @@
+"""From logits and proposals to the chosen ones: which head ranks which proposals, by vote, by fit or by following.
+
+A box comes from the box detector and a mask from the mask detector, each by its own head. Works on the canvas; knows
+nothing of pictures or words.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..geometry.image_index import image_of_each
+from ..geometry.proposals import Proposals
+from .fit import fit_boxes
+from .follow import masks_at_boxes
+from .groups import Group
+from .ranking import rank_proposals
+from .settings import SelectionSettings
+from .vote import choose_boxes, choose_masks
+
+PROPOSALS = {"boxes": "box_proposals", "masks": "mask_proposals"}
+
+
+def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: SelectionSettings) -> dict[str, Group]:
+    """
+    The best proposals of every expression and the answer among them, on the canvas.
+
+    Args:
+        outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
+            Its image_features, where it has them, say where the points stand and which lie in the picture.
+        inputs: with letterbox (I, 6), box_proposals and/or mask_proposals of the I pictures, and image_index (E,)
+            (None as for the model).
+        settings: how to rank.
+
+    Returns:
+        [`Group`] under "boxes" and/or "masks", for each kind of proposals.
+
+    Raises:
+        ValueError: there are no proposals, or scores and pictures do not fit.
+    """
+    groups: dict[str, Group] = {}
+    center, mass = outputs.center_logits, outputs.mass_logits
+    logits_of = {"boxes": center if center is not None else mass, "masks": mass if mass is not None else center}
+    for kind, name in PROPOSALS.items():
+        proposals = inputs.get(name)
+        if proposals is None:
+            continue
+        device = proposals.device
+        logits = logits_of[kind].to(device).float()
+        image_index = pictures_of(inputs, len(logits)).to(device)
+        if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
+            same_points = _same_points(inputs["box_proposals"], proposals)
+            groups[kind] = masks_at_boxes(groups["boxes"], proposals, image_index, same_points)
+            continue
+        grid = _grid(logits.shape[1], proposals.canvas)
+        values = rank_proposals(logits, grid, proposals, image_index, inputs["letterbox"].to(device), settings)
+        if kind == "boxes" and settings.choose == "fit":
+            scored = _scored_points(outputs, device)
+            groups[kind] = fit_boxes(values, logits, grid, proposals, image_index, settings, *scored)
+        else:
+            choose = choose_boxes if kind == "boxes" else choose_masks
+            groups[kind] = choose(values, proposals, image_index, settings.top_k)
+    if not groups:
+        raise ValueError(
+            "`inputs` holds no proposals: make it with a processor that has a detector and return_proposals=True. For "
+            "further expressions on known pictures, pass their letterbox and proposals on with the new inputs: "
+            "{**inputs, **processor(text=…)}."
+        )
+    return groups
+
+
+def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:
+    """
+    The picture (E,) of each expression of `inputs`.
+
+    Raises:
+        ValueError: `inputs` is of another number of expressions.
+    """
+    image_index = inputs.get("image_index")
+    if image_index is not None and len(image_index) != expressions:
+        raise ValueError(
+            f"{expressions} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that the "
+            "outputs were computed from."
+        )
+    return image_of_each(image_index, expressions, len(inputs["letterbox"]))
+
+
+def _same_points(boxes: Proposals, masks: Proposals) -> bool:
+    same = masks.grids == boxes.grids
+    if not same and masks.boxes is None:
+        raise ValueError(
+            f"masks_follow_boxes=True, but boxes were proposed on grids {boxes.grids} and masks without boxes on "
+            f"{masks.grids}: set it to False, or use detectors on the same points."
+        )
+    return same
+
+
+def _scored_points(outputs: Any, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """Where the scored points stand, and which of them lie in the picture, if the model returned them."""
+    features = getattr(outputs, "image_features", None)
+    points, mask = (getattr(features, name, None) for name in ("points", "mask"))
+    return None if points is None else points.to(device), None if mask is None else mask.to(device)
+
+
+def _grid(points: int, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the model's grid over a canvas (H, W)."""
+    rows = round(math.sqrt(points * canvas[0] / canvas[1]))
+    cols = points // max(rows, 1)
+    if rows * cols != points:
+        raise ValueError(
+            f"{points} scores per expression form no grid over the detector's canvas of {canvas[0]}×{canvas[1]}: "
+            "model and detector must see the same canvas."
+        )
+    return rows, cols
+
+
+__all__ = ["PROPOSALS", "pictures_of", "rank_and_choose"]

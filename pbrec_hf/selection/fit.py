@@ -1,0 +1,81 @@
+"""The fit, an alternative to the vote: the box that would have been the best target for the scores as they are.
+
+Pure functions over tensors on the canvas.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.boxes import box_iou_matrix
+from ..geometry.centerness import centerness_at
+from ..geometry.points import grid_points
+from ..geometry.proposals import Proposals
+from .groups import Group, best_agreeing
+from .ranking import top_k_points, weigh_quality
+from .settings import SelectionSettings
+
+
+def fit_boxes(
+    values: Tensor,
+    logits: Tensor,
+    grid: tuple[int, int],
+    proposals: Proposals,
+    image_index: Tensor,
+    settings: SelectionSettings,
+    points: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Group:
+    """
+    The box whose own center-ness (equations 1 and 2) is most like the map of scores, instead of a vote.
+
+    A box is rated by the cosine between its center-ness and the probabilities of all points, times its quality to the
+    power of `quality_power`. A box around half of an object loses to the whole one, though its middle scores as well.
+
+    Args:
+        values: (E, N) of `rank_proposals`; -inf = not to be chosen.
+        logits: (E, rows · cols) of the model, on `grid`.
+        grid: (rows, cols) of the model.
+        proposals: of I pictures, with boxes.
+        image_index: (E,) picture of each expression.
+        settings: `quality_power`, `ranking`, and `top_k`, how many boxes the group lists.
+        points: (I, rows · cols, 2) XY canvas pixels, where the scored points stand; None = in the middle of cells.
+        mask: bool (I, rows · cols), the scored points that count; None = all.
+
+    Raises:
+        ValueError: the grid is not square.
+    """
+    if grid[0] != grid[1]:
+        raise ValueError(f'choose="fit" needs a square grid, but the scores form {grid[0]}×{grid[1]}: use "vote".')
+    stride = proposals.canvas[0] // grid[0]
+    fits = torch.full_like(values, -torch.inf)
+    probabilities = logits.sigmoid()
+    if mask is not None:
+        probabilities = probabilities * mask[image_index]
+    probabilities = F.normalize(probabilities, dim=1)
+    quality = weigh_quality(proposals, settings)
+    for image in image_index.unique().tolist():
+        rows = (image_index == image).nonzero()
+        # Of all expressions of the picture: one whose scores are no numbers must not decide for the others.
+        listed = (values[rows[:, 0]] > -torch.inf).any(dim=0).nonzero().squeeze(1)
+        stand = grid_points(*grid, stride, device=values.device) if points is None else points[image]
+        targets = centerness_at(stand, proposals.boxes[image, listed], stride)
+        fit = probabilities[rows[:, 0]] @ F.normalize(targets, dim=1).T
+        if quality is not None:
+            fit = fit * quality[image, listed]
+        fits[rows, listed] = fit
+    fits = fits.masked_fill(values == -torch.inf, -torch.inf)
+    best, chosen = top_k_points(fits, settings.top_k)
+    boxes = proposals.boxes[image_index]
+    listed_boxes = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+    overlap = box_iou_matrix(listed_boxes[:, :1], boxes)[:, 0]
+    return Group(
+        values=best,
+        points=chosen,
+        winner=torch.zeros(len(values), dtype=torch.int64, device=values.device),
+        score=best_agreeing(values, overlap, chosen[:, 0]),
+        boxes=listed_boxes,
+    )
+
+
+__all__ = ["fit_boxes"]

@@ -1,0 +1,37 @@
+"""Masks that follow the chosen boxes, so that box and mask of an answer show the same object."""
+
+import torch
+from torch import Tensor
+
+from ..geometry.boxes import box_iou_matrix
+from ..geometry.masks import box_coverage
+from ..geometry.proposals import Proposals
+from .groups import Group
+
+
+def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor, same_points: bool) -> Group:
+    """
+    The masks that belong to the chosen boxes, cut to these.
+
+    Args:
+        group: of boxes.
+        proposals: of the mask detector.
+        image_index: (E,) picture of each expression.
+        same_points: whether masks were proposed at the same points as the boxes: the mask is the one of the same
+            point. Otherwise it is the one whose own box overlaps the chosen box most.
+    """
+    points, boxes = group.chosen("points"), group.chosen("boxes")
+    if not same_points:
+        points = box_iou_matrix(boxes[:, None], proposals.boxes[image_index]).argmax(-1)[:, 0]
+    masks = proposals.masks.at(image_index, points)
+    masks = masks * box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2]))
+    return Group(
+        values=group.chosen("values")[:, None],
+        points=points[:, None],
+        winner=torch.zeros_like(group.winner),
+        score=group.score,
+        masks=masks[:, None],
+    )
+
+
+__all__ = ["masks_at_boxes"]

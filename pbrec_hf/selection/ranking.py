@@ -1,0 +1,104 @@
+"""Ranking proposals: what each is worth to each expression, and the best k.
+
+The model's probabilities are brought to the detector's grids and weighed by its confidence. Pure functions over
+tensors, batched over expressions; ties go to the lower index, on every device.
+"""
+
+import torch
+from torch import Tensor
+
+from ..geometry.letterbox import points_in_picture
+from ..geometry.points import resample_grid
+from ..geometry.proposals import Proposals
+from .settings import SelectionSettings
+
+
+def rank_scores(probabilities: Tensor, quality: Tensor | None, valid: Tensor | None) -> Tensor:
+    """
+    What proposals are ranked by: probability × quality, or probability alone.
+
+    Args:
+        probabilities: (E, N) in [0, 1].
+        quality: (E, N) in [0, 1], or None.
+        valid: bool (E, N), or None = all.
+
+    Returns:
+        (E, N); -inf where not valid or not a number.
+    """
+    values = probabilities if quality is None else probabilities * quality
+    unusable = values.isnan() if valid is None else values.isnan() | ~valid
+    return values.masked_fill(unusable, -torch.inf)
+
+
+def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """
+    The k largest values of each row (E, N), descending, and their indices: (E, min(k, N)) each.
+
+    A row with fewer than k valid entries ends in entries of value -inf.
+
+    Raises:
+        ValueError: k is not positive, or there is no point to choose from.
+    """
+    if k < 1:
+        raise ValueError(f"top_k={k}: give a positive number such as 12.")
+    if values.shape[-1] == 0:
+        raise ValueError("There is no proposal to choose from: give a detector whose grids have points.")
+    # topk leaves the order of ties open; a stable sort does not.
+    values, index = values.sort(dim=-1, descending=True, stable=True)
+    return values[..., :k], index[..., :k]
+
+
+def rank_proposals(
+    logits: Tensor,
+    grid: tuple[int, int],
+    proposals: Proposals,
+    image_index: Tensor,
+    letterbox: Tensor,
+    settings: SelectionSettings,
+) -> Tensor:
+    """
+    Value of every proposal for every expression.
+
+    Args:
+        logits: (E, rows · cols) of the model, on `grid`.
+        grid: (rows, cols) of the model.
+        proposals: of I pictures, N points each.
+        image_index: (E,) picture of each expression.
+        letterbox: (I, 6) of the pictures.
+        settings: how to rank.
+
+    Returns:
+        (E, N); -inf where a point lies in the padding or, with `candidates_only`, was not kept by the detector.
+
+    Raises:
+        ValueError: `level_weights` has not one entry for each grid.
+    """
+    if settings.interpolate == "probabilities":
+        probabilities = logits.sigmoid()
+        levels = [resample_grid(probabilities, grid, to) for to in proposals.grids]
+    else:
+        levels = [resample_grid(logits, grid, to).sigmoid() for to in proposals.grids]
+    if settings.level_weights is not None:
+        if len(settings.level_weights) != len(levels):
+            raise ValueError(
+                f"level_weights has {len(settings.level_weights)} entries for a detector with {len(levels)} grids: "
+                "give one for each."
+            )
+        levels = [level * weight for level, weight in zip(levels, settings.level_weights, strict=True)]
+    valid = torch.cat([points_in_picture(letterbox, to, proposals.canvas) for to in proposals.grids], dim=1)
+    if settings.candidates_only and proposals.candidates is not None:
+        kept = valid & proposals.candidates
+        valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
+    weight = weigh_quality(proposals, settings)
+    quality = None if weight is None else weight[image_index]
+    return rank_scores(torch.cat(levels, dim=1), quality, valid[image_index])
+
+
+def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor | None:
+    """The factor (I, N) by which the detector's quality enters, or None where it does not."""
+    if settings.ranking != "score_times_quality" or proposals.quality is None:
+        return None
+    return proposals.quality**settings.quality_power
+
+
+__all__ = ["rank_proposals", "rank_scores", "top_k_points", "weigh_quality"]

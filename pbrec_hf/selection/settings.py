@@ -1,0 +1,70 @@
+"""How proposals are ranked and chosen: the settings that a processor is saved with."""
+
+from dataclasses import dataclass
+from numbers import Real
+
+RANKINGS = ("score_times_quality", "score")
+INTERPOLATED = ("probabilities", "logits")
+CHOICES = ("vote", "fit")
+
+
+@dataclass
+class SelectionSettings:
+    """
+    How proposals are ranked and how many of them vote.
+
+    Args:
+        choose: "vote" (the paper: the proposal that the best k overlap most) or "fit" (boxes only: the one whose own
+            center-ness is most like the map of scores; see `fit_boxes`).
+        top_k: proposals that vote (12 in the paper).
+        ranking: "score_times_quality" (σ(logit) × the detector's quality) or "score" (σ(logit) alone).
+        quality_power: exponent of the quality.
+        candidates_only: rank only what the detector's own NMS kept, in pictures where it kept anything.
+        level_weights: one factor per grid of the detector, or None.
+        masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, cut to it, so that
+            both show the same object; of a detector on other points, the one with the most similar box. Otherwise
+            masks are ranked and vote by themselves.
+        mask_threshold: the probability above which a pixel belongs to an answer's mask.
+        interpolate: what is brought to the detector's grids, "probabilities" or "logits".
+
+    Raises:
+        ValueError: naming field, value and legal set.
+    """
+
+    choose: str = "vote"
+    top_k: int = 12
+    ranking: str = "score_times_quality"
+    quality_power: float = 1.0
+    candidates_only: bool = False
+    level_weights: list[float] | None = None
+    interpolate: str = "probabilities"
+    masks_follow_boxes: bool = False
+    mask_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.choose not in CHOICES:
+            raise ValueError(f"choose={self.choose!r}: give one of {', '.join(map(repr, CHOICES))}.")
+        if not isinstance(self.top_k, int) or self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k!r}: give a positive integer such as 12.")
+        if self.ranking not in RANKINGS:
+            raise ValueError(f"ranking={self.ranking!r}: give one of {', '.join(map(repr, RANKINGS))}.")
+        if self.interpolate not in INTERPOLATED:
+            raise ValueError(f"interpolate={self.interpolate!r}: give one of {', '.join(map(repr, INTERPOLATED))}.")
+        if not 0 <= self.quality_power <= 10:
+            raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
+        if not 0 < self.mask_threshold < 1:
+            raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
+        if self.level_weights is not None and not all(weight >= 0 for weight in self.level_weights):
+            raise ValueError(f"level_weights={self.level_weights!r}: give a number ≥ 0 for each grid of the detector.")
+
+
+def require_threshold(threshold: object) -> None:
+    """
+    Raises:
+        ValueError: `threshold` is no number from 0 to 1.
+    """
+    if not isinstance(threshold, Real) or not 0 <= float(threshold) <= 1:
+        raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")
+
+
+__all__ = ["CHOICES", "INTERPOLATED", "RANKINGS", "SelectionSettings", "require_threshold"]

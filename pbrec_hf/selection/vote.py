@@ -1,0 +1,68 @@
+"""The vote (equation 7): of the best k proposals, the one that the others overlap most.
+
+Pure functions over tensors, batched over expressions. Ties go to the lower index, on every device.
+"""
+
+import torch
+from torch import Tensor
+
+from ..geometry.boxes import box_iou_matrix
+from ..geometry.masks import mask_iou_matrix
+from ..geometry.proposals import Proposals
+from .groups import Group, best_agreeing
+from .ranking import top_k_points
+
+
+def select_by_overlap(iou: Tensor, valid: Tensor | None = None) -> Tensor:
+    """
+    The proposal whose summed IoU with the others is largest (equation 7), the first of equals.
+
+    The proposal's overlap with itself is left out: it adds the same 1 to every sum, except for proposals without area.
+
+    Args:
+        iou: (E, k, k), proposals by descending rank.
+        valid: bool (E, k), the proposals that exist; others neither vote nor win.
+
+    Returns:
+        (E,) index into k; 0 where nothing overlaps or nothing is valid.
+    """
+    iou = iou * (1 - torch.eye(iou.shape[-1], dtype=iou.dtype, device=iou.device))
+    if valid is not None:
+        iou = iou * (valid[:, :, None] & valid[:, None, :])
+    votes = iou.sum(dim=-1)
+    if valid is not None:
+        votes = votes.masked_fill(~valid, -1)
+    # argmax leaves the order of ties open; the first maximum is the first entry equal to it.
+    return (votes == votes.amax(dim=-1, keepdim=True)).int().argmax(dim=-1)
+
+
+def choose_boxes(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
+    """
+    The group and the answer of each expression among the detector's boxes.
+
+    Args:
+        values: (E, N) of `rank_proposals`.
+        proposals: with boxes.
+        image_index: (E,) picture of each expression.
+        top_k: boxes that vote.
+    """
+    best, points = top_k_points(values, top_k)
+    boxes = proposals.boxes[image_index[:, None], points]
+    return _vote(best, points, box_iou_matrix(boxes), boxes=boxes)
+
+
+def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
+    """The same among the detector's masks: only those of the best k points are computed; binary masks vote."""
+    best, points = top_k_points(values, top_k)
+    masks = proposals.masks.at(image_index[:, None].expand_as(points).flatten(), points.flatten())
+    masks = masks.view(*points.shape, *masks.shape[1:])
+    return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
+
+
+def _vote(values: Tensor, points: Tensor, iou: Tensor, **proposed: Tensor) -> Group:
+    winner = select_by_overlap(iou, values > -torch.inf)
+    overlap = iou[torch.arange(len(values), device=values.device), winner]
+    return Group(values, points, winner, best_agreeing(values, overlap, winner), **proposed)
+
+
+__all__ = ["choose_boxes", "choose_masks", "select_by_overlap"]

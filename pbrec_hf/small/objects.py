@@ -1,0 +1,231 @@
+"""Describes the objects of a picture to a comprehension model: colours, order among their like, neighbours.
+
+Pure functions over the boxes and class probabilities of one picture's detections. All descriptions are soft numbers in
+[0, 1] that fade with the detector's doubt, and every channel has a name ("class:dog", "upper:red", "fewer left:1"),
+so that a projection of the channels can start from word vectors. Coordinates are canvas pixels, boxes XYXY. Knows
+nothing of expressions and of networks.
+"""
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from .colors import COLOR_NAMES
+
+# What an object is compared with: those of its class, and all of the picture.
+GROUPS = ("like", "all")
+ORDERS = ("left", "right", "above", "below", "bigger", "smaller", "nearer", "farther")
+RANKS = (0, 1, 2)
+COUNTS = (1, 2, 3, 4)
+PARTS = ("whole", "upper", "lower")
+RELATIONS = ("overlaps", "left of", "right of", "above", "below")
+SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
+
+
+def object_channel_names(classes: list[str]) -> list[str]:
+    """Names of the channels of `describe_objects` followed by those of `place_objects`."""
+    names = [f"object:{name}" for name in classes]
+    names += [f"{part}:{color}" for part in PARTS for color in COLOR_NAMES]
+    for group in GROUPS:
+        names += [f"{group}:{order}:{rank}" for order in ORDERS for rank in RANKS]
+        names += [f"{group}:middle"] + [f"{group}:count:{count}" for count in COUNTS]
+    names += [f"{relation}:{name}" for relation in RELATIONS for name in classes]
+    return names + [f"shape:{name}" for name in SHAPE]
+
+
+def describe_objects(
+    boxes: Tensor, classes: Tensor, weight: Tensor, colors: Tensor, canvas: tuple[int, int]
+) -> Tensor:
+    """
+    What is to be said of each object, wherever it is looked at.
+
+    Args:
+        boxes: (n, 4) XYXY canvas pixels.
+        classes: (n, C) class probabilities.
+        weight: (n,) in [0, 1], how sure it is that the object exists.
+        colors: (n, 33), shares of the colour names in the parts of each box, see `part_colors`.
+        canvas: (H, W).
+
+    Returns:
+        (n, channels) in the order of `object_channel_names`, without the shape channels.
+    """
+    kind = torch.nn.functional.normalize(classes, dim=-1)
+    like = (kind @ kind.T).clamp(max=1) ** 2
+    everything = torch.ones_like(like)
+    parts = [visible(classes), colors]
+    parts += [_order_among(boxes, weight, group, canvas) for group in (like, everything)]
+    parts.append(_relations(boxes, visible(classes), weight, canvas))
+    return torch.cat(parts, dim=-1)
+
+
+def visible(probabilities: Tensor) -> Tensor:
+    """Class probabilities as a network sees them: a faint guess of 0.05 is told from none at all."""
+    return probabilities.clamp(min=0).sqrt()
+
+
+def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """
+    Shares of the colour names inside each box: whole, upper (20 to 50 % of its height) and lower part (55 to 85 %).
+
+    Args:
+        boxes: (n, 4) XYXY canvas pixels.
+        colors: (11, h, w).
+        canvas: (H, W).
+
+    Returns:
+        (n, 33), 11 names for each of `PARTS`.
+    """
+    left, top, right, bottom = boxes.unbind(-1)
+    width, height = right - left, bottom - top
+    regions = [
+        torch.stack((left + inset * width, top + start * height, right - inset * width, top + end * height), dim=-1)
+        for inset, start, end in ((0.2, 0.15, 0.85), (0.25, 0.2, 0.5), (0.25, 0.55, 0.85))
+    ]
+    scale = colors.shape[-1] / canvas[1]
+    shares = [
+        roi_align(colors[None], [region], output_size=4, spatial_scale=scale, sampling_ratio=2, aligned=True)
+        for region in regions
+    ]
+    return torch.cat([share.mean((2, 3)) for share in shares], dim=-1)
+
+
+def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """
+    How many objects of the group lie left of, right of … each object, as bumps at 0, 1 and 2; and the group's size.
+
+    `group` (n, n) in [0, 1] says how far the column's object belongs to the group of the row's.
+    """
+    size = boxes.new_tensor([canvas[1], canvas[0]])
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2 / size
+    extent = ((boxes[:, 2:] - boxes[:, :2]) / size).clamp(min=1e-3)
+    log_area = extent.log().sum(-1)
+    nearness = log_area / 2 + 3 * boxes[:, 3] / size[1]
+    others = group * weight[None]
+    others = others - torch.diag_embed(others.diagonal())
+
+    def count(values: Tensor, softness: float) -> Tensor:
+        return (others * torch.sigmoid((values[:, None] - values[None]) / softness)).sum(-1)
+
+    x, y = center.unbind(-1)
+    counts = torch.stack(
+        (
+            count(x, 0.02), count(-x, 0.02), count(y, 0.02), count(-y, 0.02),
+            count(-log_area, 0.12), count(log_area, 0.12), count(-nearness, 0.12), count(nearness, 0.12),
+        ),
+        dim=-1,
+    )  # fmt: skip
+    ranks = _bumps(counts, RANKS).flatten(-2)
+    total = others.sum(-1)
+    middle = _bumps(counts[:, 0] - counts[:, 1], (0,)) * (total / 2).clamp(max=1)[:, None]
+    sizes = _bumps((total + 1).clamp(max=COUNTS[-1]), COUNTS)
+    return torch.cat((ranks, middle, sizes), dim=-1)
+
+
+def _bumps(values: Tensor, centers: tuple[int, ...]) -> Tensor:
+    """(..., len(centers)): 1 at the centre, falling to 0 at a distance of 1."""
+    return (1 - (values[..., None] - values.new_tensor(centers)).abs()).clamp(min=0)
+
+
+def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """(n, 5·C): the classes of what each object overlaps, is left of, right of, above and below, near ones most."""
+    left, top, right, bottom = boxes.unbind(-1)
+    width, height = (right - left).clamp(min=1), (bottom - top).clamp(min=1)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    shared_x = (torch.minimum(right[:, None], right[None]) - torch.maximum(left[:, None], left[None])).clamp(min=0)
+    shared_y = (torch.minimum(bottom[:, None], bottom[None]) - torch.maximum(top[:, None], top[None])).clamp(min=0)
+    area = width * height
+    overlap = shared_x * shared_y / torch.minimum(area[:, None], area[None])
+    rows = shared_y / torch.minimum(height[:, None], height[None])
+    cols = shared_x / torch.minimum(width[:, None], width[None])
+    dx, dy = (x[None] - x[:, None]) / canvas[1], (y[None] - y[:, None]) / canvas[0]
+    near = torch.exp(-3 * (dx**2 + dy**2).sqrt())
+    share = torch.stack(
+        (
+            overlap,
+            near * rows * (dx / 0.05).clamp(0, 1),
+            near * rows * (-dx / 0.05).clamp(0, 1),
+            near * cols * (dy / 0.05).clamp(0, 1),
+            near * cols * (-dy / 0.05).clamp(0, 1),
+        )
+    )
+    others = weight[None] * (1 - torch.eye(len(boxes), device=boxes.device, dtype=boxes.dtype))
+    # Of several neighbours of a class the closest one counts.
+    related = (share * others)[..., None] * classes[None, None]
+    if not len(boxes):
+        return classes.new_zeros((0, len(RELATIONS) * classes.shape[1]))
+    return related.amax(2).transpose(0, 1).flatten(1)
+
+
+def place_objects(
+    boxes: Tensor, weight: Tensor, points: Tensor, stride: int, canvas: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """
+    Which object each point belongs to, and where in it the point lies.
+
+    Args:
+        boxes: (n, 4) XYXY canvas pixels, best first.
+        weight: (n,) in [0, 1].
+        points: (P, 2) XY canvas pixels.
+        stride: distance of the points. Boxes are widened to 1.25 of it, so that small ones reach a point.
+        canvas: (H, W).
+
+    Returns:
+        index (P,) of the object with the highest weighted centre-ness, -1 where no box covers the point, and the shape
+        channels (P, 9). An object that wins no point gets the one nearest to its centre, unless that lies more than
+        `stride` away or is the only one of another object.
+    """
+    if not len(boxes):
+        none = torch.full((len(points),), -1, dtype=torch.long, device=points.device)
+        return none, points.new_zeros((len(points), len(SHAPE)))
+    center, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.25 * stride)
+    offset = (points[:, None] - center[None]) / extent[None]  # in [-½, ½] inside
+    inside = (offset.abs() < 0.5).all(-1)
+    nearness = ((0.5 - offset.abs()) / (0.5 + offset.abs())).clamp(min=0)
+    central = nearness.prod(-1).sqrt()
+    best, index = (central * weight.clamp(min=1e-3).sqrt()[None]).masked_fill(~inside, 0).max(-1)
+    index = index.masked_fill(best <= 0, -1)
+    rows = torch.arange(len(points), device=points.device)
+    central_here = central[rows, index]
+    for point, item in _claims(index, torch.cdist(points, center), stride):
+        index[point], central_here[point] = item, 1.0
+    found = index >= 0
+    width, height = (extent[index] / extent.new_tensor([canvas[1], canvas[0]])).unbind(-1)
+    inner = offset[rows, index].clamp(-0.5, 0.5) + 0.5
+    shape = torch.stack(
+        (
+            torch.ones_like(best),
+            weight[index],
+            width,
+            height,
+            (width * height).sqrt(),
+            height / (width + height),
+            inner[:, 0],
+            inner[:, 1],
+            central_here,
+        ),
+        dim=-1,
+    )
+    return index, shape * found[:, None]
+
+
+def _claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[int, int]]:
+    """(point, object) for objects that own no point in `index` (P,); `distance` (P, n) of points and centres."""
+    owners = index.tolist()
+    counts = Counter(owners)
+    claims = []
+    for item in range(distance.shape[1]):
+        if counts[item]:
+            continue
+        order = distance[:, item].topk(min(4, len(owners)), largest=False)
+        for far, point in zip(order.values.tolist(), order.indices.tolist(), strict=True):
+            if far <= reach and (owners[point] < 0 or counts[owners[point]] > 1):
+                counts[owners[point]] -= 1
+                owners[point], counts[item] = item, 1
+                claims.append((point, item))
+                break
+    return claims
+
+
+__all__ = ["describe_objects", "object_channel_names", "part_colors", "place_objects", "visible"]

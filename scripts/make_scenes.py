@@ -19,7 +19,7 @@ from PIL import Image
 from pbrec_hf.data.scenes.composed import ComposedScenes, Scene, read_photographs
 from pbrec_hf.images.segmentation import mask_to_segmentation
 
-TESTS = Path(__file__).parents[1] / "tests/data/scenes"
+TESTS = Path(__file__).parents[1] / "tests/fixtures/scenes"
 
 
 def rows_of(scene: Scene, file_name: str) -> list[dict]:

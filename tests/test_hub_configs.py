@@ -1,16 +1,14 @@
 """The published configs: models, canvases, recipes and launcher files, without any weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from places import ROOT
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecImageProcessor
 from pbrec_hf.data.refer.refcoco import published_counts
 from pbrec_hf.training.config import TrainingConfig, read_yaml
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in ROOT.glob("hub_configs/pbrec-*/training.yaml"))
 LENGTHS = {"refcoco": 30, "refcocoplus": 30, "refcocog-umd": 40, "referit": 30}
 TRAINABLE = 156_788_738  # 158.96 M as released, less 2.17 M weights that no output reads

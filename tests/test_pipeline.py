@@ -10,6 +10,7 @@ import pytest
 import torch
 from checkpoints import save_tiny_checkpoint
 from PIL import Image
+from places import SCENES
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, ReferringExpressionPipeline, bundled_checkpoint
@@ -103,7 +104,7 @@ def test_a_model_in_training_answers_as_any(folder, pipe, photographs):
 def test_a_picture_with_nothing_in_it_does_not_end_a_batch():
     bundled = pipeline("referring-expression", model=bundled_checkpoint())
     empty = Image.new("RGB", (90, 60))
-    scene = next((Path(__file__).parent / "data/scenes/images").glob("*.jpg"))
+    scene = next((SCENES / "images").glob("*.jpg"))
     alone = bundled(str(scene), "the person")
     (nothing,), found = bundled([empty, str(scene)], "the person", batch_size=2)
     assert nothing["score"] < 0.05 and same(found, alone)

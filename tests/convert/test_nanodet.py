@@ -1,15 +1,14 @@
 """The converted NanoDet computes what its ncnn graph says, node by node."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from places import FIXTURES
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from pbrec_hf.convert.nanodet import convert_nanodet, convert_nanodet_files
 
-PARAM = (Path(__file__).parents[1] / "data/nanodet/nanodet-m.param").read_text()
+PARAM = (FIXTURES / "nanodet/nanodet-m.param").read_text()
 
 
 def graph():

@@ -1,15 +1,15 @@
 """SOLO-R101 converts from both public layouts with every key accounted for."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from places import GOLDEN
 from seeded_weights import seeded_state_dict
 
 from pbrec_hf.convert.solo import convert_solo
 
-SPEC = Path(__file__).parent.parent / "data" / "golden" / "solo_state_dict_spec.json"
+SPEC = GOLDEN / "solo_state_dict_spec.json"
 LAYOUTS = ("mmdet_2x_3x (mask_head.*)", "original_repo_mmdet_v1 (bbox_head.*)")
 
 

@@ -4,16 +4,16 @@ import json
 import runpy
 import shutil
 import sys
-from pathlib import Path
 
 import torch
 from PIL import Image
+from places import ROOT
 from safetensors.torch import load_file
 from solo_golden import TINY_RESNET
 
 from pbrec_hf.detectors.solo import SoloConfig, SoloDetector
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_detector.py"
+SCRIPT = ROOT / "scripts" / "train_detector.py"
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
 
 

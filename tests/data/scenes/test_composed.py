@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import ROOT
 
 from pbrec_hf.data.own_data import load_own_data
 from pbrec_hf.data.scenes.composed import (
@@ -143,7 +143,7 @@ def test_expressions_of_a_photograph(photographs):
 
 
 def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
-    script = Path(__file__).parents[1] / "scripts/make_scenes.py"
+    script = ROOT / "scripts/make_scenes.py"
     command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "12", "--held_out", "3"]
     subprocess.run([*command, "--kinds", "noun", "--smallest", "40"], check=True, capture_output=True)
     rows = load_own_data(tmp_path / "train.jsonl")
@@ -154,7 +154,7 @@ def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
 
 
 def test_the_script_names_the_kinds_there_are(tmp_path):
-    script = Path(__file__).parents[1] / "scripts/make_scenes.py"
+    script = ROOT / "scripts/make_scenes.py"
     command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "3", "--kinds", "nuon"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1 and "--kinds nuon" in result.stderr and "noun, " in result.stderr

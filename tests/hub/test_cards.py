@@ -1,14 +1,13 @@
 """Cards say what their data say, on the Hub's terms, and plainly where there are no weights."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from places import ROOT
 
 from pbrec_hf.hub.cards import CardInfo, Result, read_cards, render_card
 
-ROOT = Path(__file__).parent.parent
 CARDS = read_cards(ROOT / "model_cards" / "cards.yaml")
 RESULT = Result("grounding", "refcoco", "RefCOCO", "testA", "accuracy", 12.345)
 INFO = CardInfo(

@@ -10,11 +10,10 @@ import shutil
 import struct
 from pathlib import Path
 
+from places import SCENES
 from pycocotools import mask as coco_mask
 
 from pbrec_hf.data.refer.refcoco import CONFIGS
-
-SCENES = Path(__file__).parent / "data" / "scenes"
 
 
 class Python2Pickler(pickle._Pickler):

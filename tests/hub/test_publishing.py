@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from checkpoints import save_tiny_checkpoint
 from huggingface_hub import ModelCard
+from places import ROOT
 from transformers import pipeline
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "push_to_hub.py"
 CARD = """
 mine:

@@ -1,12 +1,12 @@
 """The command line: answers on standard output, one line per error on standard error, and the right exit status."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import save_tiny_checkpoint
 from PIL import Image
+from places import SCENES
 from test_image_processing import bomb_png
 from transformers import pipeline
 
@@ -91,7 +91,7 @@ def test_the_demo_draws_every_photograph_that_ships(checkpoint, tmp_path, capsys
 
 
 def test_composed_scenes_are_drawn(tmp_path, capsys):
-    scenes = Path(__file__).parent / "data" / "scenes"
+    scenes = SCENES
     out = tmp_path / "scenes.png"
     sources = ["--annotations", str(scenes / "instances.json"), "--images", str(scenes / "images")]
     arguments = [*sources, "--count", "2", "--out", str(out)]

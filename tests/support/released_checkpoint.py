@@ -1,12 +1,10 @@
 """Seeded weights in the released key layout: of the reduced golden network, and the key list of the full one."""
 
 import json
-from pathlib import Path
 
 import torch
+from places import GOLDEN
 from seeded_weights import seeded_state_dict
-
-GOLDEN = Path(__file__).parent / "data" / "golden"
 
 
 def full_key_shapes() -> dict[str, list[int]]:

@@ -2,16 +2,15 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
+from places import GOLDEN
 from safetensors.torch import load_file
 
 from pbrec_hf.convert.solo import solo_key
 from pbrec_hf.detectors.solo import SoloConfig, SoloDetector, SoloOutput
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
 CANVAS = (160, 224)
 TINY_RESNET = {
     "model_type": "resnet",

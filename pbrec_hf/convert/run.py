@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel, ResNetBackbone, ResNetConfig
 
-from ..training.checkpoints import replaced_folder
+from ..hub.writing import replaced_folder
 from .detr import PREFIX, convert_detr_backbone
 from .fcos import VARIANTS, convert_original_fcos, convert_torchvision_fcos
 from .loading import load_untrusted_state_dict

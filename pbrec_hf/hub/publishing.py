@@ -10,6 +10,7 @@ from pathlib import Path
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .remote_code import PIPELINE, write_code
+from .writing import replaced_folder
 
 TASK = "referring-expression"
 _PACKAGE = Path(__file__).parents[1]
@@ -64,12 +65,13 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
         raise ValueError(f"The processor of {source} has no detector: without proposals there are no answers.")
     if with_code:
         model.config.custom_pipelines = {TASK: {"impl": PIPELINE, "pt": ["AutoModel"]}}
-    model.save_pretrained(destination)
-    processor.save_pretrained(destination)
-    if with_code:
-        write_code(destination, model, processor)
-    if card is not None:
-        (destination / "README.md").write_text(card, encoding="utf-8")
+    with replaced_folder(destination) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        if with_code:
+            write_code(folder, model, processor)
+        if card is not None:
+            (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def write_space(model: str, destination: str | Path, title: str = "Referring expressions") -> None:
@@ -87,11 +89,12 @@ def write_space(model: str, destination: str | Path, title: str = "Referring exp
     if destination.exists():
         raise FileExistsError(f"{destination} exists: give a folder that does not, or delete it first.")
     unneeded = shutil.ignore_patterns("__pycache__", "checkpoints", "convert", "data", "metrics", "training")
-    shutil.copytree(_PACKAGE, destination / "pbrec_hf", ignore=unneeded)
-    (destination / "app.py").write_text(_APP.format(model=model), encoding="utf-8")
-    (destination / "requirements.txt").write_text("\n".join(_SPACE_REQUIREMENTS) + "\n", encoding="utf-8")
     card = _SPACE_CARD.format(title=title, model=model, gradio=_gradio_version())
-    (destination / "README.md").write_text(card, encoding="utf-8")
+    with replaced_folder(destination) as folder:
+        shutil.copytree(_PACKAGE, folder / "pbrec_hf", ignore=unneeded)
+        (folder / "app.py").write_text(_APP.format(model=model), encoding="utf-8")
+        (folder / "requirements.txt").write_text("\n".join(_SPACE_REQUIREMENTS) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _gradio_version() -> str:

@@ -5,26 +5,24 @@ the SHA-256 of every file and the position in the run. A folder without manifest
 manifest says, is damaged and passed over. Knows nothing of models.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
 from transformers.utils import logging
+
+from ..hub.writing import PARTIAL, flush, one_line_errors, replaced_file
 
 logger = logging.get_logger(__name__)
 
 _MANIFEST = "manifest.json"
-_PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class CheckpointFolder:
             OSError: it cannot be written, in one line.
         """
         name = f"step-{position['step']:08}"
-        partial, final = self.folder / (name + _PARTIAL), self.folder / name
+        partial, final = self.folder / (name + PARTIAL), self.folder / name
         with one_line_errors(self.folder):
             if self.accelerator.is_main_process:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -75,11 +73,10 @@ class CheckpointFolder:
         return final
 
     def amend(self, path: Path, position: dict[str, Any]) -> None:
-        """Another position for the checkpoint in `path`, whose state stays as it is. All processes must call it."""
+        """Update the stored position; leave the weights. All processes must call it."""
         if self.accelerator.is_main_process:
-            with one_line_errors(self.folder):
-                manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-                _write_json(path / _MANIFEST, manifest | {"position": position})
+            manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+            _write_json(path / _MANIFEST, manifest | {"position": position})
         self.accelerator.wait_for_everyone()
 
     def last(self) -> Checkpoint | None:
@@ -96,7 +93,7 @@ class CheckpointFolder:
 
     def _newest_first(self) -> list[Path]:
         paths = self.folder.glob("step-*") if self.folder.is_dir() else ()
-        return sorted((path for path in paths if path.suffix != _PARTIAL), reverse=True)
+        return sorted((path for path in paths if path.suffix != PARTIAL), reverse=True)
 
     @staticmethod
     def _delete(paths: Iterable[Path]) -> None:
@@ -112,60 +109,13 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with open(path, "rb") as file:
             files[path.relative_to(folder).as_posix()] = _sha256(file)
-            os.fsync(file.fileno())
+        flush(path)
     _write_json(folder / _MANIFEST, {**values, "files": files})
 
 
-@contextmanager
-def replaced_folder(final: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `final` when all is written, or vanishes on an error."""
-    partial = final.with_name(final.name + _PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with one_line_errors(final.parent):
-            yield partial
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(partial, final)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def one_line_errors(folder: Path) -> Iterator[None]:
-    """Turns what torch, safetensors and the system raise when writing fails into one OSError with a remedy.
-
-    Torch and safetensors raise their own errors for a full disk, without its errno.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or _free(folder) < 2**20
-        if not full and not isinstance(error, OSError):
-            raise
-        reason = "the disk is full" if full else str(error).splitlines()[0]
-        raise OSError(
-            f"Cannot write to {folder}: {reason} ({_free(folder) / 2**30:.1f} GiB free). Make room or choose another "
-            "folder, then run the same command again; what was whole before still is."
-        ) from error
-
-
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Whole or not at all, and on the disk."""
-    partial = path.with_name(path.name + _PARTIAL)
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _free(folder: Path) -> int:
-    """Free bytes on the disk of `folder`, which need not exist."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    with replaced_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from ..hub.writing import replaced_folder
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
-from .checkpoints import replaced_folder
 
 
 def save_checkpoint(

@@ -6,7 +6,6 @@ One row per expression: `row` and `index` say which (picture of the split, expre
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import datasets
 import numpy as np
 
+from ..hub.writing import replaced_file
 from ..images.segmentation import mask_to_segmentation, rasterise
 from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 
@@ -30,9 +30,8 @@ _GENERALIZED = ("f1_precision", "giou", "ciou", "n_acc", "t_acc", "point_hit")
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> str:
     """Write JSONL, whole or not at all; returns the SHA-256 of the file."""
     text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions).encode()
-    partial = Path(f"{path}.partial")
-    partial.write_bytes(text)
-    os.replace(partial, path)
+    with replaced_file(path) as partial:
+        partial.write_bytes(text)
     return hashlib.sha256(text).hexdigest()
 
 

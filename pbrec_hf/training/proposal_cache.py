@@ -8,7 +8,6 @@ expressions.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..geometry.proposals import Proposals
+from ..hub.writing import replaced_file
 
 KINDS = ("boxes", "masks")
 
@@ -90,14 +90,9 @@ class ProposalCache:
         about = {"detector": self.hash, "shapes": shapes}
         name = hashlib.sha256("".join(images).encode()).hexdigest()[:16]
         path = self.folder / f"{name}.parquet"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        try:
-            table = pa.table(columns).replace_schema_metadata({"pbrec_hf": json.dumps(about)})
+        table = pa.table(columns).replace_schema_metadata({"pbrec_hf": json.dumps(about)})
+        with replaced_file(path) as partial:
             pq.write_table(table, partial, row_group_size=1)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
         self._add(path)
 
     def get(self, images: Iterable[str]) -> Proposals:

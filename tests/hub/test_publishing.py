@@ -53,7 +53,7 @@ def test_publish_your_own(push, hub, checkpoint, tmp_path, capsys):
     (result,) = pipeline("referring-expression", model="owner/mine")(photo, "left dog")
     assert result["label"] == "left dog"
     space = hub.files("owner/demo", kind="space")
-    assert {"app.py", "requirements.txt", "README.md", "pbrec_hf/serve.py", "pbrec_hf/__init__.py"} < set(space)
+    assert {"app.py", "requirements.txt", "README.md", "pbrec_hf/app/serve.py", "pbrec_hf/__init__.py"} < set(space)
     assert b"'owner/mine'" in space["app.py"] and b"sdk: gradio" in space["README.md"]
     assert not any(path.startswith(("pbrec_hf/data/", "pbrec_hf/checkpoints/")) for path in space)
     assert "owner/mine/commit/" in capsys.readouterr().out

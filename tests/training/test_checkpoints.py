@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from pbrec_hf.training.checkpoints import CheckpointFolder, replaced_folder
+from pbrec_hf.training.checkpoints import CheckpointFolder
 
 
 @pytest.fixture
@@ -93,14 +93,3 @@ def test_another_error_stays_itself(setting, monkeypatch):
     monkeypatch.setattr(folder.accelerator, "save_state", lambda path: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         save(folder, model, [1])
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
-    final = tmp_path / "last"
-    with replaced_folder(final) as partial:
-        (partial / "a").write_text("old")
-    with pytest.raises(KeyError), replaced_folder(final) as partial:
-        (partial / "a").write_text("new")
-        raise KeyError
-    assert (final / "a").read_text() == "old"
-    assert os.listdir(tmp_path) == ["last"]

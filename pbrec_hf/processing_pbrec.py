@@ -17,6 +17,8 @@ from huggingface_hub import HfApi
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
@@ -253,25 +255,26 @@ class PbrecProcessor(ProcessorMixin):
         tokens = self.tokenizer(expressions, **settings)
         most = settings["max_length"]
         counts = tokens["attention_mask"].sum(dim=1).tolist()
-        truncated = [
-            count >= most and self._length(expression) > most
+        # Only what fills the limit can have been cut, and is read again as a whole: few expressions, or none.
+        lengths = [
+            count if count < most else self._length(expression)
             for expression, count in zip(expressions, counts, strict=True)
         ]
-        for expression, cut in zip(expressions, truncated, strict=True):
-            if cut:
+        for expression, length in zip(expressions, lengths, strict=True):
+            if length > most:
                 logger.warning(
-                    f"Expression {expression[:40]!r}… has more than {most} tokens; only the first {most} are read. "
-                    "Shorten it, or raise `max_text_length` if the model was trained with more."
+                    f"Expression {expression[:40]!r}… has {length} tokens; only the first {most} are read. Shorten "
+                    "it, or raise `max_text_length` if the model was trained with more."
                 )
         return {
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "truncated": torch.tensor(truncated),
+            "truncated": torch.tensor(lengths) > most,
             "expressions": expressions,
         }
 
     def _length(self, expression: str) -> int:
-        """Tokens of a whole expression. Only asked of those that fill the limit: few, or none."""
+        """Tokens of a whole expression, special ones included."""
         return len(self.tokenizer(expression, split_special_tokens=True, verbose=False)["input_ids"])
 
     def rank(self, outputs: Any, inputs: Mapping[str, Any], top_k: int | None = None) -> dict[str, Group]:
@@ -357,20 +360,19 @@ class PbrecProcessor(ProcessorMixin):
 
 
 def _load_detector(source: Any, subfolder: str, model_type: str, hub: dict[str, Any]) -> PreTrainedModel:
-    try:
-        return AutoModel.from_pretrained(source, subfolder=subfolder, **hub)
-    except OSError as error:
-        raise OSError(
-            f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or pass "
-            "load_detectors=False."
-        ) from error
-    except ValueError as error:
-        if f"model type `{model_type}`" not in str(error):
-            raise
+    known = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
+    if known is None and not hub.get("trust_remote_code"):
         raise ValueError(
             f"The processor's detector in {subfolder!r} is of the type {model_type!r}, which nothing here knows: "
             "import the module that defines it (and calls `register_detector`) first, pass trust_remote_code=True if "
             "the folder carries its code, or pass load_detectors=False."
+        )
+    try:
+        return (known or AutoModel).from_pretrained(source, subfolder=subfolder, **hub)
+    except OSError as error:
+        raise OSError(
+            f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or pass "
+            "load_detectors=False."
         ) from error
 
 

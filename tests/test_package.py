@@ -60,16 +60,6 @@ def test_importing_needs_no_network():
     )
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=lambda path: path.name)
-def test_root_modules_can_travel_in_a_hub_folder(path):
-    """transformers copies only `from .module import name` of the same folder."""
-    if path.name in ("__init__.py", "cli.py", "registration.py"):
-        return
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1 and node.module and (ROOT / f"{node.module}.py").exists(), ast.unparse(node)
-
-
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_house_rules(path):
     text = path.read_text()

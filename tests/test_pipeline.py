@@ -137,7 +137,7 @@ def test_generators_and_datasets_stream(pipe, photographs):
 def test_an_image_is_encoded_once_however_many_expressions_it_has(pipe, photographs, monkeypatch):
     encoded = []
     original = pipe.model.get_image_features
-    monkeypatch.setattr(pipe.model, "get_image_features", lambda v, m=None: encoded.append(len(v)) or original(v, m))
+    monkeypatch.setattr(pipe.model, "get_image_features", lambda v, *rest: encoded.append(len(v)) or original(v, *rest))
     pipe(photographs[0], ["left dog"] * 20)
     assert encoded == [1]
 

@@ -86,8 +86,25 @@ def test_known_features_of_one_picture_are_asked_anything(processor, model, phot
 
 
 def test_unknown_options_are_named(processor, photographs):
-    with pytest.raises(TypeError, match=r"Unknown arguments padding: .*resample.*max_text_length"):
-        processor(photographs[0], "dog", padding="max_length")
+    with pytest.raises(TypeError, match=r"Unknown arguments pading: .*max_length.*padding.*resample"):
+        processor(photographs[0], "dog", pading="max_length")
+
+
+def test_options_of_the_parts_are_given_as_in_transformers(processor, photographs):
+    plain = processor(photographs[0], "dog")
+    assert plain["input_ids"].shape[1] < processor.max_text_length
+    longest = processor.max_text_length
+    for options in (
+        {"padding": "max_length"},
+        {"text_kwargs": {"padding": "max_length"}},
+        {"padding": "max_length", "images_kwargs": {"size": {"longest_edge": 128}}},
+        {"padding": "max_length", "common_kwargs": {"return_tensors": "pt"}},
+    ):
+        assert processor(photographs[0], "dog", **options)["input_ids"].shape[1] == longest
+    with pytest.raises(ValueError, match="return_tensors='np'"):
+        processor(photographs[0], "dog", common_kwargs={"return_tensors": "np"})
+    inputs = processor(photographs[:2], ["dog", "cat"])
+    assert set(inputs) == set(processor.model_input_names)
 
 
 @pytest.mark.parametrize("threshold", ["0.5", [0.5], float("nan"), 1.5, -1])

@@ -157,7 +157,8 @@ def register_detector(detector: DetectorClass) -> DetectorClass:
         )
     if not callable(getattr(detector, "propose", None)):
         raise TypeError(f"{detector.__name__} has no method `propose`: write one as ProposalSource describes it.")
-    known = CONFIG_MAPPING.get(model_type, config_class)
+    # The mapping's `get` knows only what transformers itself has.
+    known = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else config_class  # noqa: SIM401
     if (known.__module__, known.__qualname__) != (config_class.__module__, config_class.__qualname__):
         raise ValueError(
             f"model_type={model_type!r} of {config_class.__name__} is taken by {known.__module__}."

@@ -292,8 +292,8 @@ class SoloDetector(Detector):
         output = self.head.mask_outputs[level]
         masks = LazyMasks(
             features=self.head.mask_features(features).float(),
-            weight=output.weight.flatten(1).float(),
-            bias=output.bias.float(),
+            weight=output.weight.detach().flatten(1).float(),
+            bias=output.bias.detach().float(),
             size=self.mask_size(canvas),
         )
         grid = self.config.num_grids[level]

@@ -87,8 +87,11 @@ def picture_size(source: PictureSource) -> tuple[int, int]:
         return height, width
     if isinstance(source, PIL.Image.Image):
         return _upright_size(source)
-    with _opened(source, None) as (image, _):
-        return _upright_size(image)
+    with _opened(source, None) as (image, name):
+        try:
+            return _upright_size(image)
+        except Exception as error:  # of some formats Pillow reads all to find the orientation
+            raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
 
 
 def is_pixels(source: object) -> bool:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ..configuration_pbrec import PbrecConfig
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
 from ..processing_pbrec import PbrecProcessor
-from ..small.backbone import GroundingBackbone
 
 IMAGE_ENCODER = "image_encoder.onnx"
 EXPRESSION_SCORER = "expression_scorer.onnx"
@@ -74,10 +73,11 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
         ValueError: if the model is not in float32, or its backbone tells of objects, whose number a graph cannot know.
     """
     _require_onnx()
-    if isinstance(model.model.backbone, GroundingBackbone):
+    backbone = model.model.backbone
+    if not getattr(backbone, "exportable", True):
         raise ValueError(
-            f"A backbone of type {model.model.backbone.config.model_type!r}, as the bundled checkpoint has, cannot be "
-            "exported: how much it computes depends on the objects it finds. Give a model on another backbone."
+            f"A backbone of type {backbone.config.model_type!r}, as the bundled checkpoint has, cannot be exported: "
+            "how much it computes depends on the objects it finds. Give a model on another backbone."
         )
     if model.dtype != torch.float32:
         raise ValueError(f"The model is in {model.dtype}: load it with dtype=torch.float32.")

@@ -126,6 +126,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
     input_modalities = ("image",)
     base_model_prefix = "grounding"
     has_attentions = False
+    exportable = False  # a graph cannot know how many objects there will be
 
     def __init__(self, config: GroundingBackboneConfig):
         super().__init__(config)

@@ -4,6 +4,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from detectors.base import DetectorTester
 from torchvision.models import get_model
 from torchvision.models.detection import FCOS, FCOS_ResNet50_FPN_Weights
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -13,6 +14,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from pbrec_hf.detectors.coco_classes import TORCHVISION_COCO_CLASSES
 from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector, torchvision_names
+
+
+class TestFcos(DetectorTester):
+    def make(self, **fields):
+        return FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=1, **fields))
 
 
 def whole_fcos(depth):

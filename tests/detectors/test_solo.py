@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from detectors.base import DetectorTester
 from solo_golden import CANVAS, TINY_RESNET, facts, head_output, tensors, unpack_bits
 
 from pbrec_hf.detectors.solo import SoloConfig, SoloDetector, evaluation_form
@@ -23,12 +24,23 @@ def tiny_config(**changes):
         "num_labels": 5,
         "initializer_range": 0.3,
     }
-    return SoloConfig(**{**values, **changes})
+    merged = {**values, **changes}
+    return SoloConfig(**{name: value for name, value in merged.items() if value is not None})
 
 
 def tiny_detector(**changes):
     torch.manual_seed(0)
     return SoloDetector(tiny_config(**changes)).eval()
+
+
+class TestSolo(DetectorTester):
+    def make(self, **fields):
+        fields = {"num_labels": None, **fields} if "id2label" in fields else fields
+        return SoloDetector(tiny_config(initializer_range=0.01, **fields))
+
+    def class_logits(self, detector, pixels):
+        with torch.no_grad():
+            return torch.cat([logits.flatten() for logits in detector(pixels).class_logits])
 
 
 def test_forward_equals_golden():
@@ -142,7 +154,7 @@ def test_matrix_nms_spares_other_classes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"neck": "none"}, "choose one of"),
+        ({"neck": "none"}, "give one of"),
         ({"norm_groups": 3}, "multiple of norm_groups"),
         ({"num_grids": [8]}, "one entry for each"),
         ({"level_maps": [0, 1, 2, 3, 9]}, "indices into"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectors.base import DetectorTester
 from torchvision.ops import box_iou
 from transformers import AutoBackbone, AutoModel
 
@@ -12,6 +13,11 @@ from pbrec_hf.small.nanodet_trunk import NanoDetBackbone, NanoDetTrunkConfig
 TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
 
 
+class TestNanoDet(DetectorTester):
+    def make(self, **fields):
+        return NanoDetDetector(NanoDetConfig(trunk_config=NanoDetTrunkConfig(**TRUNK), **fields))
+
+
 @pytest.fixture(scope="module")
 def detector():
     torch.manual_seed(3)
@@ -19,6 +25,7 @@ def detector():
     model = NanoDetDetector(config).eval()
     for head in model.heads.values():
         torch.nn.init.normal_(head.output.weight)  # opinions that differ from point to point
+        torch.nn.init.zeros_(head.output.bias)
     return model
 
 
@@ -181,7 +188,7 @@ def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
     with pytest.raises(ValueError, match="multiples of 32"):
         detector.propose(torch.zeros(1, 3, 100, 96))
     detector.config.scales = [0.5]
-    with pytest.raises(ValueError, match="the canvas is 100×96"):
+    with pytest.raises(ValueError, match="The canvas has 100×96"):
         detector.propose(torch.zeros(1, 3, 100, 96))
     detector.config.scales = [1.0]
 
@@ -195,8 +202,8 @@ def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
         (NanoDetTrunkConfig, {"negative_slope": -1.0}, "negative_slope"),
         (NanoDetConfig, {"num_bins": 1}, "num_bins=1"),
         (NanoDetConfig, {"candidate_nms_iou": 1.5}, "candidate_nms_iou=1.5"),
-        (NanoDetConfig, {"scales": []}, "has 0 entries; give 1 to 8 numbers"),
-        (NanoDetConfig, {"scales": [1.0, 0.01]}, "holds 0.01; give numbers from 0.1 to 4"),
+        (NanoDetConfig, {"scales": []}, "has 0 entries: give 1 to 8 numbers"),
+        (NanoDetConfig, {"scales": [1.0, 0.01]}, "0.01.: give numbers from 0.1 to 4"),
     ],
 )
 def test_configs_validate_themselves(config, fields, message):

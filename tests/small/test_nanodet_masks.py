@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectors.base import DetectorTester
 
 from pbrec_hf.geometry.proposals import Proposals
 from pbrec_hf.small.dynamic_masks import mask_logits
@@ -22,6 +23,12 @@ def tiny_detector(**changes):
     detector = NanoDetMasksDetector(tiny_config(**changes)).eval()
     torch.nn.init.normal_(detector.head.kernel_output.weight)
     return detector
+
+
+class TestNanoDetMasks(DetectorTester):
+    def make(self, **fields):
+        inside = tiny_config().detector_config.to_dict() | fields
+        return NanoDetMasksDetector(tiny_config(detector_config=NanoDetConfig(**inside)))
 
 
 def test_lazy_masks_equal_the_full_ones():

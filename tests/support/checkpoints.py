@@ -76,7 +76,10 @@ def tiny_mask_detector(seed: int = 0) -> SoloDetector:
         "out_features": ["stage1", "stage2", "stage3", "stage4"],
     }
     config = SoloConfig(backbone_config=backbone, neck_channels=32, channels=32, num_labels=3)
-    return SoloDetector(config).eval()
+    detector = SoloDetector(config).eval()
+    for output in detector.head.mask_outputs:
+        torch.nn.init.zeros_(output.bias)  # a new detector proposes empty masks
+    return detector
 
 
 def tiny_processor(**detectors) -> PbrecProcessor:

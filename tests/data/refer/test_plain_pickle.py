@@ -175,4 +175,4 @@ def test_nothing_else_in_the_package_unpickles():
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             if {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"} & set(names):
                 importing.add(path.relative_to(root).as_posix())
-    assert importing == {"data/plain_pickle.py"}
+    assert importing == {"data/refer/plain_pickle.py"}

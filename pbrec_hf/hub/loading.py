@@ -8,7 +8,6 @@ a training from part of a checkpoint.
 
 from dataclasses import fields
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -47,11 +46,9 @@ class StrictModel(PreTrainedModel):
     A model that refuses checkpoints with missing, unexpected, mis-shaped or non-finite weights.
 
     Attributes:
-        renamed_weights: regular expression → replacement, for the names that older checkpoints have.
         folded: whether `optimize_for_inference` changed the weights for answering only.
     """
 
-    renamed_weights: ClassVar[dict[str, str]] = {}
     folded = False
 
     @torch.no_grad()
@@ -94,8 +91,6 @@ class StrictModel(PreTrainedModel):
             ValueError: its weights do not fit this model; the keys are named.
         """
         require_there(pretrained_model_name_or_path)
-        if cls.renamed_weights:
-            kwargs["key_mapping"] = cls.renamed_weights | (kwargs.get("key_mapping") or {})
         if not strict:
             loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
             _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)

@@ -1,21 +1,30 @@
 """Small blocks of convolutions that several networks are made of."""
 
-from collections import OrderedDict
-
 from torch import nn
 
 
 class ConvNormRelu(nn.Sequential):
     """3×3 convolution, group norm, ReLU: (I, C_in, h, w) → (I, C_out, h/stride, w/stride)."""
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int, stride: int = 1):
-        super().__init__(
-            OrderedDict(
-                conv=nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-                norm=nn.GroupNorm(groups, out_channels),
-                activation=nn.ReLU(),
-            )
-        )
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int,
+        stride: int = 1,
+        names: tuple[str, str, str] = ("conv", "norm", "activation"),
+    ):
+        """
+        Args:
+            in_channels, out_channels: C_in, C_out.
+            groups: of the norm, a divisor of `out_channels`.
+            stride: of the convolution.
+            names: of the three parts, which are those of their weights in a checkpoint.
+        """
+        super().__init__()
+        conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        for name, part in zip(names, (conv, nn.GroupNorm(groups, out_channels), nn.ReLU()), strict=True):
+            self.add_module(name, part)
 
 
 __all__ = ["ConvNormRelu"]

@@ -117,13 +117,15 @@ class MaskHead(nn.Module):
         channels, fine, groups = config.channels, config.picture_channels, config.norm_groups
         pixel_channels = config.mask_channels + fine
 
+        def block(in_channels: int, out_channels: int, stride: int = 1) -> ConvNormRelu:
+            # By number, as the weights of pbrec-mt-small are named.
+            return ConvNormRelu(in_channels, out_channels, groups, stride, names=("0", "1", "2"))
+
         def tower() -> nn.Sequential:
-            return nn.Sequential(*(ConvNormRelu(channels, channels, groups) for _ in range(config.stacked_convs)))
+            return nn.Sequential(*(block(channels, channels) for _ in range(config.stacked_convs)))
 
         self.lateral = nn.ModuleList(nn.Conv2d(in_channels, channels, 1) for _ in STRIDES)
-        self.picture = nn.Sequential(
-            ConvNormRelu(3, fine, groups, stride=2), ConvNormRelu(fine, fine, groups, stride=2)
-        )
+        self.picture = nn.Sequential(block(3, fine, stride=2), block(fine, fine, stride=2))
         self.picture_to_kernel = nn.Conv2d(fine, channels, 1)
         self.mask_tower, self.kernel_tower = tower(), tower()
         self.mask_output = nn.Conv2d(channels, config.mask_channels, 1)
@@ -173,12 +175,6 @@ class NanoDetMasksDetector(Detector):
     """The detector; see the module's text for what it expects."""
 
     config: NanoDetMasksConfig
-    renamed_weights: ClassVar = {
-        r"_tower\.(\d+)\.0\.": r"_tower.\1.conv.",
-        r"_tower\.(\d+)\.1\.": r"_tower.\1.norm.",
-        r"picture\.(\d+)\.0\.": r"picture.\1.conv.",
-        r"picture\.(\d+)\.1\.": r"picture.\1.norm.",
-    }
     _no_split_modules = ["ShuffleBlock"]
 
     def __init__(self, config: NanoDetMasksConfig):

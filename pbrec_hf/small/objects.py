@@ -20,6 +20,8 @@ ORDERS = ("left", "right", "above", "below", "bigger", "smaller", "nearer", "far
 RANKS = (0, 1, 2)
 COUNTS = (1, 2, 3, 4)
 PARTS = ("whole", "upper", "lower")
+# Where clothes are: from which share of an object's height to which, counted from its top.
+UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
 RELATIONS = ("overlaps", "left of", "right of", "above", "below")
 SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
 
@@ -81,7 +83,7 @@ def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tenso
     width, height = right - left, bottom - top
     regions = [
         torch.stack((left + inset * width, top + start * height, right - inset * width, top + end * height), dim=-1)
-        for inset, start, end in ((0.2, 0.15, 0.85), (0.25, 0.2, 0.5), (0.25, 0.55, 0.85))
+        for inset, start, end in ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART))
     ]
     scale = colors.shape[-1] / canvas[1]
     shares = [

@@ -10,7 +10,8 @@ import pytest
 from datasets import DatasetDict
 from PIL import Image
 
-from pbrec_hf.data.own_data import ERRORS_SHOWN, OwnDataError, load_own_data
+from pbrec_hf.data.own_data import OwnDataError, load_own_data
+from pbrec_hf.data.row_checks import ERRORS_SHOWN
 from pbrec_hf.data.schema import features
 from pbrec_hf.images.segmentation import mask_to_segmentation
 
@@ -277,3 +278,47 @@ def test_coco_mistakes(folder):
     (folder / "instances.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match="no COCO instances file"):
         load_own_data(table, folder, instances=folder / "instances.json")
+
+
+def test_ids_of_text_are_found(folder):
+    """As several annotation tools write them; a CSV's cell of digits is a number."""
+    content = instances()
+    content["images"][0]["id"] = content["annotations"][0]["image_id"] = "0017"
+    content["annotations"][0]["id"] = "5"
+    (folder / "instances.json").write_text(json.dumps(content))
+    rows = [
+        {"ann_id": "5", "expression": "text"},
+        {"ann_id": 5, "expression": "number"},
+        {"image_id": "0017", "bbox": [10, 10, 40, 30], "expression": "image"},
+    ]
+    data = load_own_data(write_jsonl(folder / "rows.jsonl", rows), folder, instances=folder / "instances.json")
+    assert data["bbox"][:] == [[10, 10, 40, 30]] * 3 and data["ann_id"][:] == [5, 5, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "told"),
+    [
+        ("annotations", "image_id", "no 'image_id'"),
+        ("images", "file_name", "no 'file_name'"),
+        ("annotations", "bbox", ""),
+    ],
+)
+def test_a_faulty_record_is_an_error_of_the_rows_that_need_it(folder, kind, field, told):
+    content = instances()
+    del content[kind][0][field]
+    (folder / "instances.json").write_text(json.dumps(content))
+    rows = [{"image_id": 2, "bbox": [1, 2, 3, 4], "expression": "fine"}, {"ann_id": 5, "expression": "the triangle"}]
+    table = write_jsonl(folder / "rows.jsonl", rows)
+    if not told:  # the box of the mask
+        data = load_own_data(table, folder, instances=folder / "instances.json")
+        assert data[1]["bbox"] == [10, 10, 40, 30]
+        return
+    with pytest.raises(OwnDataError, match=rf"line 2, ann_id: 5: .*{told}; add it") as error:
+        load_own_data(table, folder, instances=folder / "instances.json")
+    assert len(error.value.problems) == 1
+
+
+def test_a_missing_instances_file_is_named(folder):
+    table = write_jsonl(folder / "rows.jsonl", [{"ann_id": 5, "expression": "dog"}])
+    with pytest.raises(FileNotFoundError, match=r"no file .*absent\.json"):
+        load_own_data(table, folder, instances=folder / "absent.json")

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from pbrec_hf.data.schema import segmentation_struct
 from pbrec_hf.images.segmentation import (
+    mask_to_rle,
     mask_to_segmentation,
     rasterise,
     rasterise_polygons,
+    rle_to_mask,
     segmentation_area,
     segmentation_extent,
+    segmentation_struct,
+    union_of_segmentations,
 )
 
 SQUARES = [[2, 3, 6, 3, 6, 8, 2, 8], [10, 1, 14, 1, 14, 5, 10, 5]]
@@ -61,6 +64,9 @@ def test_rle_in_every_encoding(encoding):
         ([[1, 2, 3, 4]], "at least 6"),
         ([[1, 2, 3, 4, 5, 6, 7]], "even number"),
         ({"counts": [100], "size": [12, 20]}, "sum to 100"),
+        ({"counts": [-10, 250], "size": [12, 20]}, "at least 0"),
+        ({"counts": "oo", "size": [12, 20]}, "damaged"),
+        ([{"counts": "oo", "size": [12, 20]}], "damaged"),
         ({"counts": "x", "size": [5, 5]}, r"\[5, 5\]"),
         ({"size": [12, 20]}, "counts"),
         ("polygon", "polygons or an RLE"),
@@ -82,3 +88,37 @@ def test_rasterise_names_a_wrong_frame():
         rasterise(struct, 20, 12)
     with pytest.raises(ValueError, match="neither polygons nor RLE"):
         rasterise({"polygons": None, "counts": None, "size": None}, 12, 20)
+
+
+def test_rle_of_a_mask_and_back():
+    mask = expected_squares()
+    rle = mask_to_rle(mask)
+    assert rle["size"] == [12, 20] and isinstance(rle["counts"], str)
+    assert torch.equal(rle_to_mask(rle), mask.bool())
+    assert torch.equal(rle_to_mask(mask_to_rle(mask.numpy())), mask.bool())
+    with pytest.raises(ValueError, match="damaged"):
+        rle_to_mask({"size": [12, 20], "counts": "0"})
+
+
+@pytest.mark.parametrize("form", ["polygons", "flat", "rle", "list of rle", "struct"])
+def test_every_form_gives_the_same_mask(form):
+    square = expected_squares()
+    square[:, 10:] = 0
+    forms = {
+        "polygons": SQUARES[:1],
+        "flat": SQUARES[0],
+        "rle": mask_to_rle(square),
+        "list of rle": [mask_to_rle(square), mask_to_rle(square)],
+        "struct": segmentation_struct(SQUARES[:1], 12, 20),
+    }
+    assert torch.equal(rasterise(forms[form], 12, 20), square)
+    assert segmentation_area(forms[form], 12, 20) == square.sum()
+
+
+def test_union_of_several_objects():
+    square = segmentation_struct(SQUARES[:1], 12, 20)
+    both = union_of_segmentations([square, None, SQUARES[1:]], 12, 20)
+    assert both == segmentation_struct(SQUARES, 12, 20)  # polygons stay polygons
+    mixed = union_of_segmentations([mask_to_rle(rasterise(square, 12, 20)), SQUARES[1:]], 12, 20)
+    assert mixed["polygons"] is None and torch.equal(rasterise(mixed, 12, 20), expected_squares())
+    assert union_of_segmentations([None, []], 12, 20) is None

@@ -1,9 +1,9 @@
 """RefCOCO, RefCOCO+, RefCOCOg, ReferItGame and gRefCOCO as `datasets`, read from local REFER folders.
 
-`load_refcoco` wraps `RefCocoBuilder`: cached Arrow files or a stream, the columns of `schema`, the splits and the
-published numbers of `refcoco_configs.yaml`. It expects the published files unpacked (`download_refcoco` fetches them)
-and knows nothing of models, targets and augmentation. Expressions are the cleaned sentences (`sent`), boxes and masks
-those of the annotations.
+`load_refcoco` wraps `RefCocoBuilder`: cached Arrow files or a stream, the columns of `data/schema.py`, the splits and
+published numbers of `refcoco_configs.yaml`. It expects the published files unpacked (`download_refcoco` fetches them).
+Expressions are the cleaned sentences (`sent`); boxes and masks are those of the annotations. Knows nothing of models,
+targets and augmentation.
 """
 
 import hashlib
@@ -21,10 +21,11 @@ from datasets.builder import Key
 from datasets.exceptions import DatasetGenerationError
 
 from ...version import __version__
+from ..coco import CocoImage, Id
 from ..image_files import ImageFilesError, check_images, image_path
 from ..schema import features
-from .folder import ImageRecord, Reference, in_split, read_refer_folder, references_path
-from .rows import ReferItem, image_rows, sentence_rows, shards
+from .folder import Reference, in_split, read_refer_folder, references_path
+from .rows import Referent, ReferItem, image_rows, sentence_rows, shards
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,13 @@ def load_refcoco(
     on_missing_image: str = "error",
     cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-    """All published splits of one data set.
+    """
+    All published splits of one data set.
 
     Args:
-        name: "refcoco", "refcoco+", "refcocog", "referit" or "grefcoco"; or with the split, "refcocog/umd".
-        split_by: who made the split ("unc", "google", "umd", "berkeley"); the first in
-            `refcoco_configs.yaml` if omitted.
+        name: "refcoco", "refcoco+", "refcocog", "referit" or "grefcoco"; or with who split it, "refcocog/umd".
+        split_by: who split it ("unc", "google", "umd", "berkeley"); by default the first of
+            `refcoco_configs.yaml`.
         refer_dir: the folder that holds "refcoco/", "refclef/" and so on, or directly the folder of this data set.
         image_dir: the folder of the photographs (COCO's train2014; for ReferItGame saiapr_tc-12). None: annotations
             only, every `image` is None.
@@ -60,11 +62,11 @@ def load_refcoco(
             expressions; also "images").
         streaming: an `IterableDatasetDict` that reads the folder anew instead of writing a cache.
         num_proc: processes that write the cache.
-        check_counts: compare references, sentences and images of every split with the published numbers; switch it off
-            for a partial copy.
+        check_counts: compare references, sentences and images of every split with the published numbers; False for a
+            partial copy.
         on_missing_image: "error", or "skip" to leave out every row whose image is missing, truncated or of another
             size.
-        cache_dir: instead of the cache of `datasets`. The cache is renewed when a file of the folder changes.
+        cache_dir: in place of the cache of `datasets`. The cache is written anew when a file of the folder changes.
 
     Raises:
         ValueError: unknown data set, view or switch; damaged files; numbers that are not the published ones.
@@ -73,9 +75,9 @@ def load_refcoco(
     """
     key = config_key(name, split_by)
     if view not in _VIEWS:
-        raise ValueError(f"view {view!r} is unknown; choose one of {sorted(_VIEWS)}.")
+        raise ValueError(f"view={view!r} is unknown: choose one of {', '.join(_VIEWS)}.")
     if on_missing_image not in ("error", "skip"):
-        raise ValueError(f"on_missing_image must be 'error' or 'skip', got {on_missing_image!r}.")
+        raise ValueError(f"on_missing_image={on_missing_image!r} is unknown: choose error or skip.")
     folder = refer_folder(refer_dir, key)
     builder = RefCocoBuilder(
         config_name=key.replace("/", "-"),
@@ -93,32 +95,35 @@ def load_refcoco(
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except DatasetGenerationError as error:
-        # The library's own error says nothing of its cause, and derives from no usual kind.
+        # The library's own error does not name its cause and is neither an OSError nor a ValueError.
         cause = error.__cause__ or error
         raise ValueError(f"{folder} cannot be read ({type(cause).__name__}): {cause}") from error
     return builder.as_dataset()
 
 
 def config_key(name: str, split_by: str | None = None) -> str:
-    """The key of `CONFIGS` for a data set, such as "refcocog/umd".
+    """
+    The key of `CONFIGS` for a data set, such as "refcocog/umd".
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such data set.
     """
     wanted = name if split_by is None or name.endswith(f"/{split_by}") else f"{name}/{split_by}"
     for key in CONFIGS:
         if key == wanted or (split_by is None and key.split("/")[0] == name):
             return key
-    raise ValueError(f"{wanted!r} is not a known data set; choose one of {', '.join(CONFIGS)}.")
+    raise ValueError(f"{wanted!r} is not a known data set: choose one of {', '.join(CONFIGS)}.")
 
 
 def published_counts(name: str, split_by: str | None = None) -> dict[str, dict[str, int | None]]:
     """Split → {"refs", "sentences", "images"} as published, None where no number is; for `expected` of the metrics."""
-    return CONFIGS[config_key(name, split_by)]["splits"]
+    counts: dict[str, dict[str, int | None]] = CONFIGS[config_key(name, split_by)]["splits"]
+    return counts
 
 
 def refer_folder(refer_dir: str | Path, key: str) -> Path:
-    """The folder of the data set `key` (of `CONFIGS`): `refer_dir` itself or its sub-folder of the REFER layout.
+    """
+    The folder of the data set `key` (of `CONFIGS`): `refer_dir` itself or its sub-folder of the REFER layout.
 
     Raises:
         FileNotFoundError: neither holds an `instances.json`.
@@ -128,14 +133,14 @@ def refer_folder(refer_dir: str | Path, key: str) -> Path:
         if (folder / "instances.json").is_file():
             return folder
     raise FileNotFoundError(
-        f"neither {root / CONFIGS[key]['folder']} nor {root} holds an instances.json; fetch the data with "
+        f"Neither {root / CONFIGS[key]['folder']} nor {root} holds an instances.json: fetch the data with "
         f"`pbrec-hf data {key.split('/')[0]} --to {root}`."
     )
 
 
 @dataclass
-class RefCocoConfig(datasets.BuilderConfig):
-    """`load_refcoco` documents the fields."""
+class RefCocoConfig(datasets.BuilderConfig):  # type: ignore[misc]  # datasets has no types
+    """The builder's settings; `load_refcoco` documents the fields."""
 
     refer_dir: str | None = None
     image_dir: str | None = None
@@ -145,10 +150,11 @@ class RefCocoConfig(datasets.BuilderConfig):
 
     @property
     def key(self) -> str:
-        return self.name.replace("-", "/")
+        """The key of `CONFIGS`."""
+        return str(self.name).replace("-", "/")
 
 
-class RefCocoBuilder(datasets.ArrowBasedBuilder):
+class RefCocoBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types
     """The builder behind `load_refcoco`; use it directly for `download_and_prepare(file_format="parquet")`."""
 
     VERSION = datasets.Version("1.0.0")
@@ -175,7 +181,7 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
                     folder.images[reference.image_id],
                     paths[reference.image_id],
                     [
-                        (a, folder.annotations[a], folder.categories[folder.annotations[a].category_id])
+                        Referent(a, folder.annotations[a], folder.category(folder.annotations[a]))
                         for a in reference.ann_ids
                     ],
                 )
@@ -186,18 +192,18 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"chunks": chunks}))
         return generators
 
-    def _image_paths(self, images: Mapping[int, ImageRecord]) -> dict[int, str | None]:
+    def _image_paths(self, images: Mapping[Id, CocoImage]) -> Mapping[Id, str | None]:
         """Image id → path (None without `image_dir`), without the images that are to be skipped."""
         if self.config.image_dir is None:
             return dict.fromkeys(images)
         paths = {image_id: image_path(self.config.image_dir, image.file_name) for image_id, image in images.items()}
-        problems = check_images({paths[i]: (image.width, image.height) for i, image in images.items()})
+        problems = check_images({paths[image_id]: image.size for image_id, image in images.items()})
         if not problems:
             return paths
         error = ImageFilesError(problems)
         if self.config.on_missing_image == "error":
             raise error
-        logger.warning("Rows are left out: %s", error)
+        logger.warning("Rows of such images are left out: %s", error)
         return {image_id: path for image_id, path in paths.items() if path not in problems}
 
     def _generate_tables(self, chunks: list[list[ReferItem]]) -> Iterator[tuple[Key, pa.Table]]:
@@ -207,7 +213,8 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
 
 
 def split_references(references: list[Reference], key: str, check_counts: bool) -> dict[str, list[Reference]]:
-    """References of each published split that has any, in the order of the configuration.
+    """
+    References of each published split that has any, in the order of the configuration.
 
     Raises:
         ValueError: a reference of an unknown split, or (`check_counts`) a number that is not the published one.
@@ -215,7 +222,10 @@ def split_references(references: list[Reference], key: str, check_counts: bool) 
     published = CONFIGS[key]["splits"]
     unknown = {r.split for r in references} - {r.split for r in references for s in published if in_split(r.split, s)}
     if unknown:
-        raise ValueError(f"{key} has the splits {list(published)}, but references claim {sorted(unknown)}.")
+        raise ValueError(
+            f"{key} has the splits {list(published)}, but there are references of {sorted(unknown)}: take the "
+            "references of this data set."
+        )
     splits = {split: [r for r in references if in_split(r.split, split)] for split in published}
     for split, members in splits.items() if check_counts else ():
         found = {
@@ -226,14 +236,14 @@ def split_references(references: list[Reference], key: str, check_counts: bool) 
         for what, number in published[split].items():
             if number is not None and found[what] != number:
                 raise ValueError(
-                    f"{key} {split} has {found[what]} {what}, published are {number}. The files are damaged or "
-                    "another version; pass check_counts=False to load a partial copy."
+                    f"{key} {split} has {found[what]} {what}, published are {number}: fetch the files again, or pass "
+                    "check_counts=False to load a partial copy."
                 )
     return {split: members for split, members in splits.items() if members}
 
 
 def _content_hash(folder: Path, key: str, image_dir: str | Path | None) -> str:
-    """Changes with the package, with size or time of every file read, and when images come or go."""
+    """Changes with the package, with the size or time of every file read, and when images are added or removed."""
     digest = hashlib.sha256(__version__.encode())
     paths = [references_path(folder, key.split("/")[1]), folder / "instances.json"]
     for path in paths + ([Path(image_dir)] if image_dir else []):

@@ -220,7 +220,7 @@ def damage(image_dir):
     whole = (image_dir / names[2]).read_bytes()
     (image_dir / names[2]).write_bytes(whole[: len(whole) // 2])
     (image_dir / names[3]).write_bytes((SCENES / "images" / names[8]).read_bytes())
-    return dict(zip(names, ["missing", "cannot read", "truncated", "its annotations are for"], strict=False))
+    return dict(zip(names, ["missing", "not a picture", "truncated", "its annotations are for"], strict=False))
 
 
 def test_missing_and_broken_images_are_listed(load):

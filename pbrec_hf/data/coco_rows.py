@@ -1,0 +1,82 @@
+"""Rows of expressions whose objects are in a COCO instances file → rows with picture, box and mask.
+
+A row names its object by `ann_id` (also `annotation_id`), or its picture by `image_id` and the object by `bbox`. Knows
+nothing of how the rows are stored and whether their values are right.
+"""
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any
+
+from .coco import CocoFile, Id, read_coco
+
+Row = dict[str, Any]
+
+
+class CocoObjects:
+    """
+    Annotations and images of an instances file, to complete rows of expressions.
+
+    Args:
+        instances: path of the file.
+        rows: those that will be completed; only annotations that they name are kept.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or not of COCO's format. A record with a wrong field is an
+            error of the rows that need it.
+    """
+
+    def __init__(self, instances: str | PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        wanted = {form for row in rows for form in _forms(_ann_id(row))}
+        self._problems: dict[str, str] = {}
+        self._file: CocoFile = read_coco(instances, wanted=wanted, problems=self._problems)
+        self._annotations = {annotation.id: annotation for annotation in self._file.annotations}
+
+    def complete(self, row: Mapping[str, Any]) -> Row:
+        """
+        A row with `ann_id`, or with `image_id` and XYXY `bbox`, → the row with `image`, its size, XYXY `bbox`,
+        `segmentation` and category.
+
+        Raises:
+            ValueError: there is no such annotation or image, its record is wrong, or the row names neither.
+        """
+        completed = {name: value for name, value in row.items() if name != "annotation_id"}
+        ann_id = _ann_id(row)
+        if ann_id is not None:
+            annotation = self._annotations[self._find("annotation", ann_id, self._annotations)]
+            # A text that is no number has no place in the columns of data sets.
+            completed["ann_id"] = int(ann_id) if str(ann_id).isdecimal() else None
+            completed |= {
+                "image_id": annotation.image_id,
+                "bbox": list(annotation.bbox),
+                "segmentation": annotation.segmentation,
+                "category_id": annotation.category_id,
+                "category": self._file.category_of(annotation),
+            }
+        elif row.get("image_id") is None or row.get("bbox") is None:
+            raise ValueError("give ann_id, or image_id and bbox")
+        image = self._file.images[self._find("image", completed["image_id"], self._file.images)]
+        return completed | {"image": image.file_name, "width": image.width, "height": image.height}
+
+    def _find(self, kind: str, wanted: Any, known: Mapping[Any, object]) -> Id:
+        """The key of `known` that is meant."""
+        for form in _forms(wanted):
+            if form in known:
+                return form
+            if f"{kind} {form}" in self._problems:
+                raise ValueError(f"{kind} {form} of the instances file: {self._problems[f'{kind} {form}']}")
+        raise ValueError(f"there is no {kind} of id {wanted!r} in the instances file")
+
+
+def _ann_id(row: Mapping[str, Any]) -> Any:
+    return row.get("ann_id") if row.get("ann_id") is not None else row.get("annotation_id")
+
+
+def _forms(value: Any) -> list[Id]:
+    """An id as it is and as a file may write it: numbers in COCO, text in a CSV and of some annotation tools."""
+    if isinstance(value, str):
+        return [value, int(value)] if value.isdecimal() else [value]
+    return [value, str(value)] if isinstance(value, int) else []
+
+
+__all__ = ["CocoObjects"]

@@ -68,6 +68,23 @@ def test_excluded_images_are_never_read(coco):
     assert [data[index]["image_id"] for index in range(len(data))] == [2]
 
 
+def test_photographs_are_read_upright_with_masks_that_fit(coco):
+    pixels = torch.full((60, 80, 3), 250, dtype=torch.uint8).numpy()
+    pixels[10:40, 10:40] = (200, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(pixels).rotate(-90, expand=True).save(coco / "2.png", exif=exif)
+    item = photographs(coco)[1]
+    assert item["image"].shape == (3, 60, 80)
+    assert torch.equal(item["masks"][0], item["image"][1] == 0)
+
+
+def test_a_picture_of_another_size_than_its_annotations_is_refused(coco):
+    Image.new("RGB", (60, 80)).save(coco / "2.png")
+    with pytest.raises(ValueError, match=r"Image 2 is annotated at 60×80 .*2\.png has 80×60"):
+        photographs(coco)[1]
+
+
 def test_ids_mean_something_within_their_own_file_only(coco):
     content = json.loads((coco / "instances.json").read_text())
     content["categories"] = [{"id": 17, "name": "dog"}, {"id": 18, "name": "cat"}]

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...small.colors import COLOR_NAMES, color_indices
+from ...small.objects import LOWER_PART, UPPER_PART
 
-UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
+_LEAST_PIXELS = 12  # of which colours are measured
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,43 @@ class SceneObject:
 
     @property
     def center(self) -> tuple[float, float]:
+        """(x, y) of the box, pixels."""
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
     @property
     def size(self) -> tuple[float, float]:
+        """(width, height) of the box, pixels."""
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
 
     @property
     def area(self) -> float:
-        return self.size[0] * self.size[1]
+        """Of the box, pixels."""
+        width, height = self.size
+        return width * height
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """
+        The mask of an object that has one.
+
+        Raises:
+            ValueError: only its box is known.
+        """
+        if self.mask is None:
+            raise ValueError(f"The {self.category} at {self.box} has no mask: give objects with masks.")
+        return self.mask
 
 
 def with_colors(item: SceneObject, image: NDArray[np.uint8]) -> SceneObject:
-    """`item` with its colours measured in `image` (H, W, 3), RGB. Without a mask, in the middle half of the box."""
+    """`item` with its colours measured in `image` (H, W, 3) RGB; without a mask, in the middle half of the box."""
     left, top, right, bottom = (round(value) for value in item.box)
     right, bottom = max(right, left + 1), max(bottom, top + 1)
     pixels = image[top:bottom, left:right]
     if item.mask is not None:
         inside = item.mask[top:bottom, left:right]
     else:
-        inside = np.zeros(pixels.shape[:2], dtype=bool)
-        height, width = inside.shape
+        height, width, _ = pixels.shape
+        inside = np.zeros((height, width), dtype=bool)
         inside[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
     names = color_indices(torch.from_numpy(pixels.copy()).float() / 255).numpy()
     height = len(names)
@@ -63,7 +80,7 @@ def with_colors(item: SceneObject, image: NDArray[np.uint8]) -> SceneObject:
     for part, (start, end) in parts.items():
         rows = slice(int(start * height), max(int(end * height), int(start * height) + 1))
         counts = np.bincount(names[rows][inside[rows]], minlength=len(COLOR_NAMES)).astype(np.float32)
-        if counts.sum() >= 12:
+        if counts.sum() >= _LEAST_PIXELS:
             colors[part] = counts / counts.sum()
     return replace(item, colors=colors)
 
@@ -74,3 +91,6 @@ def box_of_mask(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | 
     if not len(rows):
         return None
     return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
+
+
+__all__ = ["SceneObject", "box_of_mask", "with_colors"]

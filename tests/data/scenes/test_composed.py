@@ -11,17 +11,10 @@ from PIL import Image
 from places import ROOT
 
 from pbrec_hf.data.own_data import load_own_data
-from pbrec_hf.data.scenes.composed import (
-    ComposedScenes,
-    Scene,
-    crop,
-    draw,
-    flip,
-    read_photographs,
-    vary,
-    with_expressions,
-)
+from pbrec_hf.data.scenes.composed import ComposedScenes, _covered
 from pbrec_hf.data.scenes.objects import SceneObject, box_of_mask
+from pbrec_hf.data.scenes.photographs import read_photographs
+from pbrec_hf.data.scenes.scene import Scene, crop, draw, flip, vary, with_expressions
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +72,38 @@ def test_excluded_images_are_left_out(photographs, tmp_path):
     assert read_photographs(tmp_path / "instances.json", tmp_path, exclude={7}) == []
 
 
+def turned_photograph(folder, **record):
+    """A photograph of 40 × 60 pixels, red at the top, that is stored on its side; its red half is annotated."""
+    pixels = np.full((60, 40, 3), 250, dtype=np.uint8)
+    pixels[:30] = (200, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the stored picture is to be turned by 90 degrees
+    Image.fromarray(np.rot90(pixels)).save(folder / "7.png", exif=exif)
+    annotation = {
+        "image_id": 7,
+        "category_id": 1,
+        "bbox": [0, 0, 40, 30],
+        "segmentation": [[0, 0, 40, 0, 40, 30, 0, 30]],
+    }
+    image = {"id": 7, "file_name": "7.png", "width": 40, "height": 60} | record
+    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "person"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder / "instances.json"
+
+
+def test_photographs_are_read_upright(tmp_path):
+    (scene,) = read_photographs(turned_photograph(tmp_path), tmp_path)
+    assert scene.size == (60, 40) and scene.objects[0].mask.shape == (60, 40)
+    red = (scene.image == (200, 0, 0)).all(-1)
+    assert np.array_equal(scene.objects[0].mask, red) and red[:30].all()
+
+
+def test_annotations_of_the_picture_on_its_side_are_refused(tmp_path):
+    path = turned_photograph(tmp_path, width=60, height=40)
+    with pytest.raises(ValueError, match=r"Image 7 is annotated at 40×60 .*7\.png has 60×40 when it is upright"):
+        read_photographs(path, tmp_path)
+
+
 def test_flip_and_crop_keep_masks_and_boxes_together(photographs):
     flipped = flip(photographs[0])
     assert_consistent(flipped)
@@ -112,15 +137,14 @@ def test_composed_scenes_are_consistent_and_named(photographs):
     assert named > 40
 
 
-def test_covered_objects_become_vague(photographs):
-    scenes = ComposedScenes(photographs, longest_edge=160)
+def test_covered_objects_become_vague():
     mask = np.zeros((100, 100), dtype=bool)
     mask[20:60, 20:60] = True
     item = SceneObject("dog", box_of_mask(mask), mask)
     cover = np.zeros_like(mask)
     cover[20:50] = True
-    assert scenes._covered(item, cover).vague
-    assert scenes._covered(item, np.ones_like(mask)) is None
+    assert _covered(item, cover).vague
+    assert _covered(item, np.ones_like(mask)) is None
 
 
 def test_a_set_without_cutouts_is_refused():
@@ -157,5 +181,5 @@ def test_the_script_names_the_kinds_there_are(tmp_path):
     script = ROOT / "scripts/make_scenes.py"
     command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "3", "--kinds", "nuon"]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1 and "--kinds nuon" in result.stderr and "noun, " in result.stderr
+    assert result.returncode == 2 and "--kinds nuon" in result.stderr and "noun, " in result.stderr
     assert "Traceback" not in result.stderr and not list(tmp_path.glob("*.jsonl"))

@@ -1,14 +1,11 @@
-"""Render model_cards/<name>.md from model_cards/cards.yaml.
+"""Render model_cards/NAME.md from model_cards/cards.yaml; as `pbrec-hf cards`.
 
-After changing the data or the template: `python scripts/render_model_cards.py`.
+python scripts/render_model_cards.py      # after the data or the template changed
 """
 
 from pathlib import Path
 
-from pbrec_hf.hub.cards import read_cards, render_card
-
-FOLDER = Path(__file__).parent.parent / "model_cards"
+from pbrec_hf.app.cli import run_script
 
 if __name__ == "__main__":
-    for name, info in read_cards(FOLDER / "cards.yaml").items():
-        (FOLDER / f"{name}.md").write_text(render_card(info), encoding="utf-8")
+    run_script("cards", str(Path(__file__).parents[1] / "model_cards"))

@@ -37,7 +37,7 @@ def test_the_recipe_is_the_papers(folder):
     config = TrainingConfig(refer_dir="R", **read_yaml(folder / "training.yaml"))
     assert (config.epochs, config.batch_size, config.learning_rate) == (15, 64, 1e-4)
     assert (config.backbone_learning_rate, config.text_learning_rate) == (1e-6, 1e-6)
-    assert config.model_config == f"hub_configs/{folder.name}"
+    assert config.model_config == folder.name
     splits = published_counts(config.dataset, config.split_by)
     assert {config.train_split, config.validation_split} <= splits.keys()
 

@@ -1,0 +1,1 @@
+"""What people use without writing code: the command line, the demo, the web page, drawings."""

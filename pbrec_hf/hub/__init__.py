@@ -1,0 +1,1 @@
+"""What has to do with the Hub: registration, strict loading, publishing, model cards."""

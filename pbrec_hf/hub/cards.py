@@ -11,8 +11,10 @@ from pathlib import Path
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..configuration_pbrec import TASKS
+from .writing import replaced_file
+
 TEMPLATE = Path(__file__).parents[1] / "assets" / "model_card.md"
-TASKS = ("grounding", "segmentation")
 # What the Hub calls the nearest task that it knows.
 PIPELINE_TAG = "zero-shot-object-detection"
 METRICS = {"accuracy": "Acc@0.5", "overall_iou": "overall IoU", "mean_iou": "mean IoU"}
@@ -29,7 +31,7 @@ class Result:
     metric: str
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _choose("task", self.task, TASKS)
         _choose("metric", self.metric, tuple(METRICS))
         if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
@@ -37,6 +39,7 @@ class Result:
 
     @property
     def metric_name(self) -> str:
+        """What readers call the metric."""
         return METRICS[self.metric]
 
 
@@ -74,7 +77,7 @@ class CardInfo:
     paper: list[Result] = field(default_factory=list)
     paper_note: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for task in self.tasks:
             _choose("tasks", task, TASKS)
         if self.results and not self.trained:
@@ -136,6 +139,25 @@ def render_card(info: CardInfo, repo: str | None = None) -> str:
     return str(card).rstrip() + "\n"
 
 
+def render_cards(folder: str | Path) -> list[Path]:
+    """
+    Render every card of `folder`/cards.yaml to `folder`/NAME.md.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: the data are wrong; see `read_cards`.
+    """
+    written = []
+    for name, info in read_cards(Path(folder) / "cards.yaml").items():
+        path = Path(folder) / f"{name}.md"
+        with replaced_file(path) as partial:
+            partial.write_text(render_card(info), encoding="utf-8")
+        written.append(path)
+    return written
+
+
 def _eval_result(result: Result) -> EvalResult:
     return EvalResult(
         task_type=PIPELINE_TAG if result.task == "grounding" else "image-segmentation",
@@ -158,4 +180,4 @@ def _choose(name: str, value: str, legal: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r}: choose one of {', '.join(legal)}.")
 
 
-__all__ = ["CardInfo", "Result", "read_cards", "render_card"]
+__all__ = ["CardInfo", "Result", "read_cards", "render_card", "render_cards"]

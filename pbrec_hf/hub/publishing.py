@@ -1,45 +1,23 @@
-"""Folders to publish: a checkpoint with its card, the same with its code, and a Space that demonstrates it.
+"""A checkpoint for others: a folder with its card and, if wanted, its code, and the upload of such a folder.
 
-What is written here is loaded strictly first: a damaged checkpoint is not published. Uploading is a matter of
-huggingface_hub (see scripts/push_to_hub.py).
+What is written here is loaded strictly first: a damaged checkpoint is not published.
 """
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
 
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from .cards import read_cards, render_card
 from .remote_code import PIPELINE, write_code
 from .writing import replaced_folder
 
 TASK = "referring-expression"
-_PACKAGE = Path(__file__).parents[1]
-_SPACE_REQUIREMENTS = ("torch>=2.10", "torchvision>=0.25", "transformers>=5.23,<6", "pillow>=11", "pycocotools>=2.0.8")
-_APP = '''"""Finds in a photograph what sentences mean. Generated with the model; see README.md."""
-
-import os
-
-from pbrec_hf.inference.grounder import Grounder
-from pbrec_hf.app.serve import build_page, launch
-
-page = build_page(Grounder(os.environ.get("MODEL", {model!r})))
-launch(page)
-'''
-_SPACE_CARD = """---
-title: {title}
-emoji: 📍
-colorFrom: yellow
-colorTo: blue
-sdk: gradio
-sdk_version: {gradio}
-app_file: app.py
-license: apache-2.0
-models:
-- {model}
----
-A photograph and some sentences in; boxes, masks and the reasons for them out. The model is
-[{model}](https://huggingface.co/{model}); another one is taken from the variable `MODEL` of this Space.
-"""
 
 
 def write_checkpoint(source: str, destination: str | Path, with_code: bool = False, card: str | None = None) -> None:
@@ -49,12 +27,12 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
     Args:
         source: folder or Hub id.
         destination: a folder that does not exist yet, or is empty.
-        with_code: also the modules that `trust_remote_code=True` runs where this package is not installed.
+        with_code: also write the modules that `trust_remote_code=True` runs where this package is not installed.
         card: text of README.md.
 
     Raises:
         FileExistsError: `destination` holds something.
-        OSError, ValueError: `source` is no whole checkpoint.
+        OSError, ValueError: `source` is no whole checkpoint, or `destination` cannot be written.
     """
     destination = Path(destination)
     if destination.exists() and any(destination.iterdir()):
@@ -74,36 +52,103 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
             (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def write_space(model: str, destination: str | Path, title: str = "Referring expressions") -> None:
+def upload(
+    folder: str | Path,
+    repo: str,
+    *,
+    kind: str = "model",
+    private: bool = False,
+    revision: str | None = None,
+    message: str = "Publish with pbrec_hf",
+) -> str:
     """
-    Write a Gradio Space that demonstrates a model; it brings this package along and needs nothing else.
+    Upload everything in `folder` in one commit, and create the repository if needed.
 
     Args:
-        model: Hub id of the model, or a folder's path for a trial on this machine.
-        destination: a folder that does not exist yet.
+        repo: id on the Hub, such as "me/mine".
+        kind: "model" or "space".
+        private: create the repository as a private one.
+        revision: branch to commit to, created if needed; default: main.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
 
     Raises:
-        FileExistsError: `destination` exists.
+        ConnectionError: the Hub cannot be reached.
+        OSError: the Hub refuses.
     """
-    destination = Path(destination)
-    if destination.exists():
-        raise FileExistsError(f"{destination} exists: give a folder that does not, or delete it first.")
-    unneeded = shutil.ignore_patterns("__pycache__", "checkpoints", "convert", "data", "metrics", "training")
-    card = _SPACE_CARD.format(title=title, model=model, gradio=_gradio_version())
-    with replaced_folder(destination) as folder:
-        shutil.copytree(_PACKAGE, folder / "pbrec_hf", ignore=unneeded)
-        (folder / "app.py").write_text(_APP.format(model=model), encoding="utf-8")
-        (folder / "requirements.txt").write_text("\n".join(_SPACE_REQUIREMENTS) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(card, encoding="utf-8")
+    api = HfApi()
+    with _told_in_one_line(repo):
+        sdk = "gradio" if kind == "space" else None
+        repo = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk).repo_id
+        if revision:
+            api.create_branch(repo, branch=revision, repo_type=kind, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, revision=revision, commit_message=message
+        )
+    return str(commit.commit_url)
 
 
-def _gradio_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def card_text(checkpoint: str, card: str | Path | None, repo: str) -> str | None:
+    """
+    The text of the card that goes with a checkpoint.
 
+    Args:
+        checkpoint: folder or Hub id; a README.md in the folder is its card.
+        card: YAML with the data of the card under the name of the repository, instead.
+        repo: id on the Hub to publish under.
+
+    Returns:
+        The text, or None if only the repository has a card, which stays.
+
+    Raises:
+        ConnectionError: the Hub cannot be reached to look for a card.
+        ValueError: there is no card at all, or none of this name.
+    """
+    if card is not None:
+        cards = read_cards(card)
+        name = repo.split("/")[-1]
+        if name not in cards:
+            raise ValueError(f"{card} has no card {name!r}, only {', '.join(cards)}: add it under this name.")
+        return render_card(cards[name], repo)
+    readme = Path(checkpoint) / "README.md"
+    if readme.is_file():
+        return readme.read_text(encoding="utf-8")
+    with _told_in_one_line(repo):
+        found = HfApi().file_exists(repo, "README.md")
+    if not found:
+        raise ValueError(f"Neither {checkpoint} nor {repo} has a README.md: give the card's data with --card.")
+    return None
+
+
+def require_checkpoint(folder: str | Path) -> None:
+    """
+    Check that `folder`, if it is one, holds a checkpoint.
+
+    Raises:
+        ValueError: it holds none; folders inside that do are named.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        inside = [str(path.parent) for path in sorted(folder.glob("*/config.json"))]
+        remedy = f"give one of {', '.join(inside)}" if inside else "give the folder of a saved model"
+        raise ValueError(f"{folder} holds no config.json: {remedy}.")
+
+
+@contextmanager
+def _told_in_one_line(repo: str) -> Iterator[None]:
     try:
-        return version("gradio")
-    except PackageNotFoundError:
-        return "6.0.0"
+        yield
+    except httpx.TransportError as error:
+        raise ConnectionError(
+            f"The Hub cannot be reached to publish {repo} ({error}): check the network and try again."
+        ) from error
+    except HfHubHTTPError as error:
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"The Hub refuses {repo} ({reason}): log in with `hf auth login`, and check the name and your rights."
+        ) from error
 
 
-__all__ = ["TASK", "write_checkpoint", "write_space"]
+__all__ = ["TASK", "card_text", "require_checkpoint", "upload", "write_checkpoint"]

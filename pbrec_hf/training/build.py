@@ -18,6 +18,7 @@ from ..data.own_data import load_own_data
 from ..data.refer.leakage import load_mixture
 from ..data.refer.refcoco import load_refcoco
 from ..data.schema import without_decoding
+from ..hub.configs import config_folder
 from ..hub.loading import require_there
 from ..image_processing_pbrec import PbrecImageProcessor
 from ..modeling_pbrec import PbrecForReferringExpression
@@ -39,11 +40,13 @@ def load_model_and_processor(config: TrainingConfig) -> tuple[PbrecForReferringE
         model = PbrecForReferringExpression.from_pretrained(config.init, dtype="float32", strict=not tasks, **tasks)
         processor = PbrecProcessor.from_pretrained(config.init)
     else:
-        model = PbrecForReferringExpression(PbrecConfig.from_pretrained(config.model_config, **tasks))
+        assert config.model_config is not None  # as TrainingConfig requires without `init`
+        folder = config_folder(config.model_config)
+        model = PbrecForReferringExpression(PbrecConfig.from_pretrained(folder, **tasks))
         _load_towers(model, config)
         processor = PbrecProcessor(
-            PbrecImageProcessor.from_pretrained(config.model_config),
-            AutoTokenizer.from_pretrained(config.text_checkpoint or config.model_config),
+            PbrecImageProcessor.from_pretrained(folder),
+            AutoTokenizer.from_pretrained(config.text_checkpoint or folder),
             max_text_length=model.config.max_text_length,
         )
     if config.gradient_checkpointing:

@@ -6,19 +6,22 @@ recipe. Knows nothing of how the numbers are used.
 
 # ruff: noqa: RUF009 (the calls in the class make its fields)
 
+from argparse import HelpFormatter, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from transformers import HfArgumentParser
 
 from ..configuration_pbrec import TASKS
 from ..data.own_data import BBOX_FORMATS
+from ..hub.configs import recipe_file
 
 PRECISIONS = ("no", "bf16", "fp16")
 PUSHES = ("no", "end", "epoch")
+_NOT_GIVEN = object()  # the value of a flag that is not on the command line
 
 _AT_LEAST_ONE = (
     "epochs",
@@ -44,9 +47,12 @@ _NOT_NEGATIVE = (
 _SHARES = ("flip_probability", "crop_probability", "blur_probability")
 
 
-def _say(default, text: str):
-    make = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**make, metadata={"help": text})
+def _say(default: Any, text: str) -> Any:
+    """A field with its explanation, which is also the help of its flag."""
+    help_text = (f"{text} (default: {default})" if default not in (None, []) else text).replace("%", "%%")
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help_text})
+    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass
@@ -59,7 +65,7 @@ class TrainingConfig:
 
     output_dir: str = _say("runs/pbrec", "Folder of checkpoints, logs and the trained model.")
     init: str | None = _say(None, "Checkpoint to start from: folder or Hub id with model and processor.")
-    model_config: str | None = _say(None, "Instead of `init`: folder with config.json and processor of a new model.")
+    model_config: str | None = _say(None, "Instead of `init`: configuration of a new model, published or a folder.")
     backbone_checkpoint: str | None = _say(None, "Weights of a new model's backbone: folder or Hub id.")
     text_checkpoint: str | None = _say(None, "Weights and tokenizer of a new model's text encoder: folder or Hub id.")
     box_detector: str | None = _say(None, "Folder or Hub id of the box detector, if the processor has none.")
@@ -112,7 +118,7 @@ class TrainingConfig:
     metric: str = _say("accuracy@0.5", "Validation score that names the best weights, larger is better.")
     validation_epochs: int = _say(1, "Epochs between validations; the last epoch is always validated.")
     validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
-    proposals: str | None = _say(None, "Cache of scripts/precompute_proposals.py for validation.")
+    proposals: str | None = _say(None, "Folder that `pbrec-hf precompute` wrote, for validation.")
     trackers: list[str] = _say(["tensorboard"], "Accelerate's trackers, or none.")
     log_steps: int = _say(50, "Steps between lines of loss, throughput, memory and time left.")
     progress: bool = _say(True, "Progress bars.")
@@ -159,20 +165,31 @@ class TrainingConfig:
             raise ValueError(f"{name}={getattr(self, name)!r}: give {legal}.")
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
+def training_parser(add_help: bool = True) -> HfArgumentParser:
+    """A parser with a flag for every field, and `--config`; `config_of` makes the config of what it parses."""
+    parser = HfArgumentParser(TrainingConfig, add_help=add_help, formatter_class=HelpFormatter)
+    parser.add_argument("--config", help="Published recipe (such as pbrec-mt-refcoco) or YAML file of fields.")
+    # So that flags that were given can be told from defaults, which the recipe overrides.
+    parser.set_defaults(**{entry.name: _NOT_GIVEN for entry in fields(TrainingConfig)})
+    return parser
+
+
+def config_of(options: Namespace) -> TrainingConfig:
     """
-    The config of a command line: `--config FILE.yaml`, then flags, which win.
+    The config of parsed options: the recipe of `--config`, then flags, which win.
 
     Raises:
-        ValueError: a key of the file that is no field, or a value that is not legal.
+        ValueError: there is no such recipe, it has a key that is no field, or a value is not legal.
     """
-    parser = HfArgumentParser(TrainingConfig)
-    parser.add_argument("--config", type=Path, help="YAML file with any of the fields below.")
-    path = parser.parse_known_args(arguments)[0].config
-    if path is not None:
-        parser.set_defaults(**read_yaml(path))
-    values = vars(parser.parse_args(arguments))
-    return TrainingConfig(**{name: value for name, value in values.items() if name != "config"})
+    names = {entry.name for entry in fields(TrainingConfig)}
+    given = {name: value for name, value in vars(options).items() if name in names and value is not _NOT_GIVEN}
+    recipe = read_yaml(recipe_file(options.config)) if options.config else {}
+    return TrainingConfig(**recipe | given)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
+    """The config of a command line; see `config_of`."""
+    return config_of(training_parser().parse_args(arguments))
 
 
 def read_yaml(path: str | Path) -> dict:

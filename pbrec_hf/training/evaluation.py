@@ -86,29 +86,6 @@ def predict(
     return sorted(predictions, key=lambda prediction: (prediction["row"], prediction["index"]))
 
 
-def open_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCache]:
-    """The caches below `folder`, one sub-folder per kind, of the processor's detectors; empty ones are there, too."""
-    detectors = {"boxes": processor.box_detector, "masks": processor.mask_detector}
-    return {
-        kind: ProposalCache(f"{folder}/{kind}", detectors[kind], processor.image_processor)
-        for kind in KINDS
-        if detectors[kind] is not None
-    }
-
-
-def filled_caches(folder: str, processor: PbrecProcessor) -> dict[str, ProposalCache]:
-    """
-    The caches of `open_caches` that hold anything; proposals of other kinds are left to the processor's detectors.
-
-    Raises:
-        ValueError: there is none.
-    """
-    caches = {kind: cache for kind, cache in open_caches(folder, processor).items() if len(cache)}
-    if not caches:
-        raise ValueError(f"There are no proposals in {folder}: write them with scripts/precompute_proposals.py.")
-    return caches
-
-
 def _predict_batch(
     model, processor, batch: dict, caches: Mapping, threshold: float, oracles: bool
 ) -> list[Prediction]:

@@ -1,12 +1,10 @@
-"""A trained checkpoint as users get it: model, processor, detectors and card in one folder, on disk or on the Hub.
+"""A trained checkpoint as users get it: model, processor, detectors and card in one folder.
 
-Folders are replaced whole, so that a reader never meets half of one. Knows nothing of training.
+The folder is replaced whole, so that a reader never meets half of one. Knows nothing of training.
 """
 
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import HfApi
 
 from ..hub.writing import replaced_folder
 from ..modeling_pbrec import PbrecForReferringExpression
@@ -21,11 +19,11 @@ def save_checkpoint(
     card: str | None = None,
 ) -> None:
     """
-    Write a folder for `from_pretrained`, in the place of an older one.
+    Write a folder for `from_pretrained`, replacing an older one.
 
     Args:
-        state_dict: the whole weights where the model holds only a part of them.
-        card: text of its README.md.
+        state_dict: the complete weights, where the model holds only this process's shard of them.
+        card: text of README.md.
 
     Raises:
         OSError: it cannot be written, in one line.
@@ -35,10 +33,3 @@ def save_checkpoint(
         processor.save_pretrained(partial)
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
-
-
-def push_checkpoint(folder: str | Path, repo_id: str, private: bool = False, message: str = "Trained weights") -> str:
-    """Upload a folder of `save_checkpoint` in one commit; gives its address. Creates the repository if needed."""
-    api = HfApi()
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).commit_url

@@ -18,6 +18,7 @@ from ..images.segmentation import mask_to_segmentation, rasterise
 from ..metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 
 Prediction = dict[str, Any]
+Scores = dict[str, float]
 
 _AT = tuple(f"@{threshold}" for threshold in (0.5, 0.6, 0.7, 0.8, 0.9))
 _SINGLE = (
@@ -59,7 +60,7 @@ def possible_scores(rows: datasets.Dataset) -> tuple[str, ...]:
     return _GENERALIZED if "boxes" in rows.features["expressions"].feature else _SINGLE
 
 
-def score(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:
+def score(predictions: Sequence[Prediction], rows: datasets.Dataset) -> Scores:
     """
     All scores that predictions and rows allow.
 
@@ -100,7 +101,7 @@ def score(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str
     return scores | {"count": len(pairs)}
 
 
-def _single(pairs: list, sizes: list) -> dict[str, float]:
+def _single(pairs: list, sizes: list) -> Scores:
     boxes = [prediction["box"] or [np.nan] * 4 for prediction, _ in pairs]
     scores = _of(RecAccuracy, boxes, [sentence["bbox"] for _, sentence in pairs], "box_")
     if _has_masks(pairs):
@@ -108,7 +109,7 @@ def _single(pairs: list, sizes: list) -> dict[str, float]:
     return scores
 
 
-def _generalized(pairs: list, sizes: list) -> dict[str, float]:
+def _generalized(pairs: list, sizes: list) -> Scores:
     boxes = [[prediction["box"]] if prediction["box"] else [] for prediction, _ in pairs]
     scores = _of(GeneralizedRec, boxes, [sentence["boxes"] for _, sentence in pairs])
     if _has_masks(pairs):
@@ -116,7 +117,7 @@ def _generalized(pairs: list, sizes: list) -> dict[str, float]:
     return scores
 
 
-def _of(metric: type, predictions: list, references: list, prefix: str = "") -> dict[str, float]:
+def _of(metric: type, predictions: list, references: list, prefix: str = "") -> Scores:
     scores = metric(keep_in_memory=True).compute(
         predictions=predictions, references=references, expected=len(references)
     )

@@ -20,6 +20,7 @@ from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..geometry.proposals import Proposals
 from ..hub.writing import replaced_file
+from ..processing_pbrec import PbrecProcessor
 
 KINDS = ("boxes", "masks")
 
@@ -107,7 +108,7 @@ class ProposalCache:
             if image not in self._where:
                 raise ValueError(
                     f"The cache {self.folder} of {len(self)} pictures has none with the hash {image[:12]}…: the file "
-                    "changed or is new; run scripts/precompute_proposals.py on this data again."
+                    "changed or is new; run `pbrec-hf precompute` on this data again."
                 )
             path, row = self._where[image]
             file = pq.ParquetFile(path)
@@ -126,7 +127,7 @@ class ProposalCache:
             raise ValueError(
                 f"{path} holds proposals of another detector or canvas ({about['detector'][:12]}…, now "
                 f"{self.hash[:12]}…): choose another folder, or delete this one and run "
-                "scripts/precompute_proposals.py again."
+                "`pbrec-hf precompute` again."
             )
         images = pq.read_table(path, columns=["image"])["image"].to_pylist()
         self._where.update({image: (path, row) for row, image in enumerate(images)})
@@ -144,6 +145,38 @@ class ProposalCache:
             canvas = torch.zeros(1, 3, self.side, self.side, device=self.detector.device)
             self._empty = self.detector.propose(canvas, torch.ones_like(canvas[:, 0], dtype=torch.int64)).to("cpu")
         return self._empty
+
+
+def open_caches(
+    folder: str | Path, processor: PbrecProcessor, kinds: Iterable[str] = KINDS
+) -> dict[str, ProposalCache]:
+    """
+    The caches below `folder`, one sub-folder per kind, of the processor's detectors; empty ones, too.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise ValueError(f"kinds={unknown}: choose from {', '.join(KINDS)}.")
+    detectors = {"boxes": processor.box_detector, "masks": processor.mask_detector}
+    return {
+        kind: ProposalCache(Path(folder) / kind, detectors[kind], processor.image_processor)
+        for kind in KINDS
+        if kind in kinds and detectors[kind] is not None
+    }
+
+
+def filled_caches(folder: str | Path, processor: PbrecProcessor) -> dict[str, ProposalCache]:
+    """
+    The caches of `open_caches` that hold anything; the processor's detectors give proposals of the other kinds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    caches = {kind: cache for kind, cache in open_caches(folder, processor).items() if len(cache)}
+    if not caches:
+        raise ValueError(f"There are no proposals in {folder}: write them with `pbrec-hf precompute`.")
+    return caches
 
 
 def _tensors(proposals: Proposals) -> dict[str, torch.Tensor]:

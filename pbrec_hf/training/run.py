@@ -16,16 +16,19 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration, set_seed
 
+from ..hub.publishing import upload
+from ..hub.writing import replaced_file
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .batches import rows_digest
 from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
 from .card import write_card
 from .config import TrainingConfig
-from .evaluation import filled_caches, predict
-from .export import push_checkpoint, save_checkpoint
-from .predictions import possible_scores, score
-from .trainer import Scores, Trainer
+from .evaluation import predict
+from .export import save_checkpoint
+from .predictions import Scores, possible_scores, score
+from .proposal_cache import filled_caches
+from .trainer import Trainer
 
 
 def train(config: TrainingConfig) -> Scores:
@@ -69,8 +72,9 @@ def train(config: TrainingConfig) -> Scores:
     )
     scores = trainer.fit()
     if accelerator.is_main_process:
-        with open(f"{config.output_dir}/scores.json", "w", encoding="utf-8") as file:
-            json.dump({"scores": scores, "config": asdict(config)}, file, indent=1)
+        report = {"scores": scores, "repaired_targets": trainer.repaired_targets, "config": asdict(config)}
+        with replaced_file(Path(config.output_dir) / "scores.json") as partial:
+            partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         if config.push_to_hub == "end":
             _push(config, "last" if held_out is None else "best")
     accelerator.end_training()
@@ -151,4 +155,5 @@ def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Acce
 
 
 def _push(config: TrainingConfig, name: str) -> None:
-    push_checkpoint(f"{config.output_dir}/{name}", config.hub_model_id, config.hub_private)
+    assert config.hub_model_id is not None  # as TrainingConfig requires of whoever pushes
+    upload(f"{config.output_dir}/{name}", config.hub_model_id, private=config.hub_private, message="Trained weights")

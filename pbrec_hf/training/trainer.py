@@ -5,8 +5,6 @@ is weighed by its number of expressions, so that N processes, or N accumulation 
 export and tracking are what the caller passes in; this module knows nothing of detectors and pictures.
 """
 
-import resource
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -25,11 +23,11 @@ from .batches import EpochPlan, expression_counts, rows_digest, training_loader
 from .checkpoints import CheckpointFolder
 from .config import TrainingConfig
 from .ema import WeightAverage
+from .meter import Meter
 from .optimizer import build_optimizer, build_schedule, freeze_towers
+from .predictions import Scores
 
 logger = logging.get_logger(__name__)
-
-Scores = dict[str, float]
 
 # Fields of the config that may change when a run goes on: what it started from, where data lie (digests tell whether
 # they are the same), how fast it goes, and what is shown, kept and uploaded.
@@ -91,7 +89,9 @@ class Trainer:
             f"{config.output_dir}/checkpoints", accelerator, keep=config.checkpoints_to_keep
         )
         self.saved: tuple[int, Path] | None = None  # step and place of the last checkpoint
-        self.position: dict[str, Any] = {"step": 0, "epoch": 0, "batch": 0, "best": None, "scores": {}}
+        self.position: dict[str, Any] = {
+            "step": 0, "epoch": 0, "batch": 0, "repaired": 0, "best": None, "scores": {}
+        }  # fmt: skip
 
     def fit(self) -> Scores:
         """
@@ -106,12 +106,22 @@ class Trainer:
         """
         if self.config.resume and (checkpoint := self.checkpoints.last()):
             self._resume(checkpoint)
-        self.meter = _Meter(self.total_steps - self.position["step"], self.accelerator)
+        self.meter = Meter(self.total_steps - self.position["step"], self.accelerator)
         for epoch in range(self.position["epoch"], self.config.epochs):
             self._train_epoch(epoch)
             self._end_epoch(epoch)
+        if self.repaired_targets:
+            logger.info(
+                f"{self.repaired_targets} targets had no positive point and got the nearest one: their objects are "
+                "small for the stride"
+            )
         scores = dict(self.position["scores"])
         return scores if self.position["best"] is None else scores | {"best": self.position["best"]}
+
+    @property
+    def repaired_targets(self) -> int:
+        """Targets so far, over all epochs and processes, that had no positive point and got the nearest one."""
+        return int(self.position["repaired"])
 
     def _train_epoch(self, epoch: int) -> None:
         self.model.train()
@@ -140,8 +150,10 @@ class Trainer:
     def _step(self, parts: list[dict[str, Any]]) -> None:
         """One optimiser step on this process's parts of a global batch."""
         accelerator = self.accelerator
-        count = torch.tensor(float(sum(part["count"] for part in parts)), device=accelerator.device)
-        total = accelerator.reduce(count, reduction="sum").item()
+        repaired = sum(int(part["repaired"].sum()) for part in parts if part["count"])
+        counts = torch.tensor([float(sum(part["count"] for part in parts)), repaired], device=accelerator.device)
+        total, repaired = accelerator.reduce(counts, reduction="sum").tolist()
+        self.position["repaired"] += int(repaired)
         # Accelerate divides by the accumulation steps, and averages gradients over the processes: undo both.
         scale = accelerator.gradient_accumulation_steps * accelerator.num_processes / total
         loss_sum = torch.zeros((), device=accelerator.device)
@@ -238,7 +250,7 @@ class Trainer:
                 f"with the same, or start in another output_dir{weights}."
             )
         self.checkpoints.load(checkpoint)
-        self.position = position
+        self.position = {"repaired": 0} | position  # which older checkpoints do not say
         self.saved = (position["step"], checkpoint.path)
         logger.info(f"going on from {checkpoint.path}")
 
@@ -265,44 +277,6 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
     """This process's part of a tensor that FSDP2 or ZeRO-3 sharded, or the tensor."""
     tensor = getattr(tensor, "ds_tensor", tensor)
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
-class _Meter:
-    """Loss, throughput, memory and time left since the last reading."""
-
-    def __init__(self, steps: int, accelerator: Accelerator):
-        self.steps, self.accelerator, self.done = steps, accelerator, 0
-        self._reset()
-
-    def add(self, loss: torch.Tensor, expressions: float) -> None:
-        """This process's share of a step's loss, and the step's expressions over all processes."""
-        self.done += 1
-        self.count += 1
-        self.loss, self.expressions = self.loss + loss, self.expressions + expressions
-
-    def read(self) -> Scores:
-        """To be called by all processes."""
-        loss = self.accelerator.reduce(self.loss, reduction="sum").item() / self.count
-        seconds = time.perf_counter() - self.start
-        values = {
-            "loss": loss,
-            "expressions_per_second": self.expressions / seconds,
-            "memory_gib": _memory(self.accelerator.device) / 2**30,
-            "hours_left": (self.steps - self.done) * seconds / self.count / 3600,
-        }
-        self._reset()
-        return values
-
-    def _reset(self) -> None:
-        self.loss = torch.zeros((), device=self.accelerator.device)
-        self.expressions, self.count, self.start = 0.0, 0, time.perf_counter()
-
-
-def _memory(device: torch.device) -> int:
-    """Largest memory so far in bytes: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 _INPUTS = (

@@ -1,6 +1,6 @@
 """How cost grows: time and memory against expressions per photograph, photographs, and points.
 
-    python scripts/benchmarks/growth.py --out growth.png
+    python -m scripts.benchmarks.growth --out growth.png
 
 Each measurement runs in a process of its own, because a process never gives its peak memory back. The network is the
 bundled checkpoint's comprehension stage; more points come from a larger canvas.
@@ -8,11 +8,11 @@ bundled checkpoint's comprehension stage; more points come from a larger canvas.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 AXES = {
     "expressions per photograph": [1, 2, 4, 8, 16, 32, 64],
     "photographs": [1, 2, 4, 8, 16, 32, 64],
@@ -38,15 +38,17 @@ def main() -> None:
 
 
 def _in_a_process(axis: str, value: int, threads: int) -> dict:
-    command = [sys.executable, __file__, "--threads", str(threads), "--one", axis, str(value)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "-m", "scripts.benchmarks.growth", "--threads", str(threads), "--one", axis, str(value)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
 def _measure(axis: str, value: int, threads: int) -> dict:
     import torch
-    from timing import median_seconds
 
     from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
+
+    from .peak import MEGABYTE, PeakMemory
+    from .timing import median_seconds
 
     torch.set_num_threads(threads)
     model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
@@ -58,11 +60,9 @@ def _measure(axis: str, value: int, threads: int) -> dict:
         "input_ids": torch.randint(5, 100, (expressions, 8)),
         "image_index": torch.arange(expressions) % images,
     }
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with torch.inference_mode():
+    with torch.inference_mode(), PeakMemory() as memory:
         seconds = median_seconds(lambda: model(**inputs), 3)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "megabytes": (peak - before) / 1024}
+    return {"seconds": seconds, "megabytes": (memory.peak - memory.before) / MEGABYTE}
 
 
 def _plot(rows: dict, path: Path) -> None:

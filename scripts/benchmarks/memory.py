@@ -1,7 +1,6 @@
 """Memory of the full-size model: what a batch of eight photographs needs against one, and what is given back after.
 
-Each size runs in a process of its own, because the allocator's habits outlast a batch. Linux only: the peak is the
-kernel's high-water mark, reset after loading.
+Each size runs in a process of its own, because the allocator's habits outlast a batch.
 """
 
 import ctypes
@@ -33,32 +32,28 @@ def _in_a_process(batch: int) -> dict:
     return json.loads(output.stdout.splitlines()[-1])
 
 
-def _megabytes(field: str) -> float:
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) / 1024
-
-
 def _run(batch: int) -> dict:
     import torch
 
     from .full_size import EXPRESSIONS, FullSize
+    from .peak import MEGABYTE, PeakMemory
 
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
         model = FullSize(folder)
         model.answer_many(1, EXPRESSIONS[:1], 1)  # what is made once and kept
         _give_back()
-        before = _megabytes("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")
-        model.answer_many(batch, EXPRESSIONS[:1], batch)
-        peak = _megabytes("VmHWM")
-        _give_back()
-        return {"activations": peak - before, "kept": max(_megabytes("VmRSS") - before, 0.0)}
+        with PeakMemory() as held:
+            model.answer_many(batch, EXPRESSIONS[:1], batch)
+            _give_back()
+        kept = max(held.after - held.before, 0)
+        return {"activations": (held.peak - held.before) / MEGABYTE, "kept": kept / MEGABYTE}
 
 
 def _give_back() -> None:
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    if sys.platform == "linux":  # elsewhere the allocator gives back as it likes
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 if __name__ == "__main__":

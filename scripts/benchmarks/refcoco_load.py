@@ -1,6 +1,6 @@
 """How long a RefCOCO of full size takes to load, and how much memory.
 
-    python scripts/benchmarks/refcoco_load.py
+    python -m scripts.benchmarks.refcoco_load
 
 Writes a synthetic equivalent of the published files (50,000 references, 142,210 sentences, 19,994 images of which only
 the records exist, 196,771 annotations with polygons of 40 points) to a temporary folder, loads it in a fresh process
@@ -10,7 +10,6 @@ and prints seconds and peak memory of reading, building the cache, and loading f
 import json
 import pickle
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,10 @@ from pathlib import Path
 from pbrec_hf.data.refer.folder import read_refer_folder
 from pbrec_hf.data.refer.refcoco import load_refcoco, published_counts
 
+from .peak import MEGABYTE, PeakMemory
+
+COMMAND = [sys.executable, "-m", "scripts.benchmarks.refcoco_load"]
+ROOT = Path(__file__).parents[2]
 ANNOTATIONS, CORNERS = 196_771, 40
 WORDS = "left right red blue man woman dog cat front back small big chair table near the"
 
@@ -61,16 +64,15 @@ def write_folder(folder: Path) -> None:
 
 def measure(what: str, folder: str) -> None:
     """One load in this process; prints its seconds and the peak memory the process has reached."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu_start = time.perf_counter(), time.process_time()
-    if what == "read":
-        rows = sum(len(reference.sentences) for reference in read_refer_folder(folder, "unc").references)
-    else:
-        splits = load_refcoco("refcoco/unc", refer_dir=folder, cache_dir=f"{folder}/cache")
-        rows = sum(len(split) for split in splits.values())
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    memory = f"peak {peak / 1024:,.0f} MiB (after imports {before / 1024:,.0f})"
+    with PeakMemory() as held:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        if what == "read":
+            rows = sum(len(reference.sentences) for reference in read_refer_folder(folder, "unc").references)
+        else:
+            splits = load_refcoco("refcoco/unc", refer_dir=folder, cache_dir=f"{folder}/cache")
+            rows = sum(len(split) for split in splits.values())
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    memory = f"peak {held.peak / MEGABYTE:,.0f} MiB (after imports {held.before / MEGABYTE:,.0f})"
     print(f"{what:6s} {rows:,} sentences: {seconds:5.1f} s (CPU {cpu_seconds:.1f} s), {memory}", flush=True)
 
 
@@ -80,11 +82,11 @@ def main() -> None:
         write_folder(Path(folder)) if what == "write" else measure(what, folder)
         return
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, __file__, "write", folder], check=True)  # its memory must not count
+        subprocess.run([*COMMAND, "write", folder], check=True, cwd=ROOT)  # its memory must not count
         sizes = {path.name: f"{path.stat().st_size / 2**20:.0f} MiB" for path in Path(folder).iterdir()}
         print(f"files: {sizes}")
         for what in ("read", "build", "cached"):
-            subprocess.run([sys.executable, __file__, what, folder], check=True)
+            subprocess.run([*COMMAND, what, folder], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

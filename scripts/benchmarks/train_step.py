@@ -1,6 +1,6 @@
 """One training step beside one with the released recipe's arithmetic, at equal batch, in one run.
 
-    python scripts/benchmarks/train_step.py [--batch 4] [--canvas 640] [--threads 2] [--repeats 3] [--json]
+    python -m scripts.benchmarks.train_step [--batch 4] [--canvas 640] [--threads 2] [--repeats 3] [--json]
 
 The baseline computes what the released code does: float32; masks, position codes and lateral convolutions of all five
 pyramid levels; attention written out; heads on the output of every layer; text padded to 40 tokens; one expression per
@@ -9,17 +9,11 @@ weights.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from transformers import ResNetConfig
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.timing import Figure, median_seconds, report
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression
 from pbrec_hf.comprehension.loss import point_loss
@@ -29,6 +23,8 @@ from pbrec_hf.geometry.points import feature_mask
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures
 from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.optimizer import build_optimizer, parameter_groups
+
+from .timing import Figure, median_seconds, report
 
 RELEASED_LENGTH, OUR_LENGTH = 40, 12  # tokens: always padded; the longest of a usual batch
 CONFIG = TrainingConfig(init="a", data="b")  # for its learning rates alone

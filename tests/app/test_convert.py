@@ -26,6 +26,12 @@ def test_errors_are_one_line_and_status_2(tmp_path, capsys):
 def test_a_space_is_a_folder_that_brings_the_package_along(tmp_path):
     assert main(["space", "me/mine", str(tmp_path / "space")]) == 0
     names = {str(path.relative_to(tmp_path / "space")) for path in (tmp_path / "space").rglob("*.*")}
-    assert {"app.py", "README.md", "requirements.txt", "pbrec_hf/serve.py", "pbrec_hf/assets/model_card.md"} < names
-    assert "pbrec_hf/data/refer.py" not in names
+    assert {
+        "app.py",
+        "README.md",
+        "requirements.txt",
+        "pbrec_hf/app/serve.py",
+        "pbrec_hf/assets/model_card.md",
+    } < names
+    assert not any(name.startswith(("pbrec_hf/data", "pbrec_hf/training", "pbrec_hf/hub_configs")) for name in names)
     compile((tmp_path / "space" / "app.py").read_text(), "app.py", "exec")

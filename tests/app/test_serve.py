@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pbrec_hf.app.serve import describe, score_maps, split_expressions, voters
-from pbrec_hf.hub.publishing import write_space
+from pbrec_hf.hub.space import write_space
 from pbrec_hf.inference.grounder import Grounder
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))

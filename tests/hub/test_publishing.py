@@ -1,7 +1,6 @@
-"""`scripts/push_to_hub.py` as the README tells it: a checkpoint, its card, its code and its Space reach the Hub."""
+"""`pbrec-hf push` as the README tells it: a checkpoint, its card, its code and its Space reach the Hub."""
 
 import re
-import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -9,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import save_tiny_checkpoint
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.utils import httpx
 from places import ROOT
 from transformers import pipeline
 
-SCRIPT = ROOT / "scripts" / "push_to_hub.py"
+from pbrec_hf.app.cli import main, parse
+from pbrec_hf.hub.publishing import write_checkpoint
+
 CARD = """
 mine:
   summary: Finds my things.
@@ -28,7 +30,11 @@ mine:
 
 @pytest.fixture(scope="module")
 def push():
-    return runpy.run_path(str(SCRIPT))["main"]
+    def push(arguments):
+        options = parse(["push", *arguments])
+        return options.run(options)
+
+    return push
 
 
 @pytest.fixture
@@ -72,10 +78,11 @@ def test_a_branch_a_private_repository_and_a_folder_alone(push, hub, checkpoint,
 
 def test_the_readme_s_commands_work_as_written(push, hub, checkpoint, tmp_path, monkeypatch):
     section = re.search(r"## Publish your own\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    commands = [shlex.split(line, comments=True) for line in re.findall(r"^python (\S*push_to_hub.*)$", section, re.M)]
+    lines = re.findall(r"^(?:python \S*push_to_hub\.py|pbrec-hf push) (.*)$", section, re.M)
+    commands = [shlex.split(line, comments=True) for line in lines]
     assert commands
     monkeypatch.chdir(tmp_path)
-    for _, folder, repo, *options in commands:
+    for folder, repo, *options in commands:
         if not Path(folder).exists():
             shutil.copytree(checkpoint, folder)
         assert repo.endswith("/mine"), "the card of this test is called mine"
@@ -98,3 +105,26 @@ def test_nothing_is_published_without_a_card(push, hub, checkpoint, tmp_path):
     with pytest.raises(ValueError, match="has no card 'yours', only mine"):
         push([str(checkpoint), "owner/yours", "--card", str(tmp_path / "card.yaml")])
     assert not hub.repos
+
+
+def test_what_goes_wrong_is_one_line(checkpoint, tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise httpx.ConnectError("[Errno 101] Network is unreachable")
+
+    card = str(tmp_path / "card.yaml")
+    assert main(["push", str(checkpoint), "owner/mine", "--card", str(tmp_path / "no.yaml")]) == 2
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    assert main(["push", str(checkpoint), "owner/mine", "--card", card]) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "There is no file" in first and "no.yaml" in first
+    assert "The Hub cannot be reached" in second and "unreachable" in second and "try again" in second
+
+
+def test_a_folder_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space today")
+
+    monkeypatch.setattr("pbrec_hf.hub.publishing.write_code", fail)
+    with pytest.raises(OSError, match="no space today"):
+        write_checkpoint(str(checkpoint), tmp_path / "out" / "model", with_code=True)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -6,10 +6,10 @@ from checkpoints import tiny_box_detector, tiny_mask_detector, tiny_model, tiny_
 from training_data import write_data
 
 from pbrec_hf.training.build import load_rows
-from pbrec_hf.training.evaluation import filled_caches, open_caches, predict
+from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
 from pbrec_hf.training.predictions import read_predictions, score, write_predictions
-from pbrec_hf.training.proposal_cache import ProposalCache, image_hash
+from pbrec_hf.training.proposal_cache import ProposalCache, filled_caches, image_hash, open_caches
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from checkpoints import tiny_box_detector, tiny_model, tiny_processor
 from huggingface_hub import ModelCard
 
 from pbrec_hf import PbrecForReferringExpression, PbrecProcessor
+from pbrec_hf.hub.publishing import upload
 from pbrec_hf.training.card import write_card
 from pbrec_hf.training.config import TrainingConfig
-from pbrec_hf.training.export import push_checkpoint, save_checkpoint
+from pbrec_hf.training.export import save_checkpoint
 
 SCORES = {"accuracy@0.5": 0.75, "box_mean_iou": 0.6, "count": 8}
 
@@ -21,7 +22,7 @@ def test_a_trained_checkpoint_is_uploaded_with_its_results(hub, tmp_path):
         output_dir="runs/x",
     )
     save_checkpoint(tmp_path / "last", model, processor, card=write_card(config, model, processor, SCORES))
-    push_checkpoint(tmp_path / "last", "me/dogs")
+    upload(tmp_path / "last", "me/dogs")
     again = PbrecForReferringExpression.from_pretrained("me/dogs")
     assert again.state_dict().keys() == model.state_dict().keys()
     assert PbrecProcessor.from_pretrained("me/dogs").box_detector is not None

@@ -185,6 +185,18 @@ def test_processes_and_accumulation_train_as_one(folder, one_process, processes,
     assert expected["count"] == 15
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_targets_without_a_positive_point_are_counted(folder, processes):
+    """Two of three boxes are smaller than the stride and lie between the points; each is trained on twice."""
+    boxes = [[4, 6, 44, 50], [14, 14, 17, 17], [30, 46, 32, 49]]
+    rows = [{"image": f"{number}.png", "expression": "left dog", "bbox": box} for number, box in enumerate(boxes)]
+    (folder / "data/small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = config_of(folder, "plain", f"small {processes}", augment=False)
+    config.data = str(folder / "data/small.jsonl")
+    run(train_and_record, config, processes, processes=processes)
+    assert json.loads((folder / f"small {processes}" / "scores.json").read_text())["repaired_targets"] == 4
+
+
 def test_model_and_optimiser_survive_sharding(tmp_path):
     """FSDP2's `fully_shard` on two gloo processes gives the weights of one process."""
     run(train_sharded, tmp_path, processes=1)

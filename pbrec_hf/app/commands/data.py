@@ -1,27 +1,27 @@
-"""`pbrec-hf data`: fetch the published data sets, look at composed scenes.
-
-Imports what a command needs only when it runs: the parser is built for every command.
-"""
+"""`pbrec-hf data`: fetch the published data sets, look at composed scenes."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from . import Commands, new_verb
+
+HELP = "fetch data sets, look at composed scenes"
 _DATASETS = ("refcoco", "refcoco+", "refcocog", "referit", "grefcoco")
 
 
-def add_data_commands(commands) -> None:
-    """Add `data` with its sub-commands to the sub-parsers of the command line."""
-    data = commands.add_parser("data", help="fetch data sets, look at composed scenes")
-    verbs = data.add_subparsers(required=True, metavar="WHAT")
+def add(commands: Commands) -> None:
+    """Add the verb with a sub-command for each data set, and `preview`."""
+    parser = new_verb(commands, "data", run, HELP)
+    verbs = parser.add_subparsers(required=True, metavar="WHAT")
     for name in _DATASETS:
         fetch = verbs.add_parser(name, help=f"download {name}: annotations and photographs")
-        fetch.set_defaults(run=_fetch, name=name)
+        fetch.set_defaults(act=_fetch, name=name)
         fetch.add_argument("--to", type=Path, required=True, help="folder; an interrupted download goes on there")
         fetch.add_argument("--no_images", action="store_true", help="annotations only (photographs: 13.5 GB)")
         fetch.add_argument("--mirrors", type=Path, help="a file in the format of the package's mirrors.yaml")
     preview = verbs.add_parser("preview", help="draw composed scenes with their expressions")
-    preview.set_defaults(run=_preview)
+    preview.set_defaults(act=_preview)
     preview.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
     preview.add_argument("--images", type=Path, required=True, help="folder of their photographs")
     preview.add_argument("--seed", type=int, default=0, help="number of the first scene (default: %(default)s)")
@@ -29,15 +29,21 @@ def add_data_commands(commands) -> None:
     preview.add_argument("--out", type=Path, default=Path("pbrec-scenes.png"), help="picture to write (%(default)s)")
 
 
+def run(options: argparse.Namespace) -> int:
+    """Carry out the sub-command."""
+    status: int = options.act(options)
+    return status
+
+
 def _fetch(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-    from ..data.refer.download import download_refcoco
+    from ...data.refer.download import download_refcoco
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(name: str, there: int, total: int | None) -> None:
             if name not in tasks:
@@ -53,8 +59,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from ..data.scenes.composed import ComposedScenes, read_photographs
-    from .drawing import contact_sheet
+    from ...data.scenes.composed import ComposedScenes, read_photographs
+    from ..drawing import contact_sheet
 
     if options.count < 1:
         raise ValueError(f"--count {options.count}: give a number of at least 1.")

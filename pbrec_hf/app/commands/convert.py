@@ -1,0 +1,29 @@
+"""`pbrec-hf convert`: a checkpoint from elsewhere becomes one of this package."""
+
+import argparse
+from pathlib import Path
+
+from ..output import silence_libraries
+from . import Commands, new_verb
+
+HELP = "convert a checkpoint from elsewhere into one of this package"
+
+
+def add(commands: Commands) -> None:
+    """Add the verb and its arguments."""
+    parser = new_verb(commands, "convert", run, HELP)
+    parser.add_argument("kind", metavar="KIND", help="pbrec, fcos, fcos-torchvision, solo, nanodet or detr-backbone")
+    parser.add_argument("source", type=Path, metavar="FILE", help=".pth, .pt or .safetensors; nothing in it is run")
+    parser.add_argument("destination", type=Path, metavar="FOLDER", help="folder to write")
+    parser.add_argument("--variant", help="of kind fcos: plain or improved")
+    parser.add_argument("--param", type=Path, help="of kind nanodet: ncnn's graph (.param)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert, and print what became of every key."""
+    silence_libraries()
+    from ...convert.run import convert
+
+    report = convert(options.kind, options.source, options.destination, options.variant, options.param)
+    print(f"{report.summary()}\nwritten to {options.destination}; a forward pass gave finite outputs")
+    return 0

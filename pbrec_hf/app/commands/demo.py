@@ -1,0 +1,42 @@
+"""`pbrec-hf demo`: the bundled checkpoint on photographs that ship with the package."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..options import add_model, require_picture_name
+from ..output import silence_libraries, spinner
+from . import Commands, new_verb
+from .ground import as_line
+
+if TYPE_CHECKING:
+    from ...inference.grounder import Grounded
+
+HELP = "answer on photographs that ship with the package, with the bundled checkpoint"
+
+
+def add(commands: Commands) -> None:
+    """Add the verb and its arguments."""
+    parser = new_verb(commands, "demo", run, HELP)
+    parser.add_argument("--out", type=Path, default=Path("pbrec-demo.png"), help="picture to write (%(default)s)")
+    add_model(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every answer and draw one sheet."""
+    silence_libraries()
+    require_picture_name(options.out)
+    with spinner("loading the checkpoint"):
+        from ...inference.grounder import Grounder
+        from ..demo import run_demo
+
+        grounder = Grounder(options.model, options.device)
+
+    def show(row: dict[str, Any], result: "Grounded") -> None:
+        print(f"{row['image'].name} ({row['source']}, {row['license']})")
+        for expression, answer in zip(row["expressions"], result.answers, strict=True):
+            print(f"  {as_line(expression, answer)}")
+
+    run_demo(grounder, show).save(options.out)
+    print(f"picture written to {options.out}")
+    return 0

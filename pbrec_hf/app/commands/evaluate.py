@@ -1,0 +1,88 @@
+"""`pbrec-hf evaluate`: score a checkpoint on splits of a data set or on a file of one's own, or predictions again.
+
+1 GPU    pbrec-hf evaluate CHECKPOINT --dataset refcoco --refer_dir R --image_dir I --output_dir OUT
+N GPUs   accelerate launch --multi_gpu --num_processes N -m pbrec_hf evaluate CHECKPOINT …
+CPU      pbrec-hf evaluate CHECKPOINT --cpu --data held_out.jsonl --output_dir OUT
+again    pbrec-hf evaluate --rescore OUT/predictions-val.jsonl --dataset refcoco --splits val …
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from ..options import add_detectors, add_rows, own_split, require_rows, rows_of
+from ..output import show_log
+from . import Commands, new_verb
+
+HELP = "score a checkpoint on a data set, or a file of predictions again"
+
+
+def add(commands: Commands) -> None:
+    """Add the verb and its arguments."""
+    parser = new_verb(commands, "evaluate", run, HELP)
+    parser.add_argument("checkpoint", nargs="?", help="folder or Hub id")
+    add_rows(parser)
+    parser.add_argument("--splits", nargs="+", help="of the data set (default: all but train)")
+    add_detectors(parser)
+    parser.add_argument("--proposals", help="cache written by `pbrec-hf precompute`")
+    parser.add_argument("--top_k", type=int, help="proposals that vote, where the processor lets them vote")
+    parser.add_argument("--threshold", type=float, default=0.0, help="answers that score less count as none")
+    # Several pictures at once do not fit into the caches of a CPU, where one after the other is a sixth faster.
+    parser.add_argument("--batch_size", type=int, help="pictures per process and pass (default: 8; 1 on a CPU)")
+    parser.add_argument("--num_workers", type=int, default=4, help="loader processes per process")
+    parser.add_argument("--mixed_precision", default="no", choices=("no", "bf16", "fp16"))
+    parser.add_argument("--output_dir", type=Path, default=Path("evaluation"), help="default: %(default)s")
+    parser.add_argument("--rescore", type=Path, help="predictions file to score again; nothing is predicted")
+    parser.add_argument("--cpu", action="store_true", help="even if there is a GPU")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write OUTPUT_DIR/predictions-SPLIT.jsonl and OUTPUT_DIR/scores.json, and print a table by split."""
+    _check(options)
+    show_log()
+    from ...training.predictions import read_predictions, score
+    from ...training.reports import evaluate_checkpoint, table
+
+    splits = _splits(options)
+    if options.rescore is not None:
+        scores = {splits[0]: score(read_predictions(options.rescore), rows_of(options, splits[0]))}
+    else:
+        scores = evaluate_checkpoint(
+            options.checkpoint,
+            {split: partial(rows_of, options, split) for split in splits},
+            options.output_dir,
+            box_detector=options.box_detector,
+            mask_detector=options.mask_detector,
+            proposals=options.proposals,
+            top_k=options.top_k,
+            threshold=options.threshold,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            mixed_precision=options.mixed_precision,
+            cpu=options.cpu,
+            made_with={name: str(value) for name, value in vars(options).items() if name != "run"},
+        )
+    if scores:
+        print(table(scores))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if (options.checkpoint is None) == (options.rescore is None):
+        raise ValueError("Give a checkpoint, or --rescore with a predictions file: one of the two.")
+    require_rows(options)
+    if not 0 <= options.threshold <= 1:
+        raise ValueError(f"--threshold {options.threshold}: give a number from 0 to 1.")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise ValueError(f"--batch_size {options.batch_size}: give a number of at least 1.")
+
+
+def _splits(options: argparse.Namespace) -> list[str]:
+    """The splits to evaluate; a file of one's own is one split."""
+    from ...data.refer.refcoco import published_counts
+
+    if own := own_split(options):
+        return [own]
+    if options.splits:
+        return list(options.splits)
+    return [split for split in published_counts(options.dataset, options.split_by) if split != "train"]

@@ -1,0 +1,40 @@
+"""`pbrec-hf scenes`: composed scenes with true expressions as data of one's own, for `train` and `evaluate`.
+
+pbrec-hf scenes --out scenes --annotations instances.json --images photographs --train 2000
+"""
+
+import argparse
+from pathlib import Path
+
+from . import Commands, new_verb
+
+HELP = "write composed scenes with true expressions, as data to train on"
+
+
+def add(commands: Commands) -> None:
+    """Add the verb and its arguments."""
+    parser = new_verb(commands, "scenes", run, HELP)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
+    parser.add_argument("--images", type=Path, required=True, help="folder of their photographs")
+    parser.add_argument("--train", type=int, default=400, help="scenes to train on (default: %(default)s)")
+    parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
+    parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", help="only expressions of these kinds, such as: noun side")
+    parser.add_argument("--smallest", type=int, default=0, help="least width and height of what is meant, in pixels")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write OUT/train.jsonl and OUT/held_out.jsonl with different scenes."""
+    from ...data.scenes.composed import ComposedScenes, read_photographs
+    from ...training.scenes import write_scenes
+
+    scenes = ComposedScenes(read_photographs(options.annotations, options.images))
+    first = 1_000_000  # far from any number of training scenes
+    for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
+        required = name == "train"
+        path, count = write_scenes(
+            scenes, seeds, options.out, name, options.expressions, options.kinds, options.smallest, required
+        )
+        print(f"{path}: {count} expressions")
+    return 0

@@ -1,0 +1,29 @@
+"""`pbrec-hf serve`: a web page for trying a model."""
+
+import argparse
+
+from ..options import add_model
+from ..output import silence_libraries
+from . import Commands, new_verb
+
+HELP = "serve a web page for trying a model"
+
+
+def add(commands: Commands) -> None:
+    """Add the verb and its arguments."""
+    parser = new_verb(commands, "serve", run, HELP)
+    add_model(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    if not 0 < options.port < 65536:
+        raise ValueError(f"--port {options.port}: give a number from 1 to 65535.")
+    silence_libraries()
+    from ...inference.grounder import Grounder
+    from ..serve import build_page, launch
+
+    launch(build_page(Grounder(options.model, options.device)), options.host, options.port)
+    return 0

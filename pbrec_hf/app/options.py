@@ -1,0 +1,84 @@
+"""Options that several commands share, and what they stand for."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint answers, and where it runs."""
+    parser.add_argument("--model", help="folder or Hub id (default: the bundled checkpoint)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+
+
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """Which expressions are read: a file of one's own, or splits of a published data set; see `rows_of`."""
+    parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")
+    parser.add_argument("--bbox_format", default="xyxy", help="of own data: xyxy or xywh (default: %(default)s)")
+    parser.add_argument("--instances", help="COCO instances file whose objects the expressions of own data name")
+    parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")
+    parser.add_argument("--split_by", help="unc, google, umd or berkeley")
+    parser.add_argument("--refer_dir", help="folder of the REFER annotations")
+    parser.add_argument("--image_dir", help="folder of the images")
+    parser.add_argument("--no_check_counts", action="store_true", help="accept a partial copy of a data set")
+
+
+def add_detectors(parser: argparse.ArgumentParser) -> None:
+    """Detectors in place of the checkpoint's own."""
+    for kind in ("box", "mask"):
+        parser.add_argument(f"--{kind}_detector", help="folder or Hub id, instead of the checkpoint's own")
+
+
+def require_rows(options: argparse.Namespace) -> None:
+    """
+    Check that the options name one source of expressions.
+
+    Raises:
+        ValueError: they name none, or two.
+    """
+    if (options.data is None) == (options.dataset is None):
+        raise ValueError("Give --data (a file of your own) or --dataset (such as refcoco): one of the two.")
+
+
+def rows_of(options: argparse.Namespace, split: str) -> "datasets.Dataset":
+    """The rows that `add_rows` asks for: the own file, or this split of the published data set."""
+    from ..training.build import load_rows
+
+    return load_rows(
+        options.data,
+        options.dataset,
+        split,
+        options.split_by,
+        options.refer_dir,
+        options.image_dir,
+        not options.no_check_counts,
+        options.bbox_format,
+        options.instances,
+    )
+
+
+def own_split(options: argparse.Namespace) -> str | None:
+    """What a file of one's own is called where splits have names; None for a published data set."""
+    return None if options.data is None else Path(options.data).stem
+
+
+def require_picture_name(path: Path | None) -> None:
+    """
+    Check, before anything slow, that a picture can be written to `path`.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        ValueError: its ending is not one of a picture.
+    """
+    from PIL import Image
+
+    if path is None:
+        return
+    Image.init()
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"{path} has no ending of a picture: name a .png or .jpg file.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.absolute().parent} does not exist: make it first.")

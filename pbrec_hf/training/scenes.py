@@ -1,0 +1,89 @@
+"""Composed scenes written as data of one's own: pictures, and a JSONL file with a row per expression.
+
+The objects of annotated photographs are cut out and pasted onto parts of others; each expression is true of exactly
+one object. `load_own_data` reads the files.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..data.scenes.composed import ComposedScenes, Scene
+from ..images.segmentation import mask_to_segmentation
+
+
+def rows_of(scene: Scene, file_name: str) -> list[dict[str, Any]]:
+    """One row per expression, as `load_own_data` reads them."""
+    rows = []
+    for expression in scene.expressions:
+        item = scene.objects[expression.target]
+        segmentation = mask_to_segmentation(np.ascontiguousarray(item.mask))
+        rows.append(
+            {
+                "image": file_name,
+                "expression": expression.text,
+                "bbox": list(item.box),
+                "segmentation": {name: segmentation[name] for name in ("size", "counts")},
+                "category": item.category,
+            }
+        )
+    return rows
+
+
+def write_scenes(
+    scenes: ComposedScenes,
+    seeds: Sequence[int],
+    folder: Path,
+    name: str,
+    expressions: int = 6,
+    kinds: Sequence[str] | None = None,
+    smallest: int = 0,
+    required: bool = True,
+) -> tuple[Path, int]:
+    """
+    Write scenes: their pictures to `folder`/`name`, their rows to `folder`/`name`.jsonl.
+
+    Args:
+        seeds: number of each scene.
+        expressions: per scene at most.
+        kinds: what expressions may tell, such as "noun", "side" or "colour"; None = everything.
+        smallest: least width and height of a referent in pixels.
+        required: refuse to write a file without any expression.
+
+    Returns:
+        The JSONL file and the number of its rows.
+
+    Raises:
+        ValueError: no expression of any scene is of these kinds and sizes.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    rows, met = [], set()
+    for seed in seeds:
+        scene = scenes.sample(seed, expressions)
+        met |= {kind for expression in scene.expressions for kind in expression.kind.split("+")}
+        said = [
+            expression
+            for expression in scene.expressions
+            if (kinds is None or set(expression.kind.split("+")) <= set(kinds))
+            and min(scene.objects[expression.target].size) >= smallest
+        ]
+        if said:
+            file_name = f"{name}/{seed:06}.png"
+            Image.fromarray(scene.image).save(folder / file_name)
+            rows += rows_of(replace(scene, expressions=tuple(said)), file_name)
+    if required and not rows and len(seeds):
+        raise ValueError(
+            f"--kinds {' '.join(kinds or ['(all)'])} --smallest {smallest} leave no expression of {len(seeds)} "
+            f"scenes, which have the kinds {', '.join(sorted(met))}: give some of these, or more scenes."
+        )
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path, len(rows)
+
+
+__all__ = ["rows_of", "write_scenes"]

@@ -109,6 +109,7 @@ class PbrecModel(PbrecPreTrainedModel):
     def __init__(self, config: PbrecConfig):
         super().__init__(config)
         self.backbone = AutoBackbone.from_config(config.backbone_config)
+        # CODEPATH: on in every published recipe; off for those who train a backbone with statistics of its own.
         if config.freeze_batch_norm:
             freeze_batch_norm(self.backbone)
         channels = self.backbone.channels[-1]
@@ -223,7 +224,9 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
     def __init__(self, config: PbrecConfig):
         super().__init__(config)
         self.model = PbrecModel(config)
+        # CODEPATH: pbrec-mt-* have both heads, pbrec-* the one for boxes.
         self.center_head = PbrecHead(config) if "grounding" in config.tasks else None
+        # CODEPATH: as above.
         self.mass_head = PbrecHead(config) if "segmentation" in config.tasks else None
         self.post_init()
 
@@ -252,9 +255,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         massness_labels: Tensor | None = None,
         boxes: Tensor | None = None,
         detected: ModelOutput | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PbrecOutput:
         """
         Score every point of each expression's image.
@@ -271,15 +272,16 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             boxes: (E, 4) XYXY in canvas pixels, what the expressions mean: without `centerness_labels`, and if there
                 is a head for them, these are made of the boxes where the points stand.
             detected: see `get_image_features`.
-            output_hidden_states, output_attentions: also return these; by default as the config says.
-            kwargs: other outputs of the processor and the collator (letterbox, proposals …) are accepted and not
+            kwargs: those of transformers, such as output_hidden_states and output_attentions (by default as the config
+                says). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and not
                 read.
 
         Raises:
             TypeError: an argument that nothing here reads or gives.
             ValueError: inputs are missing or do not fit each other.
         """
-        if unknown := kwargs.keys() - _UNREAD:
+        passed_on = {name: value for name, value in kwargs.items() if name in TransformersKwargs.__annotations__}
+        if unknown := kwargs.keys() - passed_on.keys() - _UNREAD:
             raise TypeError(
                 f"Unknown arguments {', '.join(sorted(unknown))}: labels are `centerness_labels`, `massness_labels` "
                 f"or `boxes`; what is accepted and not read is {', '.join(sorted(_UNREAD))}."
@@ -289,12 +291,9 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         if image_features is None:
             image_features = self.get_image_features(pixel_values, pixel_mask, detected)
         index = image_of_each(image_index, input_ids.shape[0], image_features.features.shape[0])
-        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        passed_on.pop("num_items_in_batch", None)  # the Trainer's; the loss is a mean over points
         fused = self.model(
-            input_ids,
-            image_features.gather(index.to(image_features.features.device)),
-            attention_mask,
-            **{name: value for name, value in asked.items() if value is not None},
+            input_ids, image_features.gather(index.to(image_features.features.device)), attention_mask, **passed_on
         )
         points = fused.last_hidden_state[:, : image_features.features.shape[1]]
         center_logits = self.center_head(points) if self.center_head is not None else None
@@ -327,6 +326,7 @@ def center_targets(boxes: Tensor, image_features: PbrecImageFeatures, index: Ten
         config: of the model; "released_code" is only defined for points in the middle of their cells.
     """
     points = image_features.points
+    # CODEPATH: "paper" in every published recipe; "released_code" to train as the authors' loader does.
     if points is None or config.soft_targets != "paper":
         return centerness_targets(boxes, config.image_size, config.stride, config.soft_targets)[0]
     return centerness_at(points[index.to(points.device)], boxes.to(points.device), config.stride)

@@ -321,6 +321,8 @@ class PbrecProcessor(ProcessorMixin):
                 f"This processor was loaded without its detectors ({', '.join(missing)}), and cannot be saved as a "
                 "whole: load it with load_detectors=True, or give them with `replace_detector`."
             )
+        if kwargs and not push_to_hub:
+            raise TypeError(f"Unknown arguments {', '.join(sorted(kwargs))}: they are those of push_to_hub=True.")
         saved = super().save_pretrained(save_directory)
         for kind, detector in self.held_detectors.items():
             folder = Path(save_directory, _FOLDERS[kind])

@@ -1,0 +1,1 @@
+"""The localization stage, what is frozen: the contract, and the detectors of the paper."""

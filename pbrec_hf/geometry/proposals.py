@@ -1,12 +1,7 @@
-"""What a detector hands over: one box, one mask and one quality per grid point.
+"""What a detector hands over: one box and/or mask, and a quality, at every point.
 
-The detector contract: a detector is a `PreTrainedModel` whose `config.model_type` is "pbrec_<name>" and whose
-`config.id2label` names its classes, with
-
-    propose(pixel_values (I, 3, H, W), pixel_mask (I, H, W) or None) -> Proposals        under no_grad, in eval mode
-
-where `pixel_values` are letterboxed canvases as `PbrecImageProcessor` makes them. Detectors know nothing of
-expressions, and nothing here knows how to choose among the proposals.
+The contract that detectors keep is in `detectors/base.py`. Nothing here knows expressions, or how to choose among the
+proposals.
 """
 
 from collections.abc import Sequence

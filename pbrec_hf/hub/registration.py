@@ -28,7 +28,7 @@ def register() -> None:
     from ..detectors.fcos import FcosDetector
     from ..detectors.solo import SoloDetector
     from ..image_processing_pbrec import PbrecImageProcessor
-    from ..modeling_pbrec import PbrecForReferringExpression
+    from ..modeling_pbrec import PbrecForReferringExpression, PbrecModel
     from ..pipeline_pbrec import ReferringExpressionPipeline
     from ..processing_pbrec import PbrecProcessor
     from ..small.registration import register_small
@@ -37,7 +37,8 @@ def register() -> None:
     for detector in (FcosDetector, SoloDetector):
         register_detector(detector)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
-    AutoModel.register(PbrecConfig, PbrecForReferringExpression, exist_ok=True)
+    # A checkpoint says by its `architectures` which of the two it is; the first is the default.
+    AutoModel.register(PbrecConfig, (PbrecForReferringExpression, PbrecModel), exist_ok=True)
     AutoImageProcessor.register(
         PbrecConfig, image_processor_classes={"torchvision": PbrecImageProcessor}, exist_ok=True
     )

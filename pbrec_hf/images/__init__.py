@@ -1,0 +1,1 @@
+"""Pictures: reading them from anywhere, and masks as run lengths and polygons."""

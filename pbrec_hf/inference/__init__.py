@@ -1,0 +1,1 @@
+"""Answering, and answering faster: `Grounder`, folded norms, one look per canvas, ONNX."""

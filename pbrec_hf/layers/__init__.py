@@ -1,0 +1,1 @@
+"""What networks of both stages share: frozen norms, residual blocks, how layers start."""

@@ -182,14 +182,13 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         with torch.no_grad():
             canvas = tuple(pixel_values.shape[-2:])
             grid = (canvas[0] // stride, canvas[1] // stride)
-            scores = outputs.class_logits.float().sigmoid()
-            classes = visible(_classes_on(scores, outputs.grids, grid))
+            classes = visible(_classes_on(outputs.scores, outputs.grids, grid))
             colors = picture_colors(pixel_values)
             pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
             shapes, objects = [], []
             for (boxes, seen, score), image_colors in zip(
-                self.find(scores, outputs.points, outputs.distances, canvas), colors, strict=True
+                self.find(outputs.scores, outputs.points, outputs.distances, canvas), colors, strict=True
             ):
                 weight = self.weigh(score)
                 index, shape = place_objects(boxes, weight, points, stride, canvas)

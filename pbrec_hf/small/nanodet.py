@@ -93,6 +93,7 @@ class NanoDetOutput(ModelOutput):
 
     Args:
         class_logits: (I, N, classes).
+        scores: float32 (I, N, classes), class probabilities: of the logits, or the mean of two looks.
         distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
         distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None for the mean of two
             looks, and for several scales.
@@ -102,6 +103,7 @@ class NanoDetOutput(ModelOutput):
     """
 
     class_logits: Tensor | None = None
+    scores: Tensor | None = None
     distances: Tensor | None = None
     distance_logits: Tensor | None = None
     points: Tensor | None = None
@@ -197,6 +199,7 @@ class NanoDetDetector(Detector):
         points = torch.cat([grid_points(*grid, s, device=device) for grid, s in zip(grids, STRIDES, strict=True)])
         return NanoDetOutput(
             class_logits=class_logits,
+            scores=class_logits.detach().float().sigmoid(),
             distances=(distance_logits.softmax(-1) @ bins) * strides[:, None],
             distance_logits=distance_logits,
             points=points,
@@ -215,8 +218,8 @@ class NanoDetDetector(Detector):
             pixel_mask: (I, H, W), 1 = picture. Points in the padding are no candidates and suppress none.
             output: of this detector for these canvases, if it has run already.
         """
-        outputs, scores, boxes = self._scores_and_boxes(pixel_values, output)
-        quality, labels = scores.max(-1)
+        outputs, boxes = self._output_and_boxes(pixel_values, output)
+        quality, labels = outputs.scores.max(-1)
         candidates = None
         if self.config.candidate_nms_iou is not None:
             eligible = quality >= self.config.candidate_min_quality
@@ -237,21 +240,21 @@ class NanoDetDetector(Detector):
 
         A point may be detected as several classes; suppression is within a class.
         """
-        _, scores, boxes = self._scores_and_boxes(pixel_values)
+        outputs, boxes = self._output_and_boxes(pixel_values)
         detections = []
-        for image_scores, image_boxes in zip(scores, boxes, strict=True):
+        for image_scores, image_boxes in zip(outputs.scores, boxes, strict=True):
             point, label = (image_scores > min_score).nonzero(as_tuple=True)
             score, box = image_scores[point, label], image_boxes[point]
             keep = batched_nms(box, score, label, nms_iou)[:max_detections]
             detections.append({"scores": score[keep], "labels": label[keep], "boxes": box[keep]})
         return detections
 
-    def _scores_and_boxes(
+    def _output_and_boxes(
         self, pixel_values: Tensor, output: NanoDetOutput | None = None
-    ) -> tuple[NanoDetOutput, Tensor, Tensor]:
+    ) -> tuple[NanoDetOutput, Tensor]:
         outputs = self(pixel_values.to(self.dtype)) if output is None else output
         boxes = boxes_from_distances(outputs.points, outputs.distances.float(), tuple(pixel_values.shape[-2:]))
-        return outputs, outputs.class_logits.float().sigmoid(), boxes
+        return outputs, boxes
 
     def _survivors(self, boxes: Tensor, quality: Tensor, labels: Tensor, eligible: Tensor) -> Tensor:
         """(N,) bool: the eligible points of one image that non-maximum suppression leaves."""
@@ -277,6 +280,7 @@ def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
 
     return NanoDetOutput(
         class_logits=turned(output.class_logits),
+        scores=turned(output.scores),
         distances=turned(output.distances)[:, :, [2, 1, 0, 3]],
         points=output.points,
         grids=output.grids,
@@ -289,11 +293,12 @@ def mean_of_looks(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
     The mean of two looks at the same points: of class probabilities, of features, and of distances, where each look
     counts as much as it is sure of its best class.
     """
-    probabilities = [look.class_logits.sigmoid() for look in (one, other)]
-    sure = torch.stack([each.amax(-1, keepdim=True) for each in probabilities])
-    first, second = sure / sure.sum(0).clamp(min=torch.finfo(sure.dtype).tiny)
+    sure = torch.stack([look.scores.amax(-1, keepdim=True) for look in (one, other)])
+    first, second = (sure / sure.sum(0).clamp(min=torch.finfo(sure.dtype).tiny)).to(one.distances.dtype)
+    scores = (one.scores + other.scores) / 2
     return NanoDetOutput(
-        class_logits=(sum(probabilities) / 2).logit(eps=torch.finfo(sure.dtype).eps),
+        class_logits=scores.logit(eps=torch.finfo(scores.dtype).eps).to(one.class_logits.dtype),
+        scores=scores,
         distances=first * one.distances + second * other.distances,
         points=one.points,
         grids=one.grids,
@@ -307,6 +312,7 @@ def joined_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
         return outputs[0]
     return NanoDetOutput(
         class_logits=torch.cat([output.class_logits for output in outputs], dim=1),
+        scores=torch.cat([output.scores for output in outputs], dim=1),
         distances=torch.cat([output.distances for output in outputs], dim=1),
         points=torch.cat([output.points for output in outputs]),
         grids=tuple(grid for output in outputs for grid in output.grids),

@@ -98,14 +98,14 @@ class NanoDetMasksOutput(ModelOutput):
         features: (I, C, H/4, W/4) pixel features; of the canvas at the detector's first scale.
         kernels: (I, N, C + NUM_SHAPE).
         boxes: (I, N, 4) XYXY in canvas pixels.
-        class_logits: (I, N, classes).
+        scores: (I, N, classes), class probabilities.
         grids: (rows, cols) of the three grids.
     """
 
     features: Tensor | None = None
     kernels: Tensor | None = None
     boxes: Tensor | None = None
-    class_logits: Tensor | None = None
+    scores: Tensor | None = None
     grids: tuple[tuple[int, int], ...] | None = None
 
 
@@ -225,7 +225,7 @@ class NanoDetMasksDetector(Detector):
         features, kernels = self.head(maps, pixel_values)
         boxes = boxes_from_distances(points[:count], distances.float(), canvas)
         kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
-        return NanoDetMasksOutput(features.float(), kernels, boxes, logits.float(), grids)
+        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], grids)
 
     @torch.no_grad()
     def propose(
@@ -239,7 +239,7 @@ class NanoDetMasksDetector(Detector):
             output: of the NanoDet inside for these canvases, if it has run already.
         """
         drawn = self(pixel_values, detected=output)
-        quality, labels = drawn.class_logits.sigmoid().max(-1)
+        quality, labels = drawn.scores.max(-1)
         return Proposals(
             grids=drawn.grids,
             canvas=tuple(pixel_values.shape[-2:]),

@@ -67,6 +67,7 @@ def test_two_looks_are_meant_and_the_surer_one_counts_more(detector, canvases):
     mean = mean_of_looks(one, other)
     probabilities = one.class_logits.sigmoid(), other.class_logits.sigmoid()
     torch.testing.assert_close(mean.class_logits.sigmoid(), sum(probabilities) / 2)
+    torch.testing.assert_close(mean.scores, sum(probabilities) / 2)
     torch.testing.assert_close(mean.feature_maps[1], (one.feature_maps[1] + other.feature_maps[1]) / 2)
     between = torch.stack((one.distances, other.distances))
     assert (mean.distances >= between.amin(0) - 1e-3).all() and (mean.distances <= between.amax(0) + 1e-3).all()

@@ -30,6 +30,10 @@ class TestNanoDetMasks(DetectorTester):
         inside = tiny_config().detector_config.to_dict() | fields
         return NanoDetMasksDetector(tiny_config(detector_config=NanoDetConfig(**inside)))
 
+    def class_logits(self, detector, pixels):
+        with torch.no_grad():
+            return detector.detector(pixels).class_logits
+
 
 def test_lazy_masks_equal_the_full_ones():
     detector, pixels = tiny_detector(), torch.randn(2, 3, 64, 96)

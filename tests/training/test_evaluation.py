@@ -114,7 +114,10 @@ def test_what_no_cache_holds_is_left_to_its_detector(processor, rows, prediction
     assert not (tmp_path / "masks").exists()
     caches = filled_caches(tmp_path, processor)
     assert caches.keys() == {"boxes"}
-    assert predict(tiny_model(), processor, rows, batch_size=2, caches=caches) == predictions
+    found = predict(tiny_model(), processor, rows, batch_size=2, caches=caches)
+    # The last digit of a sum may depend on where in memory its terms lie.
+    expected = [entry | {"score": pytest.approx(entry["score"], rel=1e-5)} for entry in predictions]
+    assert found == expected
 
 
 def test_another_detector_or_picture_is_an_error(filled, processor, tmp_path):

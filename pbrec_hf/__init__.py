@@ -5,6 +5,7 @@ makes transformers' Auto classes and `pipeline("referring-expression")` know it;
 """
 
 import importlib
+from typing import Any
 
 from .hub.registration import watch
 from .version import __version__
@@ -35,7 +36,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)

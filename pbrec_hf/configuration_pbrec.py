@@ -5,6 +5,9 @@ encoder that `AutoModel` builds. Their last feature map and last hidden state ar
 Knows nothing of detectors: those have configs of their own and live in the processor.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -72,8 +75,8 @@ class PbrecConfig(StrictConfig):
     }
     attribute_map = {"hidden_size": "d_model"}
 
-    backbone_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
     image_size: int = 640
     stride: int = 32
     d_model: int = 256
@@ -91,7 +94,7 @@ class PbrecConfig(StrictConfig):
     freeze_batch_norm: bool = True
     frozen_backbone_modules: list[str] | tuple[str, ...] = ("embedder", "encoder.stages.0")
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if "backbone" in kwargs:
             raise ValueError(
                 f"backbone={kwargs['backbone']!r}: give `backbone_config` (a dict with `model_type`, "
@@ -106,9 +109,9 @@ class PbrecConfig(StrictConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
-    def from_dict(cls, config_dict: dict, **kwargs):
-        # A Hub folder may carry the pipeline's code for machines without this package. Where the package is installed,
-        # the entry would make `pipeline` ask for trust in code that nobody needs.
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As of every config; the pipeline's code in a folder is only named to those who lack this package."""
+        # Where the package is installed, the entry would make `pipeline` ask for trust in code that nobody needs.
         if not cls.__module__.startswith("transformers_modules."):
             config_dict = {name: value for name, value in config_dict.items() if name != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
@@ -123,12 +126,16 @@ class PbrecConfig(StrictConfig):
         """Rows and columns of the grid of points."""
         return self.image_size // self.stride, self.image_size // self.stride
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
+        """
+        Raises:
+            ValueError: see the class.
+        """
         self._check_numbers()
         for name in ("backbone_config", "text_config"):
             _check_sub_config(name, getattr(self, name))
 
-    def _check_numbers(self):
+    def _check_numbers(self) -> None:
         for field, (low, high) in _LIMITS.items():
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -151,13 +158,13 @@ class PbrecConfig(StrictConfig):
         _check_choices("soft_targets", [self.soft_targets], SOFT_TARGETS)
 
 
-def _check_choices(field: str, values: list[str], legal: tuple[str, ...]) -> None:
+def _check_choices(field: str, values: Sequence[str], legal: tuple[str, ...]) -> None:
     wrong = [value for value in values if value not in legal]
     if wrong or not values or len(set(values)) != len(values):
         raise ValueError(f"{field}={values!r}: give one or more of {', '.join(map(repr, legal))}, each once.")
 
 
-def _check_sub_config(field: str, config: dict | PreTrainedConfig | None) -> None:
+def _check_sub_config(field: str, config: dict[str, Any] | PreTrainedConfig | None) -> None:
     """Refuse sizes in a sub-config that no real encoder has, before transformers builds from it."""
     if config is None:
         return

@@ -4,12 +4,15 @@ Letterbox as released: the longer side to `size["longest_edge"]`, centred, paddi
 `letterbox` (I, 6) int64 records it, see `geometry/letterbox.py`, which also leads boxes and masks back.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
 from transformers.image_utils import pil_torch_interpolation_mapping as interpolations
 
 from .geometry.letterbox import Letterbox, centered
@@ -44,7 +47,7 @@ class PbrecImageProcessor(TorchvisionBackend):
     do_convert_rgb = True
     model_input_names = ["pixel_values", "pixel_mask", "letterbox"]
 
-    def preprocess(self, images, **kwargs) -> BatchFeature:
+    def preprocess(self, images: Any, **kwargs: Any) -> BatchFeature:
         """One picture or a list of them; see the class."""
         several = isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
         images = list(images) if several else [images]
@@ -52,7 +55,7 @@ class PbrecImageProcessor(TorchvisionBackend):
             raise ValueError("No picture given: give at least one.")
         return super().preprocess([load_pixels(image) for image in images], **kwargs)
 
-    def _standardize_kwargs(self, **kwargs) -> dict:
+    def _standardize_kwargs(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         # Runs when a processor is made and with the arguments of every call: bad values are refused at both times.
         kwargs = super()._standardize_kwargs(**kwargs)
         size, resample = kwargs["size"], kwargs["resample"]
@@ -63,21 +66,21 @@ class PbrecImageProcessor(TorchvisionBackend):
             raise ValueError(f"resample={resample!r}: give 0 (nearest), 2 (bilinear) or 3 (bicubic).")
         return kwargs
 
-    def _preprocess(
+    def _preprocess(  # type: ignore[override]
         self,
         images: list[Tensor],
         do_resize: bool,
-        size,
-        resample,
+        size: SizeDict,
+        resample: PILImageResampling,
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
-        image_mean,
-        image_std,
-        return_tensors=None,
-        **kwargs,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+        return_tensors: str | None = None,
+        **kwargs: Any,
     ) -> BatchFeature:
-        side = size.longest_edge
+        side = int(size.longest_edge or 0)  # checked by `_standardize_kwargs`
         canvas = images[0].new_zeros((len(images), 3, side, side), dtype=torch.float32)
         pixel_mask = images[0].new_zeros((len(images), side, side), dtype=torch.int64)
         letterbox = []
@@ -89,11 +92,10 @@ class PbrecImageProcessor(TorchvisionBackend):
                     raise ValueError(f"A picture of {height}×{width} needs do_resize=True on a canvas of {side}.")
                 place = Letterbox(height, width, height, width, *centered((height, width), side))
             elif (height, width) != (place.resized_height, place.resized_width):
-                size = [place.resized_height, place.resized_width]
-                image = tvF.resize(image, size, interpolation=interpolations[resample], antialias=True)
-            image = self.rescale_and_normalize(
-                image, do_rescale, rescale_factor, do_normalize, tuple(image_mean), tuple(image_std)
-            )
+                resized = [place.resized_height, place.resized_width]
+                image = tvF.resize(image, resized, interpolation=interpolations[resample], antialias=True)
+            colors = (tuple(image_mean), tuple(image_std))  # hashable: the library keeps what it makes of them
+            image = self.rescale_and_normalize(image, do_rescale, rescale_factor, do_normalize, *colors)  # type: ignore[arg-type]
             canvas[(index, ..., *place.window)] = image
             pixel_mask[(index, *place.window)] = 1
             letterbox.append(place)

@@ -12,11 +12,13 @@ Knows nothing of detectors, boxes or pixels of the original picture.
 
 import inspect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoModel, PreTrainedModel
+from transformers import AutoBackbone, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.processing_utils import Unpack
@@ -48,11 +50,12 @@ class PbrecImageFeatures(ModelOutput):
         attended: bool (I, P), the points that the others and the words look at; None = those of `mask`.
     """
 
-    features: torch.FloatTensor | None = None
-    positions: torch.FloatTensor | None = None
-    mask: torch.BoolTensor | None = None
-    points: torch.FloatTensor | None = None
-    attended: torch.BoolTensor | None = None
+    # transformers' outputs need defaults; the first three are always there.
+    features: Tensor = None  # type: ignore[assignment]
+    positions: Tensor = None  # type: ignore[assignment]
+    mask: Tensor = None  # type: ignore[assignment]
+    points: Tensor | None = None
+    attended: Tensor | None = None
 
     @property
     def attention_mask(self) -> Tensor:
@@ -78,14 +81,14 @@ class PbrecOutput(ModelOutput):
         attentions: attention weights of each fusion layer, (E, heads, P + L, P + L), if asked for (eager attention).
     """
 
-    loss: torch.FloatTensor | None = None
-    center_loss: torch.FloatTensor | None = None
-    mass_loss: torch.FloatTensor | None = None
-    center_logits: torch.FloatTensor | None = None
-    mass_logits: torch.FloatTensor | None = None
+    loss: Tensor | None = None
+    center_loss: Tensor | None = None
+    mass_loss: Tensor | None = None
+    center_logits: Tensor | None = None
+    mass_logits: Tensor | None = None
     image_features: PbrecImageFeatures | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 # What the processor, the collator and transformers' Trainer give beside what `forward` reads.
@@ -116,7 +119,7 @@ class PbrecModel(PbrecPreTrainedModel):
         bound = math.sqrt(3 / channels)  # Kaiming-uniform with a = 1
         projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
         self.image_projection = starting(projection, weight=uniform(bound), bias=constant(0))
-        self.text_model = _text_encoder(config.text_config)
+        self.text_model = _text_encoder(cast(PreTrainedConfig, config.text_config))
         self.text_projection = linear(self.text_model.config.hidden_size, config.d_model)
         self.fusion = PbrecFusionEncoder(config)
         self.post_init()
@@ -127,9 +130,11 @@ class PbrecModel(PbrecPreTrainedModel):
         _freeze_modules(self.backbone, self.config.frozen_backbone_modules)
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the text encoder."""
         return self.text_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings of the text encoder."""
         self.text_model.set_input_embeddings(value)
 
     def get_image_features(
@@ -231,9 +236,11 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the text encoder."""
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings of the text encoder."""
         self.model.set_input_embeddings(value)
 
     def get_image_features(
@@ -289,7 +296,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         if input_ids is None or (pixel_values is None) == (image_features is None):
             raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
         if image_features is None:
-            image_features = self.get_image_features(pixel_values, pixel_mask, detected)
+            image_features = self.get_image_features(cast(Tensor, pixel_values), pixel_mask, detected)
         index = image_of_each(image_index, input_ids.shape[0], image_features.features.shape[0])
         passed_on.pop("num_items_in_batch", None)  # the Trainer's; the loss is a mean over points
         fused = self.model(
@@ -304,7 +311,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
         losses = [loss for loss in (center_loss, mass_loss) if loss is not None]
         return PbrecOutput(
-            loss=sum(losses) if losses else None,
+            loss=torch.stack(losses).sum() if losses else None,
             center_loss=center_loss,
             mass_loss=mass_loss,
             center_logits=center_logits,
@@ -340,14 +347,14 @@ def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None
     return point_loss(logits, labels)
 
 
-def _text_encoder(config) -> PreTrainedModel:
+def _text_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """Any encoder of `AutoModel`, without the pooler that some of them carry and nothing here reads."""
-    model_class = MODEL_MAPPING.get(type(config), None)
-    poolable = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    model_class: Any = MODEL_MAPPING.get(type(config), None)
+    poolable = model_class is not None and "add_pooling_layer" in inspect.signature(model_class).parameters
     return AutoModel.from_config(config, **({"add_pooling_layer": False} if poolable else {}))
 
 
-def _freeze_modules(backbone: nn.Module, names: list[str]) -> None:
+def _freeze_modules(backbone: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         try:
             module = backbone if name == "*" else backbone.get_submodule(name)

@@ -4,8 +4,10 @@ A picture is encoded once, however many expressions it has; `batch_size` counts 
 generators stream through a DataLoader, whose workers read pictures and tokenize; the detectors run beside the model.
 """
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from os import PathLike
 from types import GeneratorType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from transformers.utils import logging
 
 from .images.reading import load_pixels
 from .inference.sharing import share_detector
+from .processing_pbrec import PbrecProcessor
 from .selection.settings import require_threshold
 
 logger = logging.get_logger(__name__)
@@ -37,18 +40,20 @@ class ReferringExpressionPipeline(Pipeline):
     ```
     """
 
-    _load_processor = True
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False
+    _load_processor = True  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
-    def __init__(self, *args, **kwargs):
+    processor: PbrecProcessor  # always there, by `_load_processor`
+
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.model.eval()
         self.processor.to(self.device)
         share_detector(self.model, self.processor)
 
-    def __call__(self, inputs, text=None, **kwargs):
+    def __call__(self, inputs: Any, text: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """
         Args:
             inputs: a picture (path, URL, base64 text, bytes, PIL image, array, tensor), a dict with `image` and
@@ -84,8 +89,14 @@ class ReferringExpressionPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
-        self, top_k=None, threshold=None, return_masks=None, on_error=None, timeout=None, **unknown
-    ):
+        self,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        return_masks: bool | str | None = None,
+        on_error: str | None = None,
+        timeout: float | None = None,
+        **unknown: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise TypeError(
                 f"Unknown arguments {', '.join(unknown)}: the pipeline takes top_k, threshold, return_masks, "
@@ -102,9 +113,13 @@ class ReferringExpressionPipeline(Pipeline):
             {"top_k": top_k, "threshold": threshold, "return_masks": return_masks},
             {"return_masks": return_masks},
         )
-        return tuple({name: value for name, value in group.items() if value is not None} for group in given)
+        pre, forward, post = ({name: value for name, value in part.items() if value is not None} for part in given)
+        return pre, forward, post
 
-    def preprocess(self, inputs, on_error: str = "raise", timeout: float | None = 30.0) -> dict:
+    def preprocess(  # type: ignore[override]
+        self, inputs: Any, on_error: str = "raise", timeout: float | None = 30.0
+    ) -> dict[str, Any]:
+        """Read the picture and tokenize its expressions; runs in the loader's processes."""
         try:
             image, text = _image_and_text(inputs)
             batch = self.processor(load_pixels(image, timeout), text, return_proposals=False)
@@ -115,16 +130,16 @@ class ReferringExpressionPipeline(Pipeline):
             logger.warning(f"Skipped: {error}")
             return {"error": str(error)}
 
-    def _forward(
+    def _forward(  # type: ignore[override]
         self,
-        model_inputs: dict,
+        model_inputs: dict[str, Any],
         top_k: int | None = None,
         threshold: float = 0.0,
         return_masks: bool | str = False,
-    ) -> dict:
+    ) -> dict[str, Any]:
         items = model_inputs.get("items", [model_inputs])
         good = [item for item in items if "batch" in item]
-        answers = iter(())
+        answers: Iterator[dict[str, Any]] = iter(())
         if good:
             batch = _merge([item["batch"] for item in good])
             batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"]))
@@ -144,7 +159,10 @@ class ReferringExpressionPipeline(Pipeline):
             entries.append(item)
         return {"entries": entries}
 
-    def postprocess(self, model_outputs: dict, return_masks: bool | str = False):
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: dict[str, Any], return_masks: bool | str = False
+    ) -> Any:
+        """One picture's answers as plain values."""
         entry = model_outputs["entries"]
         entry = entry[0] if isinstance(entry, list) else entry  # a batch has been unrolled already
         if "error" in entry:
@@ -153,8 +171,15 @@ class ReferringExpressionPipeline(Pipeline):
         return results[0] if entry["single"] else results
 
     def get_iterator(
-        self, inputs, num_workers: int, batch_size: int, preprocess_params, forward_params, postprocess_params
-    ):
+        self,
+        inputs: Any,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> PipelineIterator:
+        """Answers of many pictures, one after the other."""
         # As in the base class, but batched by joining pictures with their expressions, not by padding tensors.
         source = PipelineDataset if isinstance(inputs, Sized) else PipelineIterator
         dataset = source(inputs, self.preprocess, preprocess_params)
@@ -165,26 +190,26 @@ class ReferringExpressionPipeline(Pipeline):
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> None:
         """Model and processor with its detectors. (The base class would leave the processor out.)"""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
 
-class _Rows(Dataset):
+class _Rows(Dataset[Any]):
     """Any collection with lengths and indices as a dataset of torch."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: Any):
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         return self.rows[index]
 
 
-def _is_one(inputs) -> bool:
+def _is_one(inputs: Any) -> bool:
     if isinstance(inputs, (np.ndarray, torch.Tensor)):
         return inputs.ndim < 4
     if isinstance(inputs, (str, bytes, bytearray, dict, Image.Image)) or hasattr(inputs, "__fspath__"):
@@ -194,7 +219,7 @@ def _is_one(inputs) -> bool:
     return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
 
 
-def _pair(images, text) -> list[dict]:
+def _pair(images: Any, text: Any) -> list[dict[str, Any]]:
     images = list(images)
     texts = [text] * len(images) if isinstance(text, str) else list(text)
     if len(texts) != len(images):
@@ -205,7 +230,7 @@ def _pair(images, text) -> list[dict]:
     return [_with_text(image, text) for image, text in zip(images, texts, strict=True)]
 
 
-def _with_text(image, text) -> dict:
+def _with_text(image: Any, text: Any) -> dict[str, Any]:
     if isinstance(image, dict) and "image" in image:
         given = [key for key in _TEXT_KEYS if image.get(key) is not None]
         if given:
@@ -214,7 +239,7 @@ def _with_text(image, text) -> dict:
     return {"image": image, "text": text}
 
 
-def _image_and_text(inputs) -> tuple:
+def _image_and_text(inputs: Any) -> tuple[Any, Any]:
     if not isinstance(inputs, dict) or "image" not in inputs:
         raise ValueError("Give a picture and `text`, or a dict with `image` and `text`.")
     text = next((inputs[key] for key in _TEXT_KEYS if inputs.get(key) is not None), None)
@@ -237,7 +262,7 @@ def _merge(batches: list[BatchFeature]) -> BatchFeature:
     return merged
 
 
-def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
+def _plain(answer: dict[str, Any], return_masks: bool | str) -> list[dict[str, Any]]:
     results = []
     for row, score in enumerate(answer["scores"].tolist()):
         corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), answer["boxes"][row].tolist(), strict=True))
@@ -252,7 +277,7 @@ def _plain(answer: dict, return_masks: bool | str) -> list[dict]:
     return results
 
 
-def mask_to_rle(mask: np.ndarray) -> dict:
+def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
     """A binary mask (H, W) as compressed COCO RLE that JSON can hold."""
     from pycocotools import mask as coco_mask
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import HfApi
 from torch import Tensor
@@ -57,7 +58,7 @@ class _Holder:
     def __init__(self, detector: Any):
         self.detector = detector
 
-    def __deepcopy__(self, memo: dict) -> "_Holder":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Holder":
         return self
 
 
@@ -75,7 +76,13 @@ class PbrecProcessor(ProcessorMixin):
     valid_processor_kwargs = PbrecProcessorKwargs
 
     def __init__(
-        self, image_processor=None, tokenizer=None, max_text_length=40, selection=None, detectors=None, **kwargs
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        max_text_length: int = 40,
+        selection: dict[str, Any] | None = None,
+        detectors: dict[str, str] | None = None,
+        **kwargs: Any,
     ):
         given = {kind: kwargs.pop(name, None) for kind, name in _FOLDERS.items()}
         super().__init__(image_processor, tokenizer, **kwargs)
@@ -138,7 +145,7 @@ class PbrecProcessor(ProcessorMixin):
         proposals = [PROPOSALS[kind] for kind in self.held_detectors]
         return [*self.image_processor.model_input_names, *_TEXT_OUTPUTS, *proposals]
 
-    def to(self, *args, **kwargs) -> "PbrecProcessor":
+    def to(self, *args: Any, **kwargs: Any) -> "PbrecProcessor":
         """Move the detectors as `torch.nn.Module.to` does."""
         for detector in self.held_detectors.values():
             detector.to(*args, **kwargs)
@@ -175,7 +182,7 @@ class PbrecProcessor(ProcessorMixin):
             raise ValueError("Give `images`, `text`, or both.")
         options = self._options(kwargs)
         batch = BatchFeature()
-        if getattr(images, "ndim", None) == 4:
+        if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
             images = list(images)
         if images is not None:
             batch.update(self.image_processor(images, **options["images_kwargs"]))
@@ -184,7 +191,9 @@ class PbrecProcessor(ProcessorMixin):
         if text is not None:
             several = isinstance(images, (list, tuple))
             nested = several or is_nested(text)
-            pictures = len(images) if several else len(text) if images is None and nested else 1
+            pictures = len(images) if isinstance(images, (list, tuple)) else 1
+            if images is None and nested:
+                pictures = len(text)
             groups = as_groups(text, pictures, nested)
             batch.update(self._tokenize([expression for group in groups for expression in group], options))
             sizes = torch.tensor([len(group) for group in groups])
@@ -313,7 +322,9 @@ class PbrecProcessor(ProcessorMixin):
         groups = self.rank(outputs, inputs, top_k)
         return answers(groups, inputs, threshold, self.settings.mask_threshold, return_masks, target_sizes)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
         """As of every processor, and each detector into its sub-folder; one commit with them if it is pushed."""
         missing = sorted(set(self.detectors) - set(self.held_detectors))
         if missing:
@@ -335,11 +346,17 @@ class PbrecProcessor(ProcessorMixin):
             repo_id = kwargs.pop("repo_id", Path(save_directory).name)
             api = HfApi(token=kwargs.pop("token", None))
             repo_id = api.create_repo(repo_id, private=kwargs.pop("private", None), exist_ok=True).repo_id
-            api.upload_folder(repo_id=repo_id, folder_path=save_directory, commit_message=message, **kwargs)
+            api.upload_folder(repo_id=repo_id, folder_path=Path(save_directory), commit_message=message, **kwargs)
         return saved
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, load_detectors: bool = True, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *args: Any,
+        load_detectors: bool = True,
+        **kwargs: Any,
+    ) -> Any:
         """
         As of every processor; the detectors that were saved with it are loaded, too.
 
@@ -362,7 +379,7 @@ class PbrecProcessor(ProcessorMixin):
 
 
 def _load_detector(source: Any, subfolder: str, model_type: str, hub: dict[str, Any]) -> PreTrainedModel:
-    known = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
+    known: Any = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
     if known is None and not hub.get("trust_remote_code"):
         raise ValueError(
             f"The processor's detector in {subfolder!r} is of the type {model_type!r}, which nothing here knows: "

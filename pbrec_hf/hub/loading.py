@@ -7,7 +7,9 @@ a training from part of a checkpoint.
 """
 
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -25,7 +27,7 @@ class StrictConfig(PreTrainedConfig):
     """A config that refuses to load fields it does not have."""
 
     @classmethod
-    def from_dict(cls, config_dict: dict, **kwargs):
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
         Raises:
             ValueError: the dict has a field of another version, or a mistyped one.
@@ -64,7 +66,7 @@ class StrictModel(PreTrainedModel):
                 if isinstance(module, FrozenBatchNorm2d):
                     initialize(module)
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """
         As of every model.
 
@@ -75,10 +77,12 @@ class StrictModel(PreTrainedModel):
             raise ValueError(
                 "This model was folded for inference and holds its checkpoint no longer: load it again to save."
             )
-        return super().save_pretrained(*args, **kwargs)
+        super().save_pretrained(*args, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, strict: bool = True, **kwargs):
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | PathLike[str], *args: Any, strict: bool = True, **kwargs: Any
+    ) -> Any:
         """
         As of every model, but complete.
 
@@ -92,7 +96,7 @@ class StrictModel(PreTrainedModel):
         """
         require_there(pretrained_model_name_or_path)
         if not strict:
-            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
             _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)
             return loaded
         wants_info = kwargs.pop("output_loading_info", False)
@@ -100,9 +104,10 @@ class StrictModel(PreTrainedModel):
         where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
         try:
             # Wrong shapes are collected here, and judged below with everything else.
-            model, info = super().from_pretrained(
+            loaded = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
+            model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
         except SafetensorError as error:
             raise OSError(f"The weights of {where} are damaged ({error}): fetch or save them again.") from error
         _require_fitting(where, info, resizes)
@@ -125,11 +130,12 @@ def require_there(name: object) -> None:
 def _freeze_again(model: PreTrainedModel) -> None:
     """Loading puts trainable parameters in the place of those that constructors had frozen (by `freeze_parts`)."""
     for module in model.modules():
-        if hasattr(module, "freeze_parts"):
-            module.freeze_parts()
+        freeze: Any = getattr(module, "freeze_parts", None)
+        if freeze is not None:
+            freeze()
 
 
-def _require_fitting(where: str, info: dict, resizes: bool) -> None:
+def _require_fitting(where: str, info: dict[str, Any], resizes: bool) -> None:
     mismatched = {key: (tuple(found), tuple(expected)) for key, found, expected in info["mismatched_keys"]}
     problems = {
         "missing": sorted(set(info["missing_keys"]) - set(mismatched)),

@@ -7,14 +7,13 @@ classes know the backbone and the detectors of this one checkpoint.
 """
 
 import ast
-import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.backbone_utils import BackboneMixin
 
 from .. import _PUBLIC
@@ -84,7 +83,7 @@ def _entry_modules() -> list[str]:
 
 def _modules(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(flat name, module) of these and of all that they import from this package or beside themselves."""
-    waiting, found = list(dict.fromkeys(names)), {}
+    waiting, found = list(dict.fromkeys(names)), dict[str, str]()
     while waiting:
         module = waiting.pop()
         flat = _flat_name(module)
@@ -153,10 +152,10 @@ def _flattened(module: str) -> str:
 def _registration(parts: list[type[PreTrainedModel]]) -> str:
     imports, calls = set(), []
     for cls in parts:
-        config = cls.config_class
+        config = cast(type[PreTrainedConfig], cls.config_class)
         auto = "AutoBackbone" if issubclass(cls, BackboneMixin) else "AutoModel"
         for name in (cls, config):
-            imports.add(f"    from .{_flat_name(inspect.getmodule(name).__name__)} import {name.__name__}\n")
+            imports.add(f"    from .{_flat_name(name.__module__)} import {name.__name__}\n")
         calls += [
             f"    AutoConfig.register({config.__name__}.model_type, {config.__name__}, exist_ok=True)\n",
             f"    {auto}.register({config.__name__}, {cls.__name__}, exist_ok=True)\n",

@@ -5,11 +5,10 @@ through Pillow, whose pixels are the same. Everything that cannot be read ends i
 says what to do. No network unless the source is a URL; never more memory than the limit on pixels allows.
 """
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 import PIL.Image
@@ -94,7 +93,7 @@ def picture_size(source: PictureSource) -> tuple[int, int]:
             raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
 
 
-def is_pixels(source: object) -> bool:
+def is_pixels(source: object) -> TypeGuard[Tensor]:
     """Whether `source` is what `load_pixels` gives: a uint8 tensor (3, H, W) that is not empty."""
     if not isinstance(source, Tensor) or source.dtype != torch.uint8:
         return False
@@ -121,11 +120,9 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Imag
 
 def _encoded(image: PIL.Image.Image) -> Tensor:
     """The bytes of the file that `image` was opened from."""
-    file = image.fp
-    if not isinstance(file, io.BytesIO):
-        file.seek(0)
-        return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    return torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8)
+    file: IO[bytes] = image.fp  # type: ignore[attr-defined]  # there until the picture is decoded
+    file.seek(0)
+    return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
 
 
 def _orientation(image: PIL.Image.Image) -> int:

@@ -4,6 +4,8 @@ For models and detectors that will only answer. What `optimize_for_inference` re
 folded tensors are no longer the checkpoint's.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -35,8 +37,8 @@ def optimize_for_inference(model: PreTrainedModel) -> PreTrainedModel:
                 if (block := fused_block(child)) is not None:
                     setattr(parent, name, block)
         model.requires_grad_(False)
-        model.to(memory_format=torch.channels_last)
-        model.folded = True
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # a wrapper hides the method's self
+        model.folded = True  # type: ignore[assignment]  # an attribute of StrictModel
     return model
 
 
@@ -45,13 +47,13 @@ def _fold_children(parent: nn.Module) -> None:
     previous = None
     for name, child in list(parent.named_children()):
         if isinstance(previous, nn.Conv2d) and isinstance(child, (FrozenBatchNorm2d, nn.BatchNorm2d)):
-            norm = (child.running_mean, child.running_var, child.eps, child.weight, child.bias)
+            norm: Any = (child.running_mean, child.running_var, child.eps, child.weight, child.bias)
             previous.weight, previous.bias = fuse_conv_bn_weights(previous.weight, previous.bias, *norm)
             setattr(parent, name, nn.Identity())
         previous = child
 
 
-def prepare_to_answer(model: PreTrainedModel, processor) -> None:
+def prepare_to_answer(model: PreTrainedModel, processor: Any) -> None:
     """`optimize_for_inference` of a model and its processor's detectors, and `share_detector`; for answering only."""
     for network in (model, processor.box_detector, processor.mask_detector):
         if network is not None:

@@ -4,17 +4,20 @@ What the command line, the demo and the web page share. For code of your own, `p
 the same with batches.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
 from ..hub.bundled import bundled_checkpoint
 from ..images.reading import PictureSource, load_picture
-from ..modeling_pbrec import PbrecForReferringExpression
+from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.answers import answers
+from ..selection.groups import Group
 from .folding import prepare_to_answer
 
 
@@ -29,10 +32,10 @@ class Grounded:
     """
 
     image: Image.Image
-    answers: list[dict]
-    inputs: dict
-    outputs: object
-    groups: dict
+    answers: list[dict[str, Any]]
+    inputs: Mapping[str, Any]
+    outputs: PbrecOutput
+    groups: dict[str, Group]
 
 
 class Grounder:
@@ -46,7 +49,7 @@ class Grounder:
         ValueError: no such device.
     """
 
-    def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub):
+    def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub: Any):
         _require_device(device)
         source = str(model or bundled_checkpoint())
         try:

@@ -7,6 +7,7 @@ Needs `pip install 'pbrec_hf[onnx]'`.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class ImageEncoder(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.model.get_image_features(pixel_values, pixel_mask)
-        return features.features, features.positions, features.attention_mask
+        encoded = self.model.get_image_features(pixel_values, pixel_mask)
+        return encoded.features, encoded.positions, encoded.attention_mask
 
 
 class ExpressionScorer(nn.Module):
@@ -114,7 +115,14 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
     return [folder / IMAGE_ENCODER, folder / EXPRESSION_SCORER]
 
 
-def _export(module: nn.Module, arguments: tuple, path: Path, inputs: list[str], outputs: list[str], dynamic) -> None:
+def _export(
+    module: nn.Module,
+    arguments: tuple[Tensor, ...],
+    path: Path,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: tuple[dict[int, Any] | None, ...],
+) -> None:
     with torch.no_grad():
         program = torch.export.export(module.eval(), arguments, dynamic_shapes=dynamic, strict=False)
     torch.onnx.export(

@@ -8,7 +8,6 @@ boxes to the masks, and to the model (as `detected`). No value changes, and noth
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 
@@ -41,7 +40,7 @@ def share_detector(model: PreTrainedModel, processor: Any) -> bool:
     return shared
 
 
-def _equal(one: nn.Module, other: Any) -> bool:
+def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
     if type(one) is not type(other) or _settings(one.config.to_dict()) != _settings(other.config.to_dict()):

@@ -78,7 +78,7 @@ def tiny_mask_detector(seed: int = 0) -> SoloDetector:
     config = SoloConfig(backbone_config=backbone, neck_channels=32, channels=32, num_labels=3)
     detector = SoloDetector(config).eval()
     for output in detector.head.mask_outputs:
-        torch.nn.init.zeros_(output.bias)  # a new detector proposes empty masks
+        output.reset_parameters()  # torch's own start; as initialised, a new detector proposes empty masks
     return detector
 
 

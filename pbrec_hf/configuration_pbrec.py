@@ -118,7 +118,7 @@ class PbrecConfig(StrictConfig):
 
     @property
     def free_points(self) -> bool:
-        """Whether the backbone says where its points stand, instead of in the middles of their cells."""
+        """Whether the backbone chooses its points inside the cells; otherwise they are the centres of the cells."""
         return bool(getattr(self.backbone_config, "free_points", False))
 
     @property

@@ -46,8 +46,8 @@ class PbrecImageFeatures(ModelOutput):
         features: (I, P, d_model), one vector per point, row-major.
         positions: (I, P, d_model), their position codes.
         mask: bool (I, P), True where the point's cell holds picture.
-        points: (I, P, 2) XY canvas pixels, where the points stand; None = in the middle of their cells.
-        attended: bool (I, P), the points that the others and the words look at; None = those of `mask`.
+        points: (I, P, 2) XY canvas pixels, positions of the points; None = the centres of their cells.
+        attended: bool (I, P), the points that take part in attention as keys; None = those of `mask`.
     """
 
     # transformers' outputs need defaults; the first three are always there.
@@ -91,7 +91,7 @@ class PbrecOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-# What the processor, the collator and transformers' Trainer give beside what `forward` reads.
+# Further outputs of the processor, the collator and transformers' Trainer, which `forward` ignores.
 _UNREAD = {
     "letterbox",
     "truncated",
@@ -146,7 +146,7 @@ class PbrecModel(PbrecPreTrainedModel):
         Args:
             pixel_values: (I, 3, H, W), normalised canvases; H and W multiples of `config.stride`.
             pixel_mask: (I, H, W), 1 where the canvas holds picture; None = everywhere.
-            detected: what the detector inside the backbone gave for these canvases, if it has run already; only for a
+            detected: output of the detector inside the backbone for these canvases, if it has already run; only for a
                 backbone that has one (see `share_detector`).
 
         Raises:
@@ -276,12 +276,12 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
-            boxes: (E, 4) XYXY in canvas pixels, what the expressions mean: without `centerness_labels`, and if there
-                is a head for them, these are made of the boxes where the points stand.
+            boxes: (E, 4) XYXY in canvas pixels, the referents. Without `centerness_labels`, a model with a
+                center-ness head computes these from the boxes, at the points of its backbone.
             detected: see `get_image_features`.
-            kwargs: those of transformers, such as output_hidden_states and output_attentions (by default as the config
-                says). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and not
-                read.
+            kwargs: those of transformers, such as output_hidden_states and output_attentions (the config has their
+                defaults). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and
+                ignored.
 
         Raises:
             TypeError: an argument that nothing here reads or gives.
@@ -291,7 +291,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         if unknown := kwargs.keys() - passed_on.keys() - _UNREAD:
             raise TypeError(
                 f"Unknown arguments {', '.join(sorted(unknown))}: labels are `centerness_labels`, `massness_labels` "
-                f"or `boxes`; what is accepted and not read is {', '.join(sorted(_UNREAD))}."
+                f"or `boxes`; accepted and ignored are {', '.join(sorted(_UNREAD))}."
             )
         if input_ids is None or (pixel_values is None) == (image_features is None):
             raise ValueError("Give `input_ids` and either `pixel_values` or `image_features` (one of the two).")
@@ -324,13 +324,13 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
 
 def center_targets(boxes: Tensor, image_features: PbrecImageFeatures, index: Tensor, config: PbrecConfig) -> Tensor:
     """
-    Center-ness labels (E, P), where the points of the images stand.
+    Center-ness labels (E, P) at the points of the images.
 
     Args:
         boxes: (E, 4) XYXY in canvas pixels.
         image_features: of I images.
         index: (E,), the image of each expression.
-        config: of the model; "released_code" is only defined for points in the middle of their cells.
+        config: of the model; "released_code" is only defined for the centres of cells.
     """
     points = image_features.points
     # CODEPATH: "paper" in every published recipe; "released_code" to train as the authors' loader does.

@@ -61,7 +61,7 @@ class ReferringExpressionPipeline(Pipeline):
                 pictures, or of dicts with `image`.
             text: an expression or a list of them for one picture; for a list of pictures one entry each, or one
                 expression for all.
-            top_k: proposals that vote for the answer, with a checkpoint that votes; by default as it says (12 in the
+            top_k: proposals that vote for the answer, if the checkpoint votes; by default its own number (12 in the
                 paper).
             threshold: answers that score less are left out (an empty list).
             return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE; and `mask_source`, which is

@@ -115,7 +115,7 @@ class PbrecProcessor(ProcessorMixin):
 
     @property
     def held_detectors(self) -> dict[str, Any]:
-        """The detectors there are, by kind."""
+        """The detectors by kind; a kind without one is left out."""
         return {kind: holder.detector for kind, holder in self._held.items() if holder.detector is not None}
 
     def replace_detector(self, kind: str, detector: Any) -> None:
@@ -132,10 +132,10 @@ class PbrecProcessor(ProcessorMixin):
 
     def share(self, network: Any) -> None:
         """
-        Hand the outputs of `network` to the model, too, which runs the same one in its backbone.
+        Pass the outputs of `network` on to the model, whose backbone runs the same module.
 
         Args:
-            network: the very module that a detector of this processor has as `source`; None = nothing is shared.
+            network: the `source` of a detector of this processor; None = nothing is shared.
         """
         self._shared = _Holder(network)
 
@@ -208,8 +208,8 @@ class PbrecProcessor(ProcessorMixin):
         flat |= set(PbrecProcessorKwargs.__annotations__["text_kwargs"].__annotations__)
         if unknown := kwargs.keys() - parts - flat:
             raise TypeError(
-                f"Unknown arguments {', '.join(sorted(unknown))}: beside images and text there are "
-                f"{', '.join(sorted(parts))} and, as they are, {', '.join(sorted(flat))}."
+                f"Unknown arguments {', '.join(sorted(unknown))}: give images, text, {', '.join(sorted(parts))} or "
+                f"one of {', '.join(sorted(flat))}."
             )
         options = self._merge_kwargs(**kwargs)
         for part in ("images_kwargs", "text_kwargs"):
@@ -221,7 +221,7 @@ class PbrecProcessor(ProcessorMixin):
         self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = tuple(_FOLDERS)
     ) -> dict[str, Any]:
         """
-        Run the detectors of these kinds, as far as they are held, on canvases; what several read runs once.
+        Run the detectors of these kinds on canvases. A network that several of them share runs once.
 
         Args:
             pixel_values: (I, 3, H, W).
@@ -229,8 +229,8 @@ class PbrecProcessor(ProcessorMixin):
             kinds: "boxes" and/or "masks".
 
         Returns:
-            `{"box_proposals": …, "mask_proposals": …}`; and "detected", the output of the network that the model
-            shares (see `share`), if it ran.
+            `{"box_proposals": …, "mask_proposals": …}`, and "detected", the output of the network shared with the
+            model (see `share`), if it ran.
         """
         found: dict[str, Any] = {}
         outputs: dict[int, Any] = {}
@@ -317,7 +317,7 @@ class PbrecProcessor(ProcessorMixin):
             `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box").
 
         Raises:
-            ValueError: there are no proposals, or outputs and inputs do not fit.
+            ValueError: `inputs` has no proposals, or does not fit the outputs.
         """
         groups = self.rank(outputs, inputs, top_k)
         return answers(groups, inputs, threshold, self.settings.mask_threshold, return_masks, target_sizes)
@@ -365,7 +365,7 @@ class PbrecProcessor(ProcessorMixin):
 
         Raises:
             OSError: a detector that the processor was saved with cannot be loaded.
-            ValueError: nothing is known by the model type of a detector.
+            ValueError: no detector is registered for the model type.
         """
         require_there(pretrained_model_name_or_path)
         processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -382,7 +382,7 @@ def _load_detector(source: Any, subfolder: str, model_type: str, hub: dict[str, 
     known: Any = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
     if known is None and not hub.get("trust_remote_code"):
         raise ValueError(
-            f"The processor's detector in {subfolder!r} is of the type {model_type!r}, which nothing here knows: "
+            f"The processor's detector in {subfolder!r} is of the unknown type {model_type!r}: "
             "import the module that defines it (and calls `register_detector`) first, pass trust_remote_code=True if "
             "the folder carries its code, or pass load_detectors=False."
         )

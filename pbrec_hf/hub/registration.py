@@ -37,7 +37,7 @@ def register() -> None:
     for detector in (FcosDetector, SoloDetector):
         register_detector(detector)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
-    # A checkpoint says by its `architectures` which of the two it is; the first is the default.
+    # `architectures` in a config decides between the two; the first is the default.
     AutoModel.register(PbrecConfig, (PbrecForReferringExpression, PbrecModel), exist_ok=True)
     AutoImageProcessor.register(
         PbrecConfig, image_processor_classes={"torchvision": PbrecImageProcessor}, exist_ok=True

@@ -1,9 +1,9 @@
 """The code that a published folder carries for machines without this package: rooms written as flat files.
 
-transformers copies only modules that lie beside each other and import each other as `from .name import …`. So what an
-answer needs is followed from import to import, each module is written under a flat name (`geometry/points.py` becomes
-`geometry_points.py`), and its imports are rewritten. Own detectors travel, too. `registered_parts.py` makes the Auto
-classes know the backbone and the detectors of this one checkpoint.
+transformers copies only modules of one folder that import each other as `from .name import …`. So imports are followed
+from the modules that transformers looks for, each module is written under a flat name (`geometry/points.py` becomes
+`geometry_points.py`), and its imports are rewritten. A user's own detector is carried along. `registered_parts.py`
+registers the backbone and the detectors of this one checkpoint with the Auto classes.
 """
 
 import ast
@@ -30,7 +30,7 @@ _ENTRIES = {
 PIPELINE = "pipeline_pbrec.ReferringExpressionPipeline"
 _REGISTERED = "registered_parts"
 _REGISTER = f"\nfrom .{_REGISTERED} import register_parts  # noqa: E402\n\nregister_parts()\n"
-# What is read first, and names parts of the checkpoint by model type.
+# Loaded first; they refer to parts of the checkpoint by model type.
 _NAMING = ("configuration_pbrec", "processing_pbrec")
 
 

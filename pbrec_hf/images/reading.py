@@ -1,8 +1,8 @@
 """Reading a picture from whatever a user has → upright RGB: one decoder and one rule of orientation for everything.
 
 JPEGs go through libjpeg-turbo straight into a tensor; everything else (PNG, CMYK, 16 bit, palettes, animations) goes
-through Pillow, whose pixels are the same. Everything that cannot be read ends in one line that names the source and
-says what to do. No network unless the source is a URL; never more memory than the limit on pixels allows.
+through Pillow, which gives the same pixels. A picture that cannot be read raises a one-line error with its name and a
+remedy. The network is used for URLs only, and memory is bounded by a limit on pixels.
 """
 
 import os
@@ -58,7 +58,7 @@ def load_pixels(source: PictureSource, timeout: float | None = 30.0) -> Tensor:
     The same pixels as uint8 (3, H, W) RGB; a tensor of this form is passed through.
 
     Args:
-        source, timeout: as for `load_picture`, which also says what is raised.
+        source, timeout: as for `load_picture`, and so are the errors.
     """
     if is_pixels(source):
         return source

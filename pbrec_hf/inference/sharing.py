@@ -1,8 +1,8 @@
-"""A detector that a checkpoint uses in several places looks at a canvas once.
+"""Run a detector that a checkpoint uses in several places once per canvas.
 
-The bundled checkpoint uses one frozen detector three times: inside its backbone, for boxes, and under the masks. Where
-configs and tensors are equal, all three become one module, and the processor passes that module's output on: from the
-boxes to the masks, and to the model (as `detected`). No value changes, and nothing remembers a canvas.
+The bundled checkpoint uses one frozen detector three times: in its backbone, for boxes, and for masks. Where configs
+and tensors are equal, all three become one module, and the processor passes its output on to the mask head and to the
+model (as `detected`). Results do not change, and nothing is cached between calls.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 
 def share_detector(model: PreTrainedModel, processor: Any) -> bool:
     """
-    Let the comprehension stage and the processor's detectors run the detector that they have in common once.
+    Run the detector that model and processor have in common once per canvas.
 
-    Called by whoever owns both, model and processor. Their convolutions are laid out channels-last. Casts and moves of
-    the model reach the shared detector, too; move the processor along (`processor.to`).
+    Convolutions of the shared detector get channels-last memory. Casting or moving the model affects the shared
+    detector, too: call `processor.to` with the same arguments.
 
     Returns:
         Whether anything is shared.
@@ -53,7 +53,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without what says where and how it was saved."""
+    """A config without the fields that describe where and how it was saved."""
     origin = ("_name_or_path", "architectures", "dtype", "transformers_version")
     return {
         name: _settings(value) if isinstance(value, dict) else value

@@ -82,7 +82,7 @@ def test_a_process_that_registers_it_answers_the_same(folder):
 def test_a_process_that_does_not_know_it_is_told_what_to_do(folder):
     done = elsewhere(folder)
     assert done.returncode != 0
-    assert "'own_quarters', which nothing here knows: import the module" in done.stderr
+    assert "unknown type 'own_quarters': import the module" in done.stderr
 
 
 def test_its_code_travels_where_it_is_asked_to(folder, tmp_path):

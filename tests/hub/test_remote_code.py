@@ -1,5 +1,6 @@
 """A Hub folder that carries its code answers where this package is not installed, and where it is."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import save_tiny_checkpoint
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from transformers import pipeline
 
 import pbrec_hf
@@ -70,6 +71,24 @@ def test_it_answers_the_same_with_and_without_the_package(folder, hub, tmp_path)
     found = pipeline("referring-expression", model=str(folder))(photo, ["left dog", "red car"])
     here = [round(value, 3) for (result,) in found for value in result["box"].values()]
     assert done.stdout.splitlines()[-1] == str(here)
+
+
+def test_it_answers_offline_from_a_cache_made_of_links(folder, hub, tmp_path):
+    HfApi().create_repo("owner/cached")
+    HfApi().upload_folder(repo_id="owner/cached", folder_path=folder)
+    snapshot = Path(snapshot_download("owner/cached"))
+    assert all(path.is_symlink() for path in snapshot.glob("*.py"))
+    hub.reset()  # nothing is there any more
+    for source in ("owner/cached", str(snapshot)):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_PACKAGE, source],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith("[")
 
 
 def test_what_is_published_was_whole(tmp_path):

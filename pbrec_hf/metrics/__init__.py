@@ -1,7 +1,6 @@
-"""Metrics of referring expression comprehension and segmentation as `evaluate.Metric`s, imported instead of
-downloaded.
+"""Metrics of referring expression comprehension and segmentation: `evaluate.Metric`s that need no download.
 
-All count per sentence: an object with three expressions counts three times.
+All count sentences: an object with three expressions counts three times.
 """
 
 from .generalized import GeneralizedRec, GeneralizedRes

@@ -4,21 +4,24 @@ Both report `n_acc`, the share of sentences without a referent for which nothing
 of sentences with a referent for which something was; None where there is no such sentence.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import datasets
 import evaluate
 import numpy as np
+from numpy.typing import NDArray
 
-from .overlap import box_iou_matrix, mask_areas, mask_overlaps
+from .overlap import Boxes, Rle, box_overlaps, mask_areas, mask_overlaps
 from .protocol import BOX, RLE, check_count
 
 
 class GeneralizedRec(evaluate.Metric):
-    """`f1_precision`: share of sentences whose predicted boxes match the referents one to one (F1 = 1) at IoU >= 0.5.
+    """
+    `f1_precision`: share of sentences whose predicted boxes match the referents one to one (F1 = 1) at IoU ≥ 0.5.
 
     Predictions and references are lists of XYXY boxes, [] for none; threshold the scores before. Pairs are matched
-    greedily from the largest IoU on. He et al., "GREC", 2023; where their code uses the GIoU, this follows the text.
+    greedily from the largest IoU on. Source: He et al., "GREC", 2023; where their code uses the GIoU, this follows the
+    text.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -30,7 +33,11 @@ class GeneralizedRec(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: Any, references: Any, expected: int | None = None, threshold: float = 0.5
+        self,
+        predictions: Sequence[Boxes],
+        references: Sequence[Boxes],
+        expected: int | None = None,
+        threshold: float = 0.5,
     ) -> dict[str, float | int | None]:
         check_count(len(predictions), expected)
         pairs = list(zip(predictions, references, strict=True))
@@ -41,11 +48,11 @@ class GeneralizedRec(evaluate.Metric):
 
 
 class GeneralizedRes(evaluate.Metric):
-    """`giou`, the mean of each sentence's IoU, and `ciou`, all intersections over all unions; an empty mask is "no
-    target".
+    """
+    `giou`, the mean of each sentence's IoU, and `ciou`, all intersections over all unions; empty masks: no target.
 
-    A sentence without referent counts 1 in gIoU if nothing was predicted, otherwise 0, and then its pixels enlarge
-    cIoU's union. One run-length mask per sentence, all referents together. Liu et al., "GRES", CVPR 2023.
+    A sentence without a referent counts 1 in gIoU if nothing was predicted, otherwise 0, and then its pixels enlarge
+    cIoU's union. One run-length mask per sentence, all referents together. Source: Liu et al., "GRES", CVPR 2023.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -57,7 +64,7 @@ class GeneralizedRes(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: Any, references: Any, expected: int | None = None
+        self, predictions: Sequence[Rle], references: Sequence[Rle], expected: int | None = None
     ) -> dict[str, float | int | None]:
         check_count(len(predictions), expected)
         intersections, unions = mask_overlaps(predictions, references)
@@ -70,10 +77,10 @@ class GeneralizedRes(evaluate.Metric):
         } | _existence(answered, has_target)
 
 
-def _matches_one_to_one(predicted: Any, referents: Any, threshold: float) -> bool:
+def _matches_one_to_one(predicted: Boxes, referents: Boxes, threshold: float) -> bool:
     if len(predicted) != len(referents):
         return False
-    overlaps = box_iou_matrix(predicted, referents)
+    overlaps = box_overlaps(predicted, referents)
     for _ in range(len(referents)):
         best = np.unravel_index(overlaps.argmax(), overlaps.shape)
         if overlaps[best] < threshold:
@@ -82,8 +89,11 @@ def _matches_one_to_one(predicted: Any, referents: Any, threshold: float) -> boo
     return True
 
 
-def _existence(answered: np.ndarray, has_target: np.ndarray) -> dict[str, float | None]:
+def _existence(answered: NDArray[np.bool_], has_target: NDArray[np.bool_]) -> dict[str, float | None]:
     return {
         "n_acc": float((~answered[~has_target]).mean()) if (~has_target).any() else None,
         "t_acc": float(answered[has_target].mean()) if has_target.any() else None,
     }
+
+
+__all__ = ["GeneralizedRec", "GeneralizedRes"]

@@ -1,51 +1,56 @@
-"""How much two boxes, or two masks, overlap: the arithmetic that all metrics share.
+"""How much two boxes, or two masks, overlap: what the metrics share.
 
-Boxes are XYXY in pixels of one frame, areas without "+1"; masks are COCO run lengths (`size` = [height, width],
-`counts`, none for no pixel), which stay compressed. Knows nothing of metrics.
+Boxes are XYXY in pixels of one frame, areas without "+1". Masks are COCO's run lengths (`size` = [height, width],
+`counts`, empty for no pixel) and stay compressed. Reference boxes and all masks are checked. Knows nothing of metrics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from torchvision.ops import box_iou
+from torch import Tensor
 
+from ..geometry.boxes import box_iou_matrix
 from ..images.segmentation import checked_rle
 
-Rle = dict[str, Any]
+Boxes = Sequence[Sequence[float]]
+Rle = Mapping[str, Any]
 
 
-def box_iou_matrix(predictions: Sequence[Sequence[float]], references: Sequence[Sequence[float]]) -> np.ndarray:
+def box_overlaps(predictions: Boxes, references: Boxes) -> NDArray[np.float64]:
     """
-    (P, 4) and (R, 4) → IoU (P, R), float64. What is not a box (inverted, empty, NaN) overlaps nothing; published
-    references may be empty.
+    IoU (P, R) of each prediction (P, 4) with each reference (R, 4).
+
+    What is not a box (inverted, empty, NaN) overlaps nothing; published references may be empty.
 
     Raises:
-        ValueError: a reference is inverted or NaN.
+        ValueError: a reference is inverted or not finite.
     """
-    predicted = torch.as_tensor(np.asarray(predictions, dtype=np.float64).reshape(-1, 4))
-    referent = _referents(references, may_be_empty=True)
-    return torch.where(
-        _are_boxes(predicted)[:, None] & _are_boxes(referent), box_iou(predicted, referent), 0.0
-    ).numpy()
+    predicted, referent = _tensor(predictions), _referents(references, may_be_empty=True)
+    overlaps = box_iou_matrix(predicted, referent)
+    return _array(torch.where(_are_boxes(predicted)[:, None] & _are_boxes(referent), overlaps, 0.0))
 
 
-def paired_box_iou(predictions: Sequence[Sequence[float]], references: Sequence[Sequence[float]]) -> np.ndarray:
-    """(N, 4) and (N, 4) → IoU of each pair (N,), float64. A prediction that is not a box overlaps nothing.
+def paired_box_overlaps(predictions: Boxes, references: Boxes) -> NDArray[np.float64]:
+    """
+    IoU (N,) of each prediction (N, 4) with its reference (N, 4). A prediction that is not a box overlaps nothing.
 
     Raises:
         ValueError: a reference is not a box.
     """
-    predicted = torch.as_tensor(np.asarray(predictions, dtype=np.float64).reshape(-1, 4))
-    referent = _referents(references)
-    overlaps = box_iou(predicted[:, None], referent[:, None])[:, 0, 0]
-    return torch.where(_are_boxes(predicted), overlaps, 0.0).numpy()
+    predicted, referent = _tensor(predictions), _referents(references)
+    overlaps = box_iou_matrix(predicted[:, None], referent[:, None])[:, 0, 0]
+    return _array(torch.where(_are_boxes(predicted), overlaps, 0.0))
 
 
-def mask_overlaps(predictions: Sequence[Rle], references: Sequence[Rle]) -> tuple[np.ndarray, np.ndarray]:
-    """N masks and N masks → pixels of each pair's intersection and union, two arrays (N,) of int64.
+def mask_overlaps(
+    predictions: Sequence[Rle], references: Sequence[Rle]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """
+    Pixels of the intersection (N,) and of the union (N,) of each of N masks with its reference.
 
     Raises:
         ValueError: the masks of a pair have different sizes, or a mask is damaged.
@@ -53,41 +58,61 @@ def mask_overlaps(predictions: Sequence[Rle], references: Sequence[Rle]) -> tupl
     intersections = np.zeros(len(predictions), dtype=np.int64)
     unions = np.zeros(len(predictions), dtype=np.int64)
     for index, pair in enumerate(zip(predictions, references, strict=True)):
-        sizes = [tuple(int(side) for side in rle["size"]) for rle in pair]
-        if sizes[0] != sizes[1]:
-            raise ValueError(f"mask {index} is predicted as {sizes[0]}, its reference is {sizes[1]} (height, width).")
+        predicted, reference = (tuple(int(side) for side in rle["size"]) for rle in pair)
+        if predicted != reference:
+            raise ValueError(
+                f"Mask {index} has the size {predicted} (height, width), its reference {reference}: predict masks of "
+                "the original picture."
+            )
         rles = [_checked(rle, index) for rle in pair]
         intersections[index] = coco_mask.area(coco_mask.merge(rles, intersect=True))
         unions[index] = coco_mask.area(coco_mask.merge(rles))
     return intersections, unions
 
 
-def mask_areas(masks: Sequence[Rle]) -> np.ndarray:
-    """Pixels of N masks (N,). Raises ValueError where one is damaged."""
-    return coco_mask.area([_checked(rle, index) for index, rle in enumerate(masks)])
+def mask_areas(masks: Sequence[Rle]) -> NDArray[np.int64]:
+    """
+    Pixels (N,) of N masks.
+
+    Raises:
+        ValueError: a mask is damaged.
+    """
+    return np.asarray(coco_mask.area([_checked(rle, index) for index, rle in enumerate(masks)]), dtype=np.int64)
 
 
-def _checked(rle: Rle, index: int) -> Rle:
+def _checked(rle: Rle, index: int) -> dict[str, Any]:
     height, width = (int(side) for side in rle["size"])
     if not rle["counts"]:
-        return coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+        empty: dict[str, Any] = {"size": [height, width], "counts": [height * width]}
+        return dict(coco_mask.frPyObjects(empty, height, width))
     try:
         return checked_rle(rle["counts"], height, width)
     except ValueError as error:
-        raise ValueError(f"mask {index}: {error}.") from error
+        raise ValueError(f"Mask {index}: {error}") from error
 
 
-def _referents(references: Sequence[Sequence[float]], may_be_empty: bool = False) -> torch.Tensor:
-    referent = torch.as_tensor(np.asarray(references, dtype=np.float64).reshape(-1, 4))
+def _referents(references: Boxes, may_be_empty: bool = False) -> Tensor:
+    referent = _tensor(references)
     right = (referent[:, 2:] >= referent[:, :2]).all(dim=1) if may_be_empty else _are_boxes(referent)
     wrong = (~(right & referent.isfinite().all(dim=1))).nonzero()
     if len(wrong):
         index = int(wrong[0])
         raise ValueError(
-            f"reference {index} is not an XYXY box: {referent[index].tolist()} (x1 < x2, y1 < y2, pixels)."
+            f"Reference {index} is not an XYXY box, {referent[index].tolist()}: give x1 < x2 and y1 < y2, pixels."
         )
     return referent
 
 
-def _are_boxes(boxes: torch.Tensor) -> torch.Tensor:
+def _are_boxes(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
+
+
+def _tensor(boxes: Boxes) -> Tensor:
+    return torch.as_tensor(np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return np.asarray(values.numpy(), dtype=np.float64)
+
+
+__all__ = ["box_overlaps", "mask_areas", "mask_overlaps", "paired_box_overlaps"]

@@ -1,7 +1,8 @@
-"""What all metrics agree on: the thresholds of the literature, and that every sentence of a split is answered once."""
+"""What all metrics share: the thresholds of the literature, and that each sentence of a split is answered once."""
 
 import datasets
 import numpy as np
+from numpy.typing import NDArray
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -10,16 +11,28 @@ RLE = {"size": datasets.List(datasets.Value("int32"), length=2), "counts": datas
 
 
 def check_count(count: int, expected: int | None) -> None:
-    """Raises ValueError if there are no predictions, or not as many as `expected`."""
+    """
+    Compare the number of predictions with that of the sentences.
+
+    Args:
+        count: of predictions.
+        expected: sentences of the split; None = any number but 0.
+
+    Raises:
+        ValueError: the numbers differ, or there are no predictions.
+    """
     if count == 0:
-        raise ValueError("there are no predictions; add some before compute().")
+        raise ValueError("There are no predictions: add some before compute().")
     if expected is not None and count != expected:
         raise ValueError(
-            f"{count} predictions, but the split has {expected} sentences. Every sentence counts once: look for rows "
+            f"{count} predictions, but the split has {expected} sentences, each of which counts once: look for rows "
             "that were dropped, for samples repeated by distributed padding, or for one answer per image."
         )
 
 
-def shares_above(values: np.ndarray, thresholds: tuple[float, ...], name: str) -> dict[str, float]:
-    """{"<name>@0.5": share of `values` (N,) strictly above 0.5, ...}."""
+def shares_above(values: NDArray[np.float64], thresholds: tuple[float, ...], name: str) -> dict[str, float]:
+    """{"<name>@0.5": share of `values` (N,) strictly above 0.5, …}."""
     return {f"{name}@{threshold:g}": float((values > threshold).mean()) for threshold in thresholds}
+
+
+__all__ = ["BOX", "RLE", "THRESHOLDS", "check_count", "shares_above"]

@@ -1,22 +1,21 @@
 """Accuracy of referring expression comprehension: one predicted box per sentence."""
 
-from typing import Any
-
 import datasets
 import evaluate
 
-from .overlap import paired_box_iou
+from .overlap import Boxes, paired_box_overlaps
 from .protocol import BOX, THRESHOLDS, check_count, shares_above
 
 
 class RecAccuracy(evaluate.Metric):
-    """Share of sentences whose box has IoU > 0.5 (and 0.6 to 0.9) with the reference; mean IoU.
+    """
+    Share of sentences whose box has an IoU above 0.5 (and 0.6 to 0.9) with the reference; mean IoU.
 
         metric = RecAccuracy()
         metric.add_batch(predictions=boxes, references=rows["bbox"])          # XYXY, same frame
         metric.compute(expected=published_counts("refcoco", "unc")["testA"]["sentences"])
 
-    A prediction that is not a box (NaN, or x2 <= x1) is an abstention: it counts, as a miss. Over processes, construct
+    A prediction that is not a box (NaN, or x2 ≤ x1) is an abstention: it counts as a miss. Over processes, construct
     with `num_process`, `process_id` and `experiment_id`; process 0 gets the result of all, the others None.
     """
 
@@ -30,14 +29,17 @@ class RecAccuracy(evaluate.Metric):
 
     def _compute(
         self,
-        predictions: Any,
-        references: Any,
+        predictions: Boxes,
+        references: Boxes,
         expected: int | None = None,
         thresholds: tuple[float, ...] = THRESHOLDS,
     ) -> dict[str, float | int]:
         check_count(len(predictions), expected)
-        overlaps = paired_box_iou(predictions, references)
+        overlaps = paired_box_overlaps(predictions, references)
         return shares_above(overlaps, thresholds, "accuracy") | {
             "mean_iou": float(overlaps.mean()),
             "count": len(predictions),
         }
+
+
+__all__ = ["RecAccuracy"]

@@ -1,21 +1,21 @@
 """Intersection over union of referring expression segmentation: one predicted mask per sentence."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import datasets
 import evaluate
 
-from .overlap import mask_overlaps
+from .overlap import Rle, mask_overlaps
 from .protocol import RLE, THRESHOLDS, check_count, shares_above
 
 
 class ResIoU(evaluate.Metric):
-    """`overall_iou` (all intersections over all unions) and `mean_iou` (mean of each sentence's IoU), precision at 0.5
-    to 0.9.
+    """
+    `overall_iou` (all intersections over all unions), `mean_iou` (mean over sentences), precision at IoU 0.5 to 0.9.
 
-    The two differ by several points and the literature confuses them (some papers call the mean "overall"): large
-    objects dominate the overall IoU. Predictions and references are COCO run lengths in the original picture's size,
-    as `pycocotools.mask.encode` gives them. Over processes as `RecAccuracy`.
+    The two IoUs differ by several points, because large objects dominate the overall one; the literature confuses them
+    (some papers call the mean "overall"). Predictions and references are COCO's run lengths in the size of the
+    original picture, as `pycocotools.mask.encode` gives them. Over processes as `RecAccuracy`.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -28,8 +28,8 @@ class ResIoU(evaluate.Metric):
 
     def _compute(
         self,
-        predictions: Any,
-        references: Any,
+        predictions: Sequence[Rle],
+        references: Sequence[Rle],
         expected: int | None = None,
         thresholds: tuple[float, ...] = THRESHOLDS,
     ) -> dict[str, float | int]:
@@ -41,3 +41,6 @@ class ResIoU(evaluate.Metric):
             "mean_iou": float(overlaps.mean()),
             "count": len(predictions),
         }
+
+
+__all__ = ["ResIoU"]

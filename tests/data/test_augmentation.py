@@ -6,8 +6,10 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tvf
 
-from pbrec_hf.data.augmentation import AugmentationConfig, draw_view, recolour_, row_generator
+from pbrec_hf.data.augmentation import AugmentationConfig, draw_view, recolour_
+from pbrec_hf.data.color_jitter import jitter_colors_
 from pbrec_hf.data.directions import is_positional, swap_left_right
+from pbrec_hf.data.draws import row_generator
 from pbrec_hf.data.placement import Placement
 from pbrec_hf.geometry.letterbox import Letterbox
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
@@ -158,6 +160,17 @@ def test_colours_change_as_torchvision_changes_them(name):
         for factor in torch.linspace(0.6, 1.4, 8001).tolist()
     ]
     assert min(errors) < 0.1
+
+
+def test_the_hue_shifts_as_torchvision_shifts_it():
+    picture = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    changed = picture * 255
+    jitter_colors_(changed, row_generator(0, 0, "a"), hue=0.1)
+    errors = [
+        (tvf.adjust_hue(picture, turns) * 255 - changed).abs().max().item()
+        for turns in torch.linspace(-0.1, 0.1, 4001).tolist()
+    ]
+    assert min(errors) < 0.1 < (picture * 255 - changed).abs().max()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (30, 30)])

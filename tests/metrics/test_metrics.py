@@ -64,7 +64,7 @@ def test_what_is_not_a_box_counts_as_a_miss(no_box):
 
 
 def test_a_reference_that_is_no_box_is_an_error():
-    with pytest.raises(ValueError, match="reference 1"):
+    with pytest.raises(ValueError, match="Reference 1"):
         RecAccuracy().compute(predictions=[[0, 0, 1, 1]] * 2, references=[[0, 0, 1, 1], [3, 3, 3, 5]])
 
 
@@ -98,7 +98,7 @@ def test_overall_iou_and_mean_iou_equal_counting_pixels():
 
 def test_masks_of_different_size_are_an_error():
     small = rles([np.ones((3, 3), dtype=np.uint8)])
-    with pytest.raises(ValueError, match="mask 0"):
+    with pytest.raises(ValueError, match="Mask 0"):
         ResIoU().compute(predictions=small, references=rles(random_masks(np.random.default_rng(0), 1)))
 
 
@@ -107,7 +107,7 @@ def test_masks_of_different_size_are_an_error():
 def test_damaged_run_lengths_are_an_error(metric, counts):
     """pycocotools itself crashes on some of them and occupies a processor for ever with others."""
     whole = rles([np.ones((3, 2), dtype=np.uint8)])
-    with pytest.raises(ValueError, match=r"mask 0: the run lengths .* do not fill 3x2 pixels"):
+    with pytest.raises(ValueError, match=r"Mask 0: the run lengths .* do not fill 3x2 pixels"):
         metric().compute(predictions=[{"size": [3, 2], "counts": counts}], references=whole)
 
 

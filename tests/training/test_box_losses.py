@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pbrec_hf.detectors.fcos import FcosOutput
+from pbrec_hf.geometry.boxes import distances_to_sides
+from pbrec_hf.geometry.centerness import centerness
 from pbrec_hf.geometry.points import grid_points
 from pbrec_hf.small.nanodet import NanoDetOutput
 from pbrec_hf.training.detection.box_assignment import (
     BACKGROUND,
     assign_by_atss,
     assign_by_center,
-    centerness,
-    distances_to_sides,
 )
 from pbrec_hf.training.detection.box_losses import (
     distribution_focal_loss,
@@ -47,7 +47,8 @@ def test_no_objects_means_background_everywhere():
 
 
 def test_centerness_is_one_in_the_middle_and_falls_to_the_sides():
-    values = centerness(torch.tensor([[10.0, 20, 10, 20], [4.0, 10, 16, 10]]))
+    points = torch.tensor([[10.0, 20], [4.0, 10]])
+    values = centerness(points[:, None], torch.tensor([[0.0, 0, 20, 40], [0.0, 0, 20, 20]]))[:, 0]
     torch.testing.assert_close(values, torch.tensor([1.0, 0.5]))
 
 
@@ -66,10 +67,11 @@ def test_quality_focal_loss_is_zero_where_the_quality_is_met():
 
 def perfect_fcos(boxes, labels):
     owner = assign_by_center(POINTS, boxes, 48)
-    distances = distances_to_sides(POINTS, boxes[owner.clamp(min=0)]).clamp(min=1)
+    matched = boxes[owner.clamp(min=0)]
+    distances = distances_to_sides(POINTS, matched).clamp(min=1)
     logits = torch.full((1, 16, 3), -20.0)
     logits[0, owner >= 0, labels[owner[owner >= 0]]] = 20.0
-    quality = centerness(distances).clamp(1e-4, 1 - 1e-4).logit()
+    quality = centerness(POINTS[:, None], matched)[:, 0].clamp(1e-4, 1 - 1e-4).logit()
     return FcosOutput(class_logits=logits, distances=distances[None], centerness_logits=quality[None])
 
 

@@ -13,10 +13,15 @@ from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
 from pbrec_hf.small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, NanoDetMasksOutput
 from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 from pbrec_hf.training.detection.coco_instances import CocoInstances, image_ids, tidy
+from pbrec_hf.training.detection.instance_augmentation import (
+    InstanceAugmentation,
+    InstanceAugmentationConfig,
+    copy_paste,
+    plain,
+)
 from pbrec_hf.training.detection.mask_quality import mask_quality
 from pbrec_hf.training.detection.nanodet_masks_losses import match_points, nanodet_masks_losses
 from pbrec_hf.training.detection.objectives import collate, objective_of
-from pbrec_hf.training.detection.scene_augmentation import Augmentation, AugmentationConfig, copy_paste, plain
 
 NAMES = ["cat", "dog"]
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -112,7 +117,7 @@ def test_the_plain_canvas_is_the_letterbox_of_use(coco):
 def test_augmented_boxes_stay_tight_around_their_masks(coco, seed):
     torch.manual_seed(seed)
     data = photographs(coco)
-    scene = Augmentation(AugmentationConfig(canvas=96, paste=1.0))(data[0], data[1])
+    scene = InstanceAugmentation(InstanceAugmentationConfig(canvas=96, paste=1.0))(data[0], data[1])
     assert scene["pixel_values"].shape == (3, 96, 96) and scene["pixel_values"].isfinite().all()
     again = tidy(scene["masks"], scene["labels"])
     assert torch.equal(again["boxes"], scene["boxes"]) and len(again["boxes"]) == len(scene["labels"])

@@ -1,9 +1,9 @@
 """Reads folders of the REFER format, in which the RefCOCO family, ReferItGame and gRefCOCO are published.
 
-A folder holds `refs(<split_by>).p` (a pickled list, mostly written by Python 2) or `grefs(<split_by>).json`, the
-references: which expressions mean which object; and `instances.json` in COCO's format with boxes and masks. The pickle
-is read by `plain_pickle`, the instances by `data/coco.py`, of which only the annotations that some expression refers to
-are kept. Knows nothing of pictures, counts and Arrow.
+A folder holds the references, which expressions mean which object, in `refs(<split_by>).p` (a pickled list, mostly
+written by Python 2) or `grefs(<split_by>).json`; and `instances.json` in COCO's format, with boxes and masks. The
+pickle is read by `plain_pickle`, the instances by `data/coco.py`; of them only annotations that references name are
+kept. Knows nothing of pictures, counts and Arrow.
 """
 
 from collections.abc import Iterable, Mapping

@@ -139,7 +139,7 @@ def refer_folder(refer_dir: str | Path, key: str) -> Path:
 
 
 @dataclass
-class RefCocoConfig(datasets.BuilderConfig):  # type: ignore[misc]  # datasets has no types
+class RefCocoConfig(datasets.BuilderConfig):
     """The builder's settings; `load_refcoco` documents the fields."""
 
     refer_dir: str | None = None
@@ -154,7 +154,7 @@ class RefCocoConfig(datasets.BuilderConfig):  # type: ignore[misc]  # datasets h
         return str(self.name).replace("-", "/")
 
 
-class RefCocoBuilder(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets has no types
+class RefCocoBuilder(datasets.ArrowBasedBuilder):
     """The builder behind `load_refcoco`; use it directly for `download_and_prepare(file_format="parquet")`."""
 
     VERSION = datasets.Version("1.0.0")

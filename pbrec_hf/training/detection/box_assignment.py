@@ -9,34 +9,27 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
+from ...geometry.boxes import box_centers, distances_to_sides
+
 BACKGROUND = -1
 
 
-def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
-    """(…, 4) distances from points (…, 2) to the left, top, right, bottom of boxes (…, 4) XYXY; negative outside."""
-    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
-
-
-def centerness(distances: Tensor) -> Tensor:
-    """(n,) centre-ness of points with distances (n, 4) >= 0: sqrt of the products of shorter over longer side."""
-    left_right, top_bottom = distances[:, 0::2], distances[:, 1::2]
-    shorter = left_right.amin(1) * top_bottom.amin(1)
-    return (shorter / (left_right.amax(1) * top_bottom.amax(1)).clamp(min=1e-6)).sqrt()
-
-
 def assign_by_center(points: Tensor, boxes: Tensor, radius: float) -> Tensor:
-    """(P,) int64: the object of each point, or BACKGROUND.
+    """
+    The object of each point by FCOS's rule.
 
     Args:
         points: (P, 2) XY.
         boxes: (G, 4) XYXY.
         radius: a point is also within this distance, along both axes, of the middle of its box.
+
+    Returns:
+        int64 (P,), indices of objects or BACKGROUND.
     """
     if not len(boxes):
         return torch.full((len(points),), BACKGROUND, device=points.device)
     inside = distances_to_sides(points[:, None], boxes[None]).amin(-1) > 0
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside &= (points[:, None] - middle[None]).abs().amax(-1) < radius
+    inside &= (points[:, None] - box_centers(boxes)[None]).abs().amax(-1) < radius
     area, owner = torch.where(inside, box_area(boxes)[None], torch.inf).min(1)
     return torch.where(area.isfinite(), owner, BACKGROUND)
 
@@ -44,7 +37,8 @@ def assign_by_center(points: Tensor, boxes: Tensor, radius: float) -> Tensor:
 def assign_by_atss(
     points: Tensor, strides: Tensor, boxes: Tensor, candidates: int = 9, anchor_scale: float = 5.0
 ) -> Tensor:
-    """(P,) int64: the object of each point, or BACKGROUND. Where several claim a point, the best overlap wins.
+    """
+    The object of each point by ATSS; where several claim a point, the best overlap wins.
 
     Args:
         points: (P, 2) XY of all levels.
@@ -52,12 +46,15 @@ def assign_by_atss(
         boxes: (G, 4) XYXY.
         candidates: nearest points per object and level.
         anchor_scale: side of a point's square anchor, in strides.
+
+    Returns:
+        int64 (P,), indices of objects or BACKGROUND.
     """
     if not len(boxes):
         return torch.full((len(points),), BACKGROUND, device=points.device)
     half = strides[:, None] * anchor_scale / 2
     overlap = box_iou(torch.cat([points - half, points + half], dim=1), boxes)
-    to_middle = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
+    to_middle = torch.cdist(points, box_centers(boxes))
     near = torch.zeros_like(overlap, dtype=torch.bool)
     for stride in strides.unique():
         level = (strides == stride).nonzero().squeeze(1)
@@ -66,9 +63,9 @@ def assign_by_atss(
     # Every object has equally many candidates, so each column of the masked overlaps is full.
     of_candidates = overlap.T[near.T].view(len(boxes), -1)
     threshold = of_candidates.mean(1) + of_candidates.std(1)
-    positive = near & (overlap >= threshold) & (distances_to_sides(points[:, None], boxes[None]).amin(-1) > 0)
-    best, owner = torch.where(positive, overlap, BACKGROUND).max(1)
+    inside = distances_to_sides(points[:, None], boxes[None]).amin(-1) > 0
+    best, owner = torch.where(near & (overlap >= threshold) & inside, overlap, BACKGROUND).max(1)
     return torch.where(best >= 0, owner, BACKGROUND)
 
 
-__all__ = ["BACKGROUND", "assign_by_atss", "assign_by_center", "centerness", "distances_to_sides"]
+__all__ = ["BACKGROUND", "assign_by_atss", "assign_by_center"]

@@ -7,14 +7,16 @@ of labels (G,). Finite where no point is positive.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from ...detectors.fcos import FcosOutput
+from ...geometry.boxes import box_iou_matrix, boxes_from_distances, distances_to_sides
+from ...geometry.centerness import centerness
 from ...small.nanodet import NanoDetOutput
-from .box_assignment import BACKGROUND, assign_by_atss, assign_by_center, centerness, distances_to_sides
+from .box_assignment import BACKGROUND, assign_by_atss, assign_by_center
 
-# In strides: how far from the middle of its box a point of FCOS may be.
-CENTER_RADIUS = 1.5
+# How far from the middle of its box a point of FCOS may be, in strides.
+FCOS_RADIUS = 1.5
 NANODET_WEIGHTS = {"loss_quality": 1.0, "loss_box": 2.0, "loss_distances": 0.25}
 
 
@@ -33,23 +35,28 @@ def distribution_focal_loss(logits: Tensor, distances: Tensor) -> Tensor:
     return -(log.gather(1, pairs) * torch.stack([1 - share, share], dim=1)).sum(1)
 
 
-def to_boxes(points: Tensor, distances: Tensor) -> Tensor:
-    """(n, 4) XYXY of points (n, 2) and distances (n, 4) to left, top, right, bottom."""
-    return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
-
-
 def fcos_losses(
     output: FcosOutput, points: Tensor, stride: int, boxes: list[Tensor], labels: list[Tensor]
 ) -> dict[str, Tensor]:
-    """{"loss_class", "loss_box", "loss_centerness"} of one level with `points` (P, 2) at `stride`."""
-    owners = [assign_by_center(points, image_boxes, CENTER_RADIUS * stride) for image_boxes in boxes]
+    """
+    Losses of FCOS.
+
+    Args:
+        output: of the detector, one level.
+        points: (P, 2) XY of the level.
+        stride: of the level.
+        boxes, labels: of each image's objects.
+
+    Returns:
+        {"loss_class", "loss_box", "loss_centerness"}.
+    """
+    assert output.class_logits is not None and output.distances is not None and output.centerness_logits is not None
+    owners = [assign_by_center(points, image_boxes, FCOS_RADIUS * stride) for image_boxes in boxes]
     wanted = _one_hot_classes(output.class_logits, owners, labels)
-    image, point = (torch.stack(owners) != BACKGROUND).nonzero(as_tuple=True)
-    matched = torch.cat([b[o[o != BACKGROUND]] for b, o in zip(boxes, owners, strict=True)])
+    image, point, matched = _positives(owners, boxes)
     count = max(len(point), 1)
-    target = distances_to_sides(points[point], matched)
-    weight = centerness(target)
-    predicted = to_boxes(points[point], output.distances[image, point])
+    weight = centerness(points[point][:, None], matched)[:, 0]
+    predicted = boxes_from_distances(points[point], output.distances[image, point])
     entropy = F.binary_cross_entropy_with_logits(output.centerness_logits[image, point], weight, reduction="sum")
     return {
         "loss_class": sigmoid_focal_loss(output.class_logits, wanted, alpha=0.25, gamma=2.0, reduction="sum") / count,
@@ -61,15 +68,26 @@ def fcos_losses(
 def nanodet_losses(
     output: NanoDetOutput, points: Tensor, strides: Tensor, boxes: list[Tensor], labels: list[Tensor]
 ) -> dict[str, Tensor]:
-    """{"loss_quality", "loss_box", "loss_distances"}, weighted; `points` (N, 2) and `strides` (N,) of all levels."""
+    """
+    Losses of NanoDet.
+
+    Args:
+        output: of the detector, all levels.
+        points: (N, 2) XY of all levels.
+        strides: (N,) of each point.
+        boxes, labels: of each image's objects.
+
+    Returns:
+        {"loss_quality", "loss_box", "loss_distances"}, weighted.
+    """
+    assert output.class_logits is not None and output.distances is not None and output.distance_logits is not None
     owners = [assign_by_atss(points, strides, image_boxes) for image_boxes in boxes]
-    image, point = (torch.stack(owners) != BACKGROUND).nonzero(as_tuple=True)
-    matched = torch.cat([b[o[o != BACKGROUND]] for b, o in zip(boxes, owners, strict=True)])
+    image, point, matched = _positives(owners, boxes)
     count = max(len(point), 1)
-    predicted = to_boxes(points[point], output.distances[image, point])
+    predicted = boxes_from_distances(points[point], output.distances[image, point])
     # The class target of a positive point is the overlap of its own box.
     quality = _one_hot_classes(output.class_logits, owners, labels)
-    quality[image, point] *= _paired_iou(predicted.detach(), matched)[:, None]
+    quality[image, point] *= box_iou_matrix(predicted.detach()[:, None], matched[:, None])[:, 0]
     weight = output.class_logits[image, point].detach().sigmoid().amax(-1)
     total = weight.sum().clamp(min=1e-6)
     distance_logits = output.distance_logits[image, point]
@@ -84,6 +102,12 @@ def nanodet_losses(
     return {name: loss * NANODET_WEIGHTS[name] for name, loss in losses.items()}
 
 
+def _positives(owners: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Image (n,) and point (n,) of the positive points, and the boxes (n, 4) of their objects."""
+    image, point = (torch.stack(owners) != BACKGROUND).nonzero(as_tuple=True)
+    return image, point, torch.cat([b[o[o != BACKGROUND]] for b, o in zip(boxes, owners, strict=True)])
+
+
 def _one_hot_classes(logits: Tensor, owners: list[Tensor], labels: list[Tensor]) -> Tensor:
     """Zeros like `logits` (I, P, classes), 1 at the class of each positive point's object."""
     wanted = torch.zeros_like(logits)
@@ -93,8 +117,4 @@ def _one_hot_classes(logits: Tensor, owners: list[Tensor], labels: list[Tensor])
     return wanted
 
 
-def _paired_iou(first: Tensor, second: Tensor) -> Tensor:
-    return box_iou(first, second).diagonal()
-
-
-__all__ = ["distribution_focal_loss", "fcos_losses", "nanodet_losses", "quality_focal_loss", "to_boxes"]
+__all__ = ["distribution_focal_loss", "fcos_losses", "nanodet_losses", "quality_focal_loss"]

@@ -1,8 +1,8 @@
 """Photographs with instance masks, from files in COCO's format, for training detectors.
 
 Pictures are read upright, by the same reader as everywhere else. Boxes are tight around the masks, so that both move
-together under augmentation. Crowds, objects without a mask and images marked as not annotated are left out. Classes are
-matched by name. Knows nothing of canvases and detectors.
+together under augmentation. Crowds, objects without a mask and images marked as not annotated are left out. Classes
+are matched by name. Knows nothing of canvases and detectors.
 """
 
 import json

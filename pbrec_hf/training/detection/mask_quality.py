@@ -1,46 +1,69 @@
 """How good are the masks that a detector proposes? Measured against every annotated object, without any selection.
 
-For each object: the best IoU among all proposed masks (the oracle), and the IoU of the mask of the point nearest the
-object's centre of mass, which is what a perfect choice of the point would give; of several grids' nearest points, the
-one of the best quality. IoU is counted in pixels of two by two.
+For each object: the best IoU among all proposed masks (the oracle), and the IoU of the mask at the point nearest the
+object's centre of mass, which is what a perfect choice of the point would give; of the nearest points of several
+grids, the one of the best quality. IoU is counted in pixels of two by two.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...geometry.masks import mask_iou_matrix
 from ...geometry.points import grid_points
 from ...geometry.proposals import Proposals
 from .solo_targets import centers_of_mass, shrink_masks
 
 MASKS_AT_A_TIME = 128
+LARGE = 0.01  # share of the canvas from which an object is large
+
+
+class MaskSource(Protocol):
+    """A detector on a device that proposes masks."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where canvases must be."""
+
+    def propose(self, pixel_values: Tensor) -> Proposals:
+        """Proposals of canvases (I, 3, H, W), with masks."""
 
 
 @torch.no_grad()
-def mask_quality(detector, items: Iterable[dict], threshold: float = 0.5) -> dict[str, float]:
-    """Means over all objects, and over the large ones (area at least 1 % of the canvas): {"best", "center", …}.
+def mask_quality(
+    detector: MaskSource, items: Iterable[Mapping[str, Tensor]], threshold: float = 0.5
+) -> dict[str, float]:
+    """
+    Means over all objects, and over the large ones.
 
     Args:
-        detector: anything with `propose` that offers masks.
+        detector: proposes the masks.
         items: canvases with "pixel_values" (3, H, W), "masks" (G, H, W) bool.
         threshold: mask probability from which a pixel belongs to a mask.
+
+    Returns:
+        {"objects", "best", "center", "large_objects", "best_large", "center_large"}: numbers of objects, and mean IoUs
+        of the best mask and of the one at the object's centre.
     """
-    best, center, large = [], [], []
+    bests: list[Tensor] = []
+    centers: list[Tensor] = []
+    larges: list[Tensor] = []
     for item in items:
         masks = item["masks"]
         if not len(masks):
             continue
-        pixels = item["pixel_values"].to(detector.device)
-        proposals = detector.propose(pixels[None])
+        proposals = detector.propose(item["pixel_values"].to(detector.device)[None])
         small = shrink_masks(masks, 2)
-        iou = torch.cat([_iou(drawn, small) for drawn in _all_masks(proposals, small.shape[-2:], threshold)])
-        own = _points_at_centers(proposals, masks)
-        best.append(iou.amax(0))
-        center.append(iou[own, torch.arange(len(masks))])
-        large.append(masks.flatten(1).float().mean(1) >= 0.01)
-    best, center, large = torch.cat(best), torch.cat(center), torch.cat(large)
+        height, width = small.shape[-2:]
+        drawn = _all_masks(proposals, (height, width), threshold)
+        iou = torch.cat([mask_iou_matrix(some, small) for some in drawn])
+        bests.append(iou.amax(0))
+        centers.append(iou[_points_at_centers(proposals, masks), torch.arange(len(masks))])
+        larges.append(masks.flatten(1).float().mean(1) >= LARGE)
+    best, center, large = torch.cat(bests), torch.cat(centers), torch.cat(larges)
     return {
         "objects": len(best),
         "best": best.mean().item(),
@@ -53,6 +76,7 @@ def mask_quality(detector, items: Iterable[dict], threshold: float = 0.5) -> dic
 
 def _all_masks(proposals: Proposals, size: tuple[int, int], threshold: float) -> Iterator[Tensor]:
     """Every mask (n, *size) bool, some at a time."""
+    assert proposals.masks is not None
     for index in torch.arange(proposals.num_points, device=proposals.masks.features.device).split(MASKS_AT_A_TIME):
         drawn = proposals.masks.at(torch.zeros_like(index), index)[:, None]
         yield (F.interpolate(drawn, size, mode="bilinear", align_corners=False)[:, 0] > threshold).cpu()
@@ -66,18 +90,11 @@ def _points_at_centers(proposals: Proposals, masks: Tensor) -> Tensor:
         points = grid_points(rows, cols, proposals.canvas[0] / rows)
         nearest.append(torch.cdist(centers, points).argmin(1) + first)
         first += rows * cols
-    nearest = torch.stack(nearest)
+    candidates = torch.stack(nearest)
     if proposals.quality is None:
-        return nearest[0]
-    best = proposals.quality[0].cpu()[nearest].argmax(0)
-    return nearest.gather(0, best[None])[0]
-
-
-def _iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU (n, m) of masks (n, H, W) and (m, H, W) bool."""
-    first, second = first.flatten(1).float(), second.flatten(1).float()
-    intersection = first @ second.T
-    return intersection / (first.sum(1)[:, None] + second.sum(1)[None] - intersection).clamp(min=1)
+        return candidates[0]
+    best = proposals.quality[0].cpu()[candidates].argmax(0)
+    return candidates.gather(0, best[None])[0]
 
 
 __all__ = ["mask_quality"]

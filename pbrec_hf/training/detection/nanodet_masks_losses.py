@@ -1,8 +1,8 @@
 """Losses of the light mask head: dice and binary cross-entropy of the masks of matching points.
 
-A point matches the object that its box, which is NanoDet's, overlaps best and by enough: its mask shall be that
-object's. A few random ones of them stand for each object, so that large and small objects count alike. Without any the
-losses are zero and finite.
+A point matches the object that its box, which is NanoDet's, overlaps best and by enough, and learns the mask of that
+object. Of the points that match an object a few random ones count, so that large and small objects weigh the same.
+Without any match the losses are zero and finite.
 """
 
 import torch
@@ -21,11 +21,15 @@ MASK_STRIDE = 4
 
 
 def match_points(predicted: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Points and their objects, int64 (n,) each: at most POINTS_PER_OBJECT random ones of the matching points.
+    """
+    Random points that match objects, at most POINTS_PER_OBJECT for each.
 
     Args:
         predicted: (N, 4) XYXY boxes of the points.
         boxes: (G, 4) XYXY boxes of the objects.
+
+    Returns:
+        Points and their objects, int64 (n,) each.
     """
     if not len(boxes):
         nothing = torch.zeros(0, dtype=torch.long, device=predicted.device)
@@ -40,7 +44,8 @@ def match_points(predicted: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nanodet_masks_losses(output: NanoDetMasksOutput, boxes: list[Tensor], masks: list[Tensor]) -> dict[str, Tensor]:
-    """{"loss_dice", "loss_pixels"}: means over the chosen points of all images.
+    """
+    Means over the chosen points of all images.
 
     The cross-entropy of a mask is averaged over object and background separately, so that small objects count.
 
@@ -48,8 +53,13 @@ def nanodet_masks_losses(output: NanoDetMasksOutput, boxes: list[Tensor], masks:
         output: of the detector.
         boxes: per image (G, 4) XYXY canvas pixels.
         masks: per image (G, H, W) bool.
+
+    Returns:
+        {"loss_dice", "loss_pixels"}.
     """
-    dice, pixels = [], []
+    assert output.boxes is not None and output.features is not None and output.kernels is not None
+    dice: list[Tensor] = []
+    pixels: list[Tensor] = []
     for index, (image_boxes, image_masks) in enumerate(zip(boxes, masks, strict=True)):
         point, owner = match_points(output.boxes[index].detach(), image_boxes)
         logits = mask_logits(output.features[index], output.kernels[index, point]).flatten(1)

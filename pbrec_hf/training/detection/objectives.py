@@ -1,66 +1,97 @@
 """Which targets and losses train which detector.
 
-An objective is a function of the detector's output, a batch and the detector's config, and gives named losses whose
-sum is minimised. A batch holds "pixel_values" (I, 3, H, W) and, per image in lists, "boxes" (G, 4) XYXY canvas pixels,
-"labels" (G,) and "masks" (G, H, W) bool.
+An objective maps the detector's output, a batch and the detector's config to named losses, whose sum is minimised.
+Knows nothing of where batches come from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
 from ...detectors.fcos import STRIDE as FCOS_STRIDE
+from ...detectors.fcos import FcosConfig, FcosOutput
+from ...detectors.solo import SoloConfig, SoloOutput
 from ...geometry.points import grid_points
-from ...small.nanodet import STRIDES as NANODET_STRIDES
+from ...small.nanodet import NanoDetConfig, NanoDetOutput
+from ...small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksOutput
+from ...small.nanodet_trunk import STRIDES as NANODET_STRIDES
 from .box_losses import fcos_losses, nanodet_losses
+from .instance_augmentation import DetectorInputs
 from .nanodet_masks_losses import nanodet_masks_losses
 from .solo_losses import solo_losses
 from .solo_targets import solo_targets
 
-Objective = Callable[[object, dict, PreTrainedConfig], dict[str, Tensor]]
+
+class DetectorBatch(TypedDict):
+    """
+    I canvases of one size with their objects.
+
+    Attributes:
+        pixel_values: float32 (I, 3, H, W).
+        boxes: per image (G, 4) XYXY canvas pixels.
+        labels: per image (G,).
+        masks: per image bool (G, H, W).
+    """
+
+    pixel_values: Tensor
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    masks: list[Tensor]
 
 
-def collate(items: list[dict]) -> dict:
-    """Canvases of one size to a batch."""
-    batch = {name: [item[name] for item in items] for name in ("boxes", "labels", "masks")}
-    return {"pixel_values": torch.stack([item["pixel_values"] for item in items]), **batch}
+Objective = Callable[[Any, DetectorBatch, Any], dict[str, Tensor]]
+
+
+def collate(items: Sequence[DetectorInputs]) -> DetectorBatch:
+    """Canvases of one size → a batch."""
+    return {
+        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
+        "boxes": [item["boxes"] for item in items],
+        "labels": [item["labels"] for item in items],
+        "masks": [item["masks"] for item in items],
+    }
 
 
 def objective_of(config: PreTrainedConfig) -> Objective:
-    """The objective of a detector's config.
+    """
+    The objective of a detector's config.
 
     Raises:
         ValueError: no objective is known for this kind of detector.
     """
     if config.model_type not in OBJECTIVES:
-        raise ValueError(f"{config.model_type!r} cannot be trained; only {', '.join(sorted(OBJECTIVES))} can")
+        raise ValueError(
+            f"A detector of model_type={config.model_type!r} cannot be trained: give one of "
+            f"{', '.join(sorted(OBJECTIVES))}."
+        )
     return OBJECTIVES[config.model_type]
 
 
-def _solo(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
+def _solo(output: SoloOutput, batch: DetectorBatch, config: SoloConfig) -> dict[str, Tensor]:
+    levels = config.strides, config.num_grids, config.scale_ranges
     targets = [
-        solo_targets(
-            *objects, config.num_labels, config.strides, config.num_grids, config.scale_ranges, config.center_region
-        )
+        solo_targets(*objects, len(config.class_names), *levels, config.center_region)
         for objects in zip(batch["boxes"], batch["labels"], batch["masks"], strict=True)
     ]
+    assert output.mask_logits is not None and output.class_logits is not None
     return solo_losses(output.mask_logits, output.class_logits, targets)
 
 
-def _nanodet_masks(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
+def _nanodet_masks(output: NanoDetMasksOutput, batch: DetectorBatch, config: NanoDetMasksConfig) -> dict[str, Tensor]:
     return nanodet_masks_losses(output, batch["boxes"], batch["masks"])
 
 
-def _fcos(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
+def _fcos(output: FcosOutput, batch: DetectorBatch, config: FcosConfig) -> dict[str, Tensor]:
     points, _ = _points(batch["pixel_values"], (FCOS_STRIDE,))
     if config.points == "corner":
         points = points - FCOS_STRIDE / 2
     return fcos_losses(output, points, FCOS_STRIDE, batch["boxes"], batch["labels"])
 
 
-def _nanodet(output, batch: dict, config: PreTrainedConfig) -> dict[str, Tensor]:
+def _nanodet(output: NanoDetOutput, batch: DetectorBatch, config: NanoDetConfig) -> dict[str, Tensor]:
     points, strides = _points(batch["pixel_values"], NANODET_STRIDES)
     return nanodet_losses(output, points, strides, batch["boxes"], batch["labels"])
 

@@ -15,7 +15,7 @@ DICE_SMOOTHING = 0.001
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """(n,) dice losses of masks (n, …) in [0, 1]: 1 - 2 Σpt / (Σp² + ε + Σt² + ε)."""
+    """Dice losses (n,) of masks (n, …) in [0, 1]: 1 - 2 Σpt / (Σp² + ε + Σt² + ε)."""
     p, t = probabilities.flatten(1), targets.flatten(1).to(probabilities.dtype)
     squares = (p * p).sum(1) + DICE_SMOOTHING + (t * t).sum(1) + DICE_SMOOTHING
     return 1 - 2 * (p * t).sum(1) / squares
@@ -24,22 +24,28 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
 def solo_losses(
     mask_logits: tuple[Tensor, ...], class_logits: tuple[Tensor, ...], targets: list[list[SoloTargets]]
 ) -> dict[str, Tensor]:
-    """{"loss_mask", "loss_class"}, weighted so that their sum is SOLO's loss.
+    """
+    The losses of SOLO.
 
     Args:
         mask_logits: per level (I, S·S, h, w).
         class_logits: per level (I, classes, S, S).
         targets: per image, per level.
+
+    Returns:
+        {"loss_mask", "loss_class"}, weighted so that their sum is SOLO's loss.
     """
-    dice, labels, logits = [], [], []
+    dice_parts: list[Tensor] = []
+    labels: list[Tensor] = []
+    logit_parts: list[Tensor] = []
     for level, (level_masks, level_classes) in enumerate(zip(mask_logits, class_logits, strict=True)):
         for image, image_targets in enumerate(targets):
             target = image_targets[level]
-            dice.append(dice_loss(level_masks[image, target.positive].sigmoid(), target.masks))
+            dice_parts.append(dice_loss(level_masks[image, target.positive].sigmoid(), target.masks))
             labels.append(target.labels.flatten())
-            logits.append(level_classes[image].flatten(1).T)
-    dice, logits = torch.cat(dice), torch.cat(logits)
-    # One class more than there are: background is the row of zeros that is cut off.
+            logit_parts.append(level_classes[image].flatten(1).T)
+    dice, logits = torch.cat(dice_parts), torch.cat(logit_parts)
+    # One class more than there are: background becomes a row of zeros when its column is cut off.
     wanted = F.one_hot(torch.cat(labels), logits.shape[1] + 1)[:, :-1].to(logits.dtype)
     focal = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2.0, reduction="sum")
     return {

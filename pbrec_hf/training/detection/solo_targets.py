@@ -6,6 +6,7 @@ and its mask. Later objects overwrite earlier ones; empty masks are skipped. Pur
 image, in canvas pixels. Source: SOLO (arXiv 1912.04488) and its public implementations, whose numbers these are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ from torch.nn import functional as F
 
 @dataclass
 class SoloTargets:
-    """Targets of one level of one image.
+    """
+    Targets of one level of one image.
 
     Attributes:
         labels: (S, S) int64, the class of each cell, `num_classes` for background.
@@ -29,7 +31,8 @@ class SoloTargets:
 
 
 def shrink_masks(masks: Tensor, factor: int) -> Tensor:
-    """Masks (G, H, W) bool or uint8 at 1/`factor` of their size, bool: bilinear without antialiasing, half rounds up.
+    """
+    Masks (G, H, W) bool or uint8 at 1/`factor` of their size, bool: bilinear without antialiasing, half rounds up.
 
     For even factors this is the middle 2×2 of every block, at least two of the four set: what OpenCV's bilinear resize
     of uint8 masks gives.
@@ -40,14 +43,14 @@ def shrink_masks(masks: Tensor, factor: int) -> Tensor:
     height, width = masks.shape[-2:]
     if height % factor or width % factor:
         raise ValueError(
-            f"masks of {height}×{width} cannot be divided by {factor}; pad them to a multiple of {factor}"
+            f"Masks of {height}×{width} pixels cannot be divided by {factor}: pad them to a multiple of {factor}."
         )
     size = (height // factor, width // factor)
     return F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0] >= 0.5
 
 
 def centers_of_mass(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y (G,) of masks (G, H, W): means of 0-based pixel indices, NaN for an empty mask."""
+    """Centres of mass, x and y (G,), of masks (G, H, W): means of 0-based pixel indices, NaN for an empty mask."""
     masks = masks.float()
     area = masks.sum((1, 2))
     y = (masks.sum(2) @ torch.arange(masks.shape[1], dtype=masks.dtype, device=masks.device)) / area
@@ -60,18 +63,19 @@ def solo_targets(
     labels: Tensor,
     masks: Tensor,
     num_classes: int,
-    strides: list[int],
-    num_grids: list[int],
-    scale_ranges: list[tuple[float, float]],
+    strides: Sequence[int],
+    num_grids: Sequence[int],
+    scale_ranges: Sequence[Sequence[float]],
     center_region: float,
 ) -> list[SoloTargets]:
-    """Targets of every level for the G objects of one image.
+    """
+    Targets of every level for the G objects of one image.
 
     Args:
         boxes: (G, 4) XYXY in canvas pixels.
         labels: (G,) int64 classes from 0.
         masks: (G, H, W) bool or uint8 on the canvas.
-        num_classes, strides, num_grids, scale_ranges, center_region: the detector's, see `SoloConfig`.
+        num_classes, strides, num_grids, scale_ranges, center_region: of the detector, see `SoloConfig`.
     """
     height, width = masks.shape[-2:]
     x, y = centers_of_mass(masks)

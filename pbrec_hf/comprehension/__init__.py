@@ -1,1 +1,1 @@
-"""The comprehension stage, what is learned: fusion, positions, targets (eq. 1–4), loss (eq. 6)."""
+"""The comprehension stage, which is trained: fusion, position codes, targets (eq. 1–4), loss (eq. 6)."""

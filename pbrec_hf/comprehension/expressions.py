@@ -1,4 +1,4 @@
-"""Expressions in the forms that people give them → lists of strings, one list per picture."""
+"""Normalises expressions from the accepted input forms to lists of strings, one list per picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,19 @@ def as_groups(text: Any, pictures: int, nested: bool) -> list[list[str]]:
     The expressions of each picture.
 
     Args:
-        text: an expression or a list of them; nested, one such entry for each picture.
-        pictures: how many there are.
-        nested: whether `text` has one entry for each picture; otherwise all of it is about one.
+        text: an expression or a list of expressions; if `nested`, a list of such entries.
+        pictures: number of pictures.
+        nested: whether `text` has one entry per picture; otherwise all of it refers to one picture.
 
     Raises:
-        ValueError: another number of entries, a picture without expressions, or one that is empty or no string.
+        ValueError: the number of entries is wrong, a picture has no expression, or an expression is blank or not a
+            string.
     """
     groups = [_as_list(entry) for entry in _as_list(text)] if nested else [_as_list(text)]
     if nested and len(groups) != pictures:
         raise ValueError(
-            f"{len(groups)} entries in `text` for {pictures} pictures: give one expression, or one list of "
-            "expressions, for each picture."
+            f"There are {len(groups)} entries in `text` for {pictures} pictures: give one expression, or one list of "
+            "expressions, per picture."
         )
     for picture, group in enumerate(groups):
         if not group:
@@ -30,14 +31,13 @@ def as_groups(text: Any, pictures: int, nested: bool) -> list[list[str]]:
         for expression in group:
             if not isinstance(expression, str) or not any(map(_is_visible, expression)):
                 raise ValueError(
-                    f"An expression of picture {picture} is {expression!r}: give a string of words, such as "
-                    "'left dog'."
+                    f"An expression of picture {picture} is {expression!r}: give a string of words such as 'left dog'."
                 )
     return groups
 
 
 def is_nested(text: Any) -> bool:
-    """Whether `text` is a sequence that holds lists of expressions."""
+    """Whether `text` is a sequence that contains lists of expressions."""
     return isinstance(text, Sequence) and not isinstance(text, str) and any(isinstance(t, (list, tuple)) for t in text)
 
 

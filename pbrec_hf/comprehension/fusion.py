@@ -1,13 +1,14 @@
-"""The fusion encoder: a transformer over the points of an image and the tokens of an expression, and its heads.
+"""The fusion encoder: a transformer over the points of a picture and the tokens of an expression, and its heads.
 
-Arithmetic of the released code: LayerNorm on the concatenation first; positions enter every layer and stay in the
-residual; queries and keys see them, values do not; one final LayerNorm. Expects vectors of width `d_model`; knows
-nothing of where they come from.
+It follows the released code: a LayerNorm on the concatenation; in every layer, positions added to the residual and to
+the input of queries and keys, but not of values; a final LayerNorm. Expects vectors of width `d_model`, from any
+backbone and text encoder.
 """
 
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,20 @@ from ..layers.initialization import starting, uniform
 
 
 def xavier_bound(fan_in: int, fan_out: int) -> float:
-    """Half-width of the Xavier-uniform distribution."""
+    """Half-width of the Xavier-uniform distribution, sqrt(6 / (fan_in + fan_out))."""
     return math.sqrt(6 / (fan_in + fan_out))
 
 
 def linear(
     in_features: int, out_features: int, weight_bound: float | None = None, bias_bound: float | None = None
 ) -> nn.Linear:
-    """A linear layer that starts uniform between bounds, by default torch's own."""
+    """
+    A linear layer with uniform initialisation.
+
+    Args:
+        in_features, out_features: as for `nn.Linear`.
+        weight_bound, bias_bound: half-widths of the distributions; None = 1 / sqrt(in_features), the default of torch.
+    """
     default = 1 / math.sqrt(in_features)
     return starting(
         nn.Linear(in_features, out_features),
@@ -43,8 +50,29 @@ def linear(
     )
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Softmax attention written out; (E, heads, T, head_dim) in, (E, T, heads, head_dim) and the weights out."""
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """
+    Reference implementation of softmax attention.
+
+    Args:
+        module: the attention layer; dropout is active while it trains.
+        query, key, value: (E, heads, T, head_dim).
+        attention_mask: additive, broadcast to (E, heads, T, T); None = every position attends to every other.
+        scaling: factor of the attention logits.
+        dropout: probability.
+
+    Returns:
+        Attended values (E, T, heads, head_dim) and attention weights (E, heads, T, T).
+    """
     weights = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask
@@ -54,7 +82,7 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 class PbrecAttention(nn.Module):
-    """Self-attention whose queries and keys see the positions and whose values do not."""
+    """Self-attention with positions in the queries and keys, but not in the values."""
 
     def __init__(self, config: PbrecConfig):
         super().__init__()
@@ -63,17 +91,32 @@ class PbrecAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False  # sdpa would otherwise assume a causal decoder wherever the mask is None
         width = config.d_model
-        bound = xavier_bound(width, 3 * width)  # as one (3D, D) matrix, as released
+        bound = xavier_bound(width, 3 * width)  # the released code initialises all three as one (3D, D) matrix
         self.q_proj, self.k_proj, self.v_proj = (linear(width, width, bound, 0) for _ in range(3))
         self.out_proj = linear(width, width, xavier_bound(width, width), 0)
 
-    def forward(self, hidden_states, positioned, attention_mask=None, **kwargs: Unpack[TransformersKwargs]):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        positioned: Tensor,
+        attention_mask: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            hidden_states: (E, T, d_model), input of the values.
+            positioned: (E, T, d_model), hidden states plus positions, input of queries and keys.
+            attention_mask: as the selected attention implementation expects it.
+
+        Returns:
+            (E, T, d_model), and the attention weights (E, heads, T, T) if the implementation returns them.
+        """
         shape = hidden_states.shape[:-1]
         heads = (*shape, -1, self.head_dim)
         query = self.q_proj(positioned).view(heads).transpose(1, 2)
         key = self.k_proj(positioned).view(heads).transpose(1, 2)
         value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+        attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         dropout = self.config.attention_dropout if self.training else 0.0
@@ -84,7 +127,7 @@ class PbrecAttention(nn.Module):
 
 
 class PbrecLayer(GradientCheckpointingLayer):
-    """One post-norm layer. The residual carries x + position, as in the released code."""
+    """One post-norm layer. The residual is x + position, as in the released code."""
 
     def __init__(self, config: PbrecConfig):
         super().__init__()
@@ -97,7 +140,14 @@ class PbrecLayer(GradientCheckpointingLayer):
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden_states, positions, attention_mask=None, **kwargs: Unpack[TransformersKwargs]):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        positions: Tensor,
+        attention_mask: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> Tensor:
+        """(E, T, d_model) hidden states and positions -> (E, T, d_model)."""
         positioned = hidden_states + positions
         attended, _ = self.self_attn(hidden_states, positioned, attention_mask, **kwargs)
         hidden_states = self.attention_norm(positioned + self.dropout(attended))
@@ -106,7 +156,7 @@ class PbrecLayer(GradientCheckpointingLayer):
 
 
 class PbrecHead(nn.Module):
-    """Three-layer MLP from a point's vector to its logit."""
+    """Three-layer MLP from the feature vector of a point to its logit."""
 
     def __init__(self, config: PbrecConfig):
         super().__init__()
@@ -114,18 +164,19 @@ class PbrecHead(nn.Module):
         self.layers = nn.ModuleList(linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, features: Tensor) -> Tensor:
+        """(…, d_model) -> (…)."""
         for layer in self.layers[:-1]:
             features = layer(features).relu()
         return self.layers[-1](features).squeeze(-1)
 
 
 class PbrecPreTrainedModel(StrictModel):
-    """Loading, saving and initialisation shared by the classes below."""
+    """Base class: strict loading and saving, initialisation, supported attention implementations."""
 
     config: PbrecConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]
     _no_split_modules = ["PbrecLayer"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -135,7 +186,7 @@ class PbrecPreTrainedModel(StrictModel):
 
 
 class PbrecFusionEncoder(PbrecPreTrainedModel):
-    """Transformer encoder over the points of the image followed by the tokens of the expression."""
+    """Transformer encoder over the points of a picture, followed by the tokens of an expression."""
 
     _can_record_outputs = {"hidden_states": PbrecLayer, "attentions": PbrecAttention}
 
@@ -155,6 +206,15 @@ class PbrecFusionEncoder(PbrecPreTrainedModel):
         attention_mask: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
+        """
+        Args:
+            inputs_embeds: (E, P + L, d_model), vectors of points, then of tokens.
+            positions: (E, P + L, d_model), their position codes.
+            attention_mask: (E, P + L), non-zero where attended to; None = everywhere.
+
+        Returns:
+            `last_hidden_state` (E, P + L, d_model).
+        """
         hidden_states = self.input_norm(inputs_embeds)
         mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
@@ -162,3 +222,6 @@ class PbrecFusionEncoder(PbrecPreTrainedModel):
         for layer in self.layers:
             hidden_states = layer(hidden_states, positions, mask, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))
+
+
+__all__ = ["PbrecFusionEncoder", "PbrecHead", "PbrecPreTrainedModel", "linear", "xavier_bound"]

@@ -1,6 +1,7 @@
-"""Position codes of the fusion encoder: sine and cosine over the picture's own rows and columns, and over tokens.
+"""Position codes of the fusion encoder: sine and cosine over the rows and columns of the picture, and over tokens.
 
-Pure functions, computed in float32 on every call: a table of 400 × 256 costs less than keeping a buffer right.
+Pure functions, computed in float32 on every call: a 400 × 256 table costs less than a buffer that has to survive casts
+and changes of size.
 """
 
 import math
@@ -11,13 +12,14 @@ from torch import Tensor
 
 def sine_positions_2d(mask: Tensor, dim: int, shift: Tensor | None = None) -> Tensor:
     """
-    Code of each grid cell relative to the picture, not to the canvas: the first `dim / 2` channels tell the row, the
-    others the column.
+    Codes of grid cells, relative to the picture rather than the canvas, as in DETR (arXiv 2005.12872).
+
+    The first `dim / 2` channels encode the row, the others the column.
 
     Args:
-        mask: bool (I, rows, cols), True where the cell holds picture.
-        dim: channels, a multiple of 4.
-        shift: (I, rows · cols, 2), how far right and down of its cell's centre each point stands, in cells.
+        mask: bool (I, rows, cols), True where the cell shows the picture.
+        dim: number of channels, a multiple of 4.
+        shift: (I, rows · cols, 2) XY offset of each point from the centre of its cell, in cells; None = no offset.
 
     Returns:
         float32 (I, rows · cols, dim), row-major.
@@ -30,8 +32,8 @@ def sine_positions_2d(mask: Tensor, dim: int, shift: Tensor | None = None) -> Te
     for axis in (1, 2):
         position = present.cumsum(axis)
         total = position.select(axis, -1).unsqueeze(axis)
-        # In a row or column that is all padding the total is 0 and the angle about -3e6: large, but finite, and equal
-        # to the released code's. Such cells are never attended to; only their own scores depend on it.
+        # In a row or column of nothing but padding, the total is 0 and the angle about -3e6: large, but finite, and as
+        # in the released code. No point attends to such cells; only their own scores depend on it.
         position = position - 0.5
         if shift is not None:
             position = position + shift[..., 2 - axis].reshape(position.shape)
@@ -42,8 +44,11 @@ def sine_positions_2d(mask: Tensor, dim: int, shift: Tensor | None = None) -> Te
 
 
 def sine_positions_1d(length: int, dim: int, device: torch.device | None = None) -> Tensor:
-    """The usual sine table over tokens, positions from 0: float32 (length, dim)."""
+    """Sinusoidal position codes of tokens (arXiv 1706.03762): float32 (length, dim), sine and cosine interleaved."""
     position = torch.arange(length, dtype=torch.float32, device=device)[:, None]
     frequency = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32, device=device) * -(math.log(10000.0) / dim))
     angle = position * frequency
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)
+
+
+__all__ = ["sine_positions_1d", "sine_positions_2d"]

@@ -1,16 +1,17 @@
-"""Soft targets of training: expression-aware center-ness (equations 1 and 2) and mass-ness (equations 3 and 4).
+"""Soft training targets: center-ness (equations 1 and 2) and mass-ness (equations 3 and 4).
 
-Two styles. "paper" follows the equations: exact box and centroid, values as they come. "released_code" follows the
-released loader: the box snapped outwards to whole cells, center-ness divided by its maximum, mass-ness cut out by a
-square window before pooling. No target ends without a positive point: the point nearest to the centre gets 1, and the
-sample is reported as repaired. Pure functions, vectorised over samples; boxes and masks are on the canvas.
+Two styles. "paper" follows the equations: exact box and centroid, no rescaling. "released_code" follows the released
+loader: the box is snapped outwards to whole cells, center-ness is divided by its maximum, and the mask is cropped to a
+square window before pooling. Every target has a positive point: where none qualifies, the point nearest to the centre
+gets 1, and the sample is reported as repaired. Pure functions, vectorised over samples; boxes and masks are in canvas
+pixels.
 """
 
 import torch
 from torch import Tensor
 
 from ..geometry.boxes import box_centers
-from ..geometry.centerness import centerness, central_centerness, repaired
+from ..geometry.centerness import centerness, central_centerness, ensure_positive
 from ..geometry.points import grid_points
 
 _MASS_RADIUS = 2  # radius of the positive area around the centroid, in strides
@@ -27,12 +28,13 @@ def centerness_targets(boxes: Tensor, image_size: int, stride: int, style: str =
         style: "paper" or "released_code".
 
     Returns:
-        targets, float32 (E, P) in [0, 1]; repaired, bool (E,): no point qualified, the nearest to the centre got 1.
+        targets: float32 (E, P) in [0, 1].
+        repaired: bool (E,), True where no point qualified and the one nearest to the centre got 1.
 
     Raises:
-        ValueError: on another style, a stride that does not divide the canvas, or a box that is not finite.
+        ValueError: the style is unknown, the stride does not divide the canvas, or a box is not finite.
     """
-    _check(image_size, stride, style)
+    _check_grid(image_size, stride, style)
     boxes = boxes.double()
     if not boxes.isfinite().all():
         row = int((~boxes.isfinite()).any(dim=1).nonzero()[0])
@@ -43,11 +45,11 @@ def centerness_targets(boxes: Tensor, image_size: int, stride: int, style: str =
         targets = central_centerness(points, boxes, stride)
     else:
         targets = _released_centerness(points / stride, boxes, image_size, stride)
-    return repaired(targets, points, box_centers(boxes))
+    return ensure_positive(targets, points, box_centers(boxes))
 
 
 def _released_centerness(points: Tensor, boxes: Tensor, image_size: int, stride: int) -> Tensor:
-    """In units of cells. The loader holds centre and size in float32 as shares of the canvas; so do we."""
+    """Center-ness of the released loader, in units of cells. As there, centre and size pass through float32."""
     center = ((boxes[:, :2] + boxes[:, 2:]) / 2 / image_size).float()
     size = ((boxes[:, 2:] - boxes[:, :2]) / image_size).float()
     cells = image_size // stride
@@ -71,20 +73,21 @@ def massness_targets(
     Args:
         masks: (E, H, W) on the canvas, non-zero = object.
         image_size, stride, style: as for `centerness_targets`.
-        centers: (E, 2) XY in canvas pixels, where the object of an empty mask is; by default the canvas' centre.
+        centers: (E, 2) XY in canvas pixels, position of an object whose mask is empty; None = centre of the canvas.
 
     Returns:
-        targets, float32 (E, P) in [0, 1]; repaired, bool (E,).
+        targets: float32 (E, P) in [0, 1].
+        repaired: bool (E,), True where no point qualified and the one nearest to the centroid got 1.
 
     Raises:
-        ValueError: on another style, a stride that does not divide the canvas, or masks of another size.
+        ValueError: the style is unknown, the stride does not divide the canvas, or the masks have the wrong size.
     """
-    _check(image_size, stride, style)
+    _check_grid(image_size, stride, style)
     if masks.shape[1:] != (image_size, image_size):
         raise ValueError(
-            f"Masks of {tuple(masks.shape[1:])} pixels: the canvas of {image_size}×{image_size} is needed."
+            f"The masks have {tuple(masks.shape[1:])} pixels: give masks on the canvas of {image_size}×{image_size}."
         )
-    # Floats from bytes: on a CPU, comparing, summing and averaging of booleans take many times longer.
+    # In float32, converted from bytes: on a CPU, arithmetic on booleans takes many times longer.
     present = (masks.view(torch.uint8) if masks.dtype == torch.bool else masks).to(torch.float32, copy=True).ne_(0)
     cells = image_size // stride
     points = grid_points(cells, cells, stride, device=masks.device, dtype=torch.float64)
@@ -97,23 +100,26 @@ def massness_targets(
     if style == "paper":
         centroid = centroid + 0.5
         near = (points - centroid[:, None]).norm(dim=-1) <= _MASS_RADIUS * stride
-        targets = _fill(present, stride) * near
+        targets = _object_share(present, stride) * near
     else:
         centroid = centroid.round()
         offset = pixel - centroid[..., None]
         inside = ((offset >= -_MASS_RADIUS * stride) & (offset < _MASS_RADIUS * stride)).float()
-        targets = _fill(present * inside[:, 0, None, :] * inside[:, 1, :, None], stride)
-    return repaired(targets, points, torch.where(count > 0, centroid, centers.double()))
+        targets = _object_share(present * inside[:, 0, None, :] * inside[:, 1, :, None], stride)
+    return ensure_positive(targets, points, torch.where(count > 0, centroid, centers.double()))
 
 
-def _fill(present: Tensor, stride: int) -> Tensor:
-    """Equation 4: share of each cell that is object, (E, H, W) of 0 and 1 → (E, P). Sums beat `avg_pool2d`."""
+def _object_share(present: Tensor, stride: int) -> Tensor:
+    """Equation 4: share of the object in each cell (E, P), of masks (E, H, W) of 0 and 1; faster than `avg_pool2d`."""
     strips = present.unflatten(1, (-1, stride)).sum(dim=2)
     return strips.unflatten(2, (-1, stride)).sum(dim=3).div_(stride**2).flatten(1)
 
 
-def _check(image_size: int, stride: int, style: str) -> None:
+def _check_grid(image_size: int, stride: int, style: str) -> None:
     if stride < 1 or image_size % stride:
         raise ValueError(f"stride={stride}: give a divisor of the canvas' side, {image_size} pixels, such as 16.")
     if style not in ("paper", "released_code"):
         raise ValueError(f"style={style!r}: give 'paper' or 'released_code'.")
+
+
+__all__ = ["centerness_targets", "massness_targets"]

@@ -1,1 +1,1 @@
-"""The localization stage, what is frozen: the contract, and the detectors of the paper."""
+"""The localization stage, which is frozen: the detector contract and the detectors of the paper."""

@@ -1,11 +1,11 @@
-"""FCOS, reduced to level P5: one box, class and centre-ness at every point of the stride-32 grid.
+"""FCOS, reduced to level P5: one box, class and center-ness at every point of the stride-32 grid.
 
 ResNet (any depth, frozen BatchNorm) -> C5 -> 1×1 lateral -> 3×3 smoothing -> the two towers of the head. P5 is the
-coarsest level that the feature pyramid makes from the ResNet, so nothing is added to it from above, and what is
-computed here equals what the whole detector gives at P5. It expects letterboxed, ImageNet-normalised canvases whose
-sides are multiples of 32; it knows nothing of expressions and has no NMS. Source: FCOS (arXiv 1904.01355, 2006.09214).
+coarsest level that the feature pyramid derives from the ResNet, so it has no top-down input, and the outputs equal
+those of the full detector at P5. Expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32;
+knows nothing of expressions and has no NMS. Source: FCOS (arXiv 1904.01355, 2006.09214).
 
-The defaults are torchvision's FCOS. The config's options cover the original one (tianzhi0549/FCOS), too.
+The defaults are those of torchvision's FCOS. Options of the config cover the original FCOS (tianzhi0549/FCOS).
 """
 
 import math
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -25,10 +25,11 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..geometry.boxes import boxes_from_distances
+from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
 from ..geometry.proposals import Proposals
 from ..layers.frozen_norm import FrozenNorm
-from ..layers.initialization import RARE, normal, starting
+from ..layers.initialization import PRIOR_BIAS, normal, starting
 from .base import Detector, DetectorConfig, require_multiple
 from .coco_classes import TORCHVISION_COCO_CLASSES
 
@@ -41,19 +42,21 @@ _PYRAMID = partial(init.kaiming_uniform_, a=1)
 
 @strict
 class FcosConfig(DetectorConfig):
-    """Which FCOS it is.
+    """
+    Architecture of an FCOS detector.
 
     Args:
         depth: of the ResNet, one of 18, 34, 50, 101, 152.
-        stride_in_1x1: whether a bottleneck is strided in its first 1×1 convolution (Caffe) or in its 3×3 one.
+        stride_in_1x1: whether the stride of a bottleneck is in its first 1×1 convolution (Caffe) instead of its 3×3.
         batch_norm_eps: added to the variance of BatchNorm.
-        pixel_offset: added to the normalised RGB pixels, for networks trained with another mean. It cannot be folded
-            into the first convolution, whose zero padding must stay the mean colour.
+        pixel_offset: added to the normalised RGB pixels, for networks trained with a different mean. It cannot be
+            folded into the first convolution, whose zero padding must remain the mean colour.
         neck_channels: channels of P5 and the towers, a multiple of 32.
-        tower_depth: convolutions in each tower.
-        distance_activation: "relu" (times 32 pixels) or "exp" (of pixels).
-        centerness_tower: "regression" or "classification", the tower that centre-ness is read from.
-        points: "corner", (32·col, 32·row), torchvision's; or "center", ((col + ½)·32, (row + ½)·32), the original's.
+        tower_depth: number of convolutions in each tower.
+        distance_activation: "relu" (in strides) or "exp" (in pixels).
+        centerness_tower: "regression" or "classification", the tower with the center-ness output.
+        points: "corner", (32·col, 32·row), as in torchvision; or "center", ((col + ½)·32, (row + ½)·32), as in the
+            original.
         id2label: the classes, by default the 91 indices of torchvision's COCO models.
     """
 
@@ -69,15 +72,21 @@ class FcosConfig(DetectorConfig):
     centerness_tower: str = "regression"
     points: str = "corner"
 
-    # The 91 indices of torchvision's COCO models, place holders included.
+    # The 91 indices of torchvision's COCO models, including placeholders.
     default_classes = TORCHVISION_COCO_CLASSES
     limits: ClassVar = {"tower_depth": (1, 16), "neck_channels": (1, 4096)}
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.pixel_offset = list(self.pixel_offset)
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
+        """
+        Check the fields; transformers calls it after construction.
+
+        Raises:
+            ValueError: a field is out of range.
+        """
         self.check_limits()
         self.check_choice("depth", DEPTHS)
         self.check_choice("distance_activation", ("relu", "exp"))
@@ -97,21 +106,23 @@ class FcosConfig(DetectorConfig):
 
 @dataclass
 class FcosOutput(ModelOutput):
-    """What the head says at the P points of P5.
+    """
+    Predictions at the P points of P5.
 
-    Args:
+    Attributes:
         class_logits: (I, P, classes).
         distances: (I, P, 4) from the point to left, top, right, bottom, in canvas pixels.
         centerness_logits: (I, P).
     """
 
-    class_logits: Tensor | None = None
-    distances: Tensor | None = None
-    centerness_logits: Tensor | None = None
+    # `forward` fills every field; ModelOutput requires the defaults.
+    class_logits: Tensor = None  # type: ignore[assignment]
+    distances: Tensor = None  # type: ignore[assignment]
+    centerness_logits: Tensor = None  # type: ignore[assignment]
 
 
 class FcosDetector(Detector):
-    """The detector; see the module's text for what it expects."""
+    """FCOS at level P5; see the module docstring."""
 
     config: FcosConfig
     _no_split_modules = ["BasicBlock", "Bottleneck"]
@@ -124,20 +135,19 @@ class FcosDetector(Detector):
         self.smooth = starting(nn.Conv2d(width, width, 3, padding=1), weight=_PYRAMID)
         self.classification_tower = _tower(width, config.tower_depth)
         self.regression_tower = _tower(width, config.tower_depth)
-        # Focal loss starts from "nearly everything is background": class probability 0.01.
-        self.class_output = starting(nn.Conv2d(width, config.num_labels, 3, padding=1), normal(0.01), RARE)
+        self.class_output = starting(nn.Conv2d(width, len(config.class_names), 3, padding=1), normal(0.01), PRIOR_BIAS)
         self.distance_output = starting(nn.Conv2d(width, 4, 3, padding=1), normal(0.01))
         self.centerness_output = starting(nn.Conv2d(width, 1, 3, padding=1), normal(0.01))
         self.post_init()
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, **kwargs) -> FcosOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> FcosOutput:
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
 
         Raises:
-            ValueError: a side is no multiple of 32.
+            ValueError: a side is not a multiple of 32.
         """
         require_multiple(pixel_values.shape, STRIDE)
         offset = pixel_values.new_tensor(self.config.pixel_offset)[:, None, None]
@@ -154,15 +164,16 @@ class FcosDetector(Detector):
     def propose(
         self, pixel_values: Tensor, pixel_mask: Tensor | None = None, output: FcosOutput | None = None
     ) -> Proposals:
-        """Boxes of all points, their best class and, as quality, their centre-ness σ.
+        """
+        The box and the best class of every point, with the predicted center-ness as quality.
 
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-            pixel_mask: part of the detector contract; not needed here.
-            output: of this detector for these canvases, if it has run already.
+            pixel_mask: unused.
+            output: the output of this detector for these canvases, if it has been computed already.
         """
         outputs = self(pixel_values.to(self.dtype)) if output is None else output
-        canvas = tuple(pixel_values.shape[-2:])
+        canvas = canvas_of(pixel_values)
         grid = (canvas[0] // STRIDE, canvas[1] // STRIDE)
         points = grid_points(*grid, STRIDE, device=pixel_values.device)
         if self.config.points == "corner":
@@ -179,7 +190,8 @@ class FcosDetector(Detector):
     def from_torchvision(
         cls, weights: FCOS_ResNet50_FPN_Weights | str = "COCO_V1", progress: bool = False
     ) -> "FcosDetector":
-        """The detector with torchvision's own FCOS-R50 weights, which torchvision downloads on first use.
+        """
+        The detector with torchvision's FCOS-R50 weights, which torchvision downloads on first use.
 
         Args:
             weights: a member of torchvision's `FCOS_ResNet50_FPN_Weights`, or its name.
@@ -187,17 +199,17 @@ class FcosDetector(Detector):
 
         Raises:
             ValueError: torchvision has no such weights.
-            OSError: the weights are not in torch's cache and cannot be downloaded.
+            OSError: the weights are neither in torch's cache nor downloadable.
         """
-        names = list(FCOS_ResNet50_FPN_Weights.__members__)
-        if isinstance(weights, str) and weights not in names:
-            raise ValueError(f"weights={weights!r} are unknown to torchvision; choose one of {names}")
+        members = list(FCOS_ResNet50_FPN_Weights.__members__)
+        if isinstance(weights, str) and weights not in members:
+            raise ValueError(f"weights={weights!r} is unknown to torchvision: choose one of {members}.")
         member = FCOS_ResNet50_FPN_Weights[weights] if isinstance(weights, str) else weights
         try:
             state_dict = member.get_state_dict(progress=progress, check_hash=True)
         except OSError as error:
             raise OSError(
-                f"{member.url} cannot be downloaded ({error}). Connect to the network, or fetch the file elsewhere "
+                f"{member.url} cannot be downloaded ({error}): connect to the network, or download the file elsewhere "
                 f"and put it into {torch.hub.get_dir()}/checkpoints/, or load a detector with `from_pretrained`."
             ) from error
         names, _ = torchvision_names(state_dict)
@@ -216,36 +228,43 @@ _TORCHVISION_NAMES = {
     "head.regression_head.bbox_reg.": "distance_output.",
     "head.regression_head.bbox_ctrness.": "centerness_output.",
 }
-_TORCHVISION_DEAD = {
-    "backbone.fpn.inner_blocks.": "laterals of C3 and C4: P5 does not read them",
-    "backbone.fpn.layer_blocks.": "smoothing of P3 and P4: P5 does not read it",
+_TORCHVISION_UNUSED = {
+    "backbone.fpn.inner_blocks.": "laterals of C3 and C4: not used by P5",
+    "backbone.fpn.layer_blocks.": "smoothing of P3 and P4: not used by P5",
     "backbone.fpn.extra_blocks.": "P6 and P7: not computed",
 }
 
 
 def torchvision_names(keys: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """This file's name for every key of torchvision's FCOS that P5 needs, and for every other key why not.
+    """
+    Names of torchvision's weights in this module.
+
+    Args:
+        keys: of a state dict of torchvision's FCOS.
+
+    Returns:
+        For every key that P5 needs, its name in `FcosDetector`; for every other key, the reason why it is not used.
 
     Raises:
-        ValueError: a key is neither.
+        ValueError: a key belongs to neither.
     """
-    names, dead = {}, {}
+    names, unused = {}, {}
     for key in keys:
         if key.endswith(".num_batches_tracked"):
-            dead[key] = "counter of BatchNorm, which is frozen"
+            unused[key] = "counter of BatchNorm, which is frozen"
         elif prefix := next((p for p in _TORCHVISION_NAMES if key.startswith(p)), None):
             names[key] = _TORCHVISION_NAMES[prefix] + key.removeprefix(prefix)
-        elif prefix := next((p for p in _TORCHVISION_DEAD if key.startswith(p)), None):
-            dead[key] = _TORCHVISION_DEAD[prefix]
+        elif prefix := next((p for p in _TORCHVISION_UNUSED if key.startswith(p)), None):
+            unused[key] = _TORCHVISION_UNUSED[prefix]
         else:
             raise ValueError(
-                f"{key!r} is no key of torchvision's FCOS with a ResNet; give a checkpoint of that network"
+                f"{key!r} is not a key of torchvision's FCOS with a ResNet: give a checkpoint of that network."
             )
-    return names, dead
+    return names, unused
 
 
 def _resnet_body(config: FcosConfig) -> nn.Sequential:
-    """torchvision's ResNet up to C5, under torchvision's names."""
+    """The ResNet up to C5, with torchvision's names of modules."""
 
     def norm_layer(channels: int) -> FrozenNorm:
         return FrozenNorm(channels, eps=config.batch_norm_eps)
@@ -265,14 +284,14 @@ def _resnet_body(config: FcosConfig) -> nn.Sequential:
 
 
 def _tower(channels: int, depth: int) -> nn.Sequential:
-    layers = []
+    layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(NORM_GROUPS, channels), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 def _per_point(maps: Tensor) -> Tensor:
-    """(I, C, rows, cols) -> (I, rows·cols, C)."""
+    """(I, C, rows, cols) -> (I, rows · cols, C)."""
     return maps.flatten(2).transpose(1, 2)
 
 

@@ -1,15 +1,15 @@
-"""SOLO: instance segmentation by locations, one mask for every cell of a grid (arXiv 1912.04488).
+"""SOLO: instance segmentation by location, one mask for every cell of a grid (arXiv 1912.04488).
 
 trunk -> feature pyramid -> two towers shared by all levels: masks (with coordinate channels) and classes. Cell (i, j)
-of a level's S×S grid owns mask channel i·S + j. It expects letterboxed, ImageNet-normalised canvases whose sides are
-multiples of the largest stride. The trunk is any transformers backbone; its BatchNorm layers stay in evaluation mode.
-`propose` computes what one level needs and leaves the last mask convolution to whoever asks for masks. Targets and
-losses are not here, and nothing here knows expressions.
+of a level's S×S grid corresponds to mask channel i·S + j. Expects letterboxed, ImageNet-normalised canvases whose
+sides are multiples of the largest stride. The trunk is any transformers backbone; its BatchNorm layers stay in
+evaluation mode. `propose` runs one level only and defers the last mask convolution (`LazyMasks`). Knows nothing of
+expressions, targets and losses.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -21,9 +21,10 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from ..geometry.letterbox import canvas_of
 from ..geometry.proposals import LazyMasks, Proposals
 from ..layers.convolutions import ConvNormRelu
-from ..layers.initialization import RARE, starting
+from ..layers.initialization import PRIOR_BIAS, starting
 from .base import Detector, DetectorConfig, require_multiple
 from .solo_detections import SoloThresholds, solo_detections
 
@@ -32,24 +33,26 @@ NECKS = ("fpn", "lateral")
 
 @strict
 class SoloConfig(DetectorConfig):
-    """Sizes of the detector; the defaults are SOLO-R101's.
+    """
+    Architecture of a SOLO detector; the defaults are those of SOLO-R101.
 
     Args:
         backbone_config: any transformers backbone; all its `feature_maps` are used, fine to coarse.
-        neck: "fpn" (top-down sums and a 3×3 smoothing), or "lateral" for a trunk that has such a neck of its own.
+        neck: "fpn" (top-down sums and 3×3 smoothing), or "lateral" for a trunk that already has a neck.
         neck_channels: channels of the pyramid.
-        extra_levels: levels appended to the pyramid, each the last one at half its size.
-        level_maps: which map of the pyramid each level of the head reads.
-        strides: stride in canvas pixels to which that map is resized.
-        num_grids: cells per side of each level's grid.
-        scale_ranges: (low, high) of sqrt(width · height) in canvas pixels of the objects each level is trained on.
+        extra_levels: number of levels appended to the pyramid, each at half the size of the one before.
+        level_maps: index of the pyramid map that each level of the head uses.
+        strides: strides in canvas pixels to which these maps are resized, per level.
+        num_grids: cells per side of the grid, per level.
+        scale_ranges: (low, high) of sqrt(width · height), in canvas pixels, of the objects each level is trained on.
         channels: channels of both towers.
-        stacked_convs: convolutions in each tower.
+        stacked_convs: number of convolutions in each tower.
         norm_groups: groups of their group norm.
-        center_region: share of the box around the centre of mass whose cells are positive in training.
-        proposal_level: the level whose masks `propose` offers.
+        center_region: share of the box, around the centre of mass, whose cells are positive in training.
+        proposal_level: the level whose masks `propose` returns.
         freeze_backbone: whether the trunk is excluded from training.
-        id2label: the classes, by default COCO's 80.
+        initializer_range: standard deviation of convolution weights without a recipe of their own.
+        id2label: the classes, by default the 80 of COCO.
     """
 
     model_type = "pbrec_solo"
@@ -61,14 +64,14 @@ class SoloConfig(DetectorConfig):
         )
     }
 
-    backbone_config: dict | PreTrainedConfig | None = None
+    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
     neck: str = "fpn"
     neck_channels: int = 256
     extra_levels: int = 1
     level_maps: list[int] | tuple[int, ...] = (0, 1, 2, 3, 4)
     strides: list[int] | tuple[int, ...] = (8, 8, 16, 32, 32)
     num_grids: list[int] | tuple[int, ...] = (40, 36, 24, 16, 12)
-    scale_ranges: list | tuple = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
+    scale_ranges: list[Any] | tuple[Any, ...] = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
     channels: int = 256
     stacked_convs: int = 7
     norm_groups: int = 32
@@ -87,13 +90,19 @@ class SoloConfig(DetectorConfig):
         "num_grids": (1, 512),
     }
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         for name in ("level_maps", "strides", "num_grids"):
             setattr(self, name, list(getattr(self, name)))
         self.scale_ranges = [list(pair) for pair in self.scale_ranges]
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
+        """
+        Check the fields; transformers calls it after construction.
+
+        Raises:
+            ValueError: a field is out of range, or the fields contradict each other.
+        """
         self.check_limits()
         self.check_choice("neck", NECKS)
         if self.channels % self.norm_groups:
@@ -101,14 +110,13 @@ class SoloConfig(DetectorConfig):
         levels = len(self.level_maps)
         for name in ("strides", "num_grids", "scale_ranges"):
             if len(getattr(self, name)) != levels or not levels:
-                raise ValueError(
-                    f"{name}={getattr(self, name)}: give one entry for each of the {levels} levels in level_maps."
-                )
+                raise ValueError(f"{name}={getattr(self, name)}: give one entry per level, {levels} as in level_maps.")
         if any(max(self.strides) % stride for stride in self.strides):
             raise ValueError(f"strides={self.strides}: give strides that divide the largest of them.")
         if any(len(pair) != 2 or not 0 <= pair[0] <= pair[1] for pair in self.scale_ranges):
             raise ValueError(f"scale_ranges={self.scale_ranges}: give pairs (low, high) with 0 <= low <= high.")
-        maps = len(self.backbone_config.out_features) + self.extra_levels
+        # `__post_init__` has built the sub-config by now.
+        maps = len(cast(Any, self.backbone_config).out_features) + self.extra_levels
         if any(not 0 <= index < maps for index in self.level_maps):
             raise ValueError(f"level_maps={self.level_maps}: give indices into the {maps} maps of the pyramid.")
         if not 0 <= self.proposal_level < levels:
@@ -119,19 +127,21 @@ class SoloConfig(DetectorConfig):
 
 @dataclass
 class SoloOutput(ModelOutput):
-    """The raw (training) form, one entry per level.
+    """
+    Raw predictions, as in training, one entry per level.
 
-    Args:
-        mask_logits: (I, S·S, 2H/stride, 2W/stride).
-        class_logits: (I, classes, S, S).
+    Attributes:
+        mask_logits: (I, S·S, 2H/stride, 2W/stride) each.
+        class_logits: (I, classes, S, S) each.
     """
 
-    mask_logits: tuple[Tensor, ...] | None = None
-    class_logits: tuple[Tensor, ...] | None = None
+    # `forward` fills both fields; ModelOutput requires the defaults.
+    mask_logits: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    class_logits: tuple[Tensor, ...] = None  # type: ignore[assignment]
 
 
 class SoloPyramid(nn.Module):
-    """Maps of the trunk -> maps of one width, with "fpn" after top-down sums and smoothing (arXiv 1612.03144)."""
+    """Feature pyramid (arXiv 1612.03144): maps of the trunk -> maps of equal width, without sums for "lateral"."""
 
     def __init__(self, in_channels: list[int], config: SoloConfig):
         super().__init__()
@@ -139,13 +149,22 @@ class SoloPyramid(nn.Module):
         self.lateral = nn.ModuleList(
             starting(nn.Conv2d(width, config.neck_channels, 1), weight=init.xavier_uniform_) for width in in_channels
         )
-        self.smooth = None
+        self.smooth: nn.ModuleList | None = None
         if config.neck == "fpn":
             convolutions = (nn.Conv2d(config.neck_channels, config.neck_channels, 3, padding=1) for _ in in_channels)
             self.smooth = nn.ModuleList(starting(conv, weight=init.xavier_uniform_) for conv in convolutions)
 
     def forward(self, maps: tuple[Tensor, ...], wanted: set[int]) -> dict[int, Tensor]:
-        """The `wanted` maps of the pyramid by index, fine to coarse; of the others only what these depend on."""
+        """
+        Compute the maps with the indices in `wanted`, and only what they depend on.
+
+        Args:
+            maps: (I, C, h, w) of the trunk, fine to coarse.
+            wanted: indices into the pyramid, fine to coarse.
+
+        Returns:
+            Index -> (I, neck_channels, h, w); it may contain more maps than those wanted.
+        """
         last = len(maps) - 1
         needed = {min(index, last) for index in wanted}
         lowest = min(needed) if self.smooth is not None else 0
@@ -163,7 +182,7 @@ class SoloPyramid(nn.Module):
 
 
 def append_coordinates(features: Tensor) -> Tensor:
-    """(I, C, h, w) -> (I, C + 2, h, w): x, then y, each from -1 at the first to 1 at the last pixel."""
+    """(I, C, h, w) -> (I, C + 2, h, w): appends x, then y, each from -1 at the first pixel to 1 at the last."""
     images, _, height, width = features.shape
     y = torch.linspace(-1, 1, height, device=features.device, dtype=features.dtype)
     x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
@@ -172,14 +191,14 @@ def append_coordinates(features: Tensor) -> Tensor:
 
 
 def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (I, C, h, w), nothing where the size is right already."""
+    """Bilinear resize of (I, C, h, w) to `size` (height, width); a map of this size is returned unchanged."""
     if features.shape[-2:] == torch.Size(size):
         return features
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 
 
 class SoloHead(nn.Module):
-    """Both branches; all weights are shared by the levels, except the last mask convolution."""
+    """The mask and the class branch. The levels share all weights except those of the last mask convolution."""
 
     def __init__(self, config: SoloConfig):
         super().__init__()
@@ -190,20 +209,22 @@ class SoloHead(nn.Module):
             return nn.Sequential(*(ConvNormRelu(a, b, config.norm_groups) for a, b in pairwise(widths)))
 
         self.mask_tower = tower(config.neck_channels + 2)
-        # Focal loss and dice loss start from "nearly everything is background".
+        # Dice loss, too, starts from "nearly everything is background".
         self.mask_outputs = nn.ModuleList(
-            starting(nn.Conv2d(config.channels, grid**2, 1), bias=RARE) for grid in config.num_grids
+            starting(nn.Conv2d(config.channels, grid**2, 1), bias=PRIOR_BIAS) for grid in config.num_grids
         )
         self.class_tower = tower(config.neck_channels)
-        self.class_output = starting(nn.Conv2d(config.channels, config.num_labels, 3, padding=1), bias=RARE)
+        self.class_output = starting(
+            nn.Conv2d(config.channels, len(config.class_names), 3, padding=1), bias=PRIOR_BIAS
+        )
 
     def level_features(self, pyramid: dict[int, Tensor], level: int, canvas: tuple[int, int]) -> Tensor:
-        """The map a level reads, at this level's stride."""
+        """Input of a level of the head: its pyramid map at its stride, (I, neck_channels, H/stride, W/stride)."""
         stride = self.config.strides[level]
         return resize(pyramid[self.config.level_maps[level]], (canvas[0] // stride, canvas[1] // stride))
 
     def mask_features(self, features: Tensor) -> Tensor:
-        """(I, neck_channels, h, w) -> (I, channels, 2h, 2w), what the last mask convolution reads."""
+        """(I, neck_channels, h, w) -> (I, channels, 2h, 2w), the input of the last mask convolution."""
         features = self.mask_tower(append_coordinates(features))
         return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -213,7 +234,13 @@ class SoloHead(nn.Module):
         return self.class_output(self.class_tower(resize(features, (grid, grid))))
 
     def forward(self, pyramid: dict[int, Tensor], canvas: tuple[int, int]) -> SoloOutput:
-        """Logits of all levels for a pyramid (map index -> (I, neck_channels, h, w)) of a canvas (H, W)."""
+        """
+        Logits of all levels.
+
+        Args:
+            pyramid: index -> (I, neck_channels, h, w).
+            canvas: (H, W) in pixels.
+        """
         features = [self.level_features(pyramid, level, canvas) for level in range(len(self.config.strides))]
         return SoloOutput(
             mask_logits=tuple(
@@ -224,19 +251,28 @@ class SoloHead(nn.Module):
 
 
 def keep_local_maxima(probabilities: Tensor) -> Tensor:
-    """Class probabilities (I, classes, S, S) with 0 where the cell above, to the left or between them is greater."""
+    """Set class probabilities (I, classes, S, S) to 0 where the cell above, to the left or above left is greater."""
     greatest = F.max_pool2d(probabilities, 2, stride=1, padding=1)[..., :-1, :-1]
     return probabilities * (greatest == probabilities)
 
 
 def evaluation_form(output: SoloOutput, mask_size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Per level: mask probabilities (I, S·S, *mask_size), local maxima of class probabilities (I, classes, S, S)."""
+    """
+    Predictions for inference.
+
+    Args:
+        output: logits of all levels.
+        mask_size: (h', w') of the masks.
+
+    Returns:
+        Per level: mask probabilities (I, S·S, h', w'), and local maxima of class probabilities (I, classes, S, S).
+    """
     masks = [resize(logits.sigmoid(), mask_size) for logits in output.mask_logits]
     return masks, [keep_local_maxima(logits.sigmoid()) for logits in output.class_logits]
 
 
 class SoloDetector(Detector):
-    """The detector; see the module's text for what it expects."""
+    """SOLO; see the module docstring."""
 
     config: SoloConfig
 
@@ -249,11 +285,11 @@ class SoloDetector(Detector):
         self.freeze_parts()
 
     def freeze_parts(self) -> None:
-        """Stop the training of the trunk, if the config says so; loading a checkpoint does so again."""
+        """Freeze the trunk according to the config; loading a checkpoint calls this again."""
         self.backbone.requires_grad_(not self.config.freeze_backbone)
 
     def train(self, mode: bool = True) -> "SoloDetector":
-        """Training mode, in which the trunk's BatchNorm keeps its statistics."""
+        """Set the training mode; the trunk's BatchNorm stays in evaluation mode."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -261,39 +297,43 @@ class SoloDetector(Detector):
         return self
 
     def mask_size(self, canvas: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of mask probabilities: twice the map of the first level, whatever their own level."""
+        """Size (h', w') of mask probabilities of all levels: twice the map of the first level."""
         return 2 * canvas[0] // self.config.strides[0], 2 * canvas[1] // self.config.strides[0]
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, **kwargs) -> SoloOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> SoloOutput:
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of the largest stride.
 
         Raises:
-            ValueError: a side is no such multiple.
+            ValueError: a side is not such a multiple.
         """
         pyramid, canvas = self._pyramid(pixel_values, set(self.config.level_maps))
         return self.head(pyramid, canvas)
 
-    source = None  # `propose` runs less than `forward` does: there is nothing to hand over
+    @property
+    def source(self) -> None:
+        """None: `propose` runs only a part of `forward`, so there is no output to share."""
 
     @torch.no_grad()
     def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None, output: None = None) -> Proposals:
-        """Masks of `proposal_level`, computed when asked for, and the best class of each point; no quality, no boxes.
+        """
+        Masks of `proposal_level`, computed on request, and the best class of each point; no quality and no boxes.
 
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of the largest stride.
-            pixel_mask, output: not needed.
+            pixel_mask, output: unused.
         """
         level = self.config.proposal_level
         pyramid, canvas = self._pyramid(pixel_values, {self.config.level_maps[level]})
         features = self.head.level_features(pyramid, level, canvas)
-        output = self.head.mask_outputs[level]
+        convolution = cast(nn.Conv2d, self.head.mask_outputs[level])
+        bias = cast(Tensor, convolution.bias)
         masks = LazyMasks(
             features=self.head.mask_features(features).float(),
-            weight=output.weight.detach().flatten(1).float(),
-            bias=output.bias.detach().float(),
+            weight=convolution.weight.detach().flatten(1).float(),
+            bias=bias.detach().float(),
             size=self.mask_size(canvas),
         )
         grid = self.config.num_grids[level]
@@ -304,14 +344,18 @@ class SoloDetector(Detector):
     def detect(
         self, pixel_values: Tensor, letterbox: Tensor | None = None, thresholds: SoloThresholds | None = None
     ) -> list[dict[str, Tensor]]:
-        """Ordinary detections of all levels by Matrix-NMS, best first: {"scores", "labels", "masks"} per image.
+        """
+        Ordinary object detection with all levels and Matrix-NMS.
 
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of the largest stride.
-            letterbox: (I, 6); masks (n, h, w) are then in the size of the original pictures, else of the canvas.
-            thresholds: when a cell is a detection; SOLO's by default.
+            letterbox: (I, 6), to return masks at the size of the original pictures; None = at that of the canvas.
+            thresholds: of scores, masks and counts; None = those of SOLO.
+
+        Returns:
+            Per picture "scores" (n,), descending, "labels" int64 (n,) and "masks" bool (n, h, w).
         """
-        canvas = tuple(pixel_values.shape[-2:])
+        canvas = canvas_of(pixel_values)
         masks, classes = evaluation_form(self(pixel_values), self.mask_size(canvas))
         return solo_detections(
             masks=[torch.cat([m[i] for m in masks]).float() for i in range(len(pixel_values))],

@@ -1,7 +1,7 @@
-"""From SOLO's masks and class probabilities to ordinary detections: thresholds, mask quality, Matrix-NMS.
+"""Ordinary object detection from SOLO's predictions: thresholds, mask quality, Matrix-NMS.
 
-This is how SOLO is used on its own; referring expressions choose among all masks of a level instead and need none of
-it. Pure functions over tensors, one image at a time. Source: SOLO (arXiv 1912.04488), Matrix-NMS (arXiv 2003.10152).
+For SOLO as a stand-alone detector; referring expressions select from all masks of a level instead. Pure functions over
+tensors, one picture at a time. Sources: SOLO (arXiv 1912.04488), Matrix-NMS (arXiv 2003.10152).
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ from ..geometry.letterbox import Letterbox
 @dataclass(frozen=True)
 class SoloThresholds:
     """
+    Thresholds of ordinary detection; the defaults are those of SOLO.
+
     Attributes:
-        class_score: least class probability of a candidate.
-        mask: probability from which a pixel belongs to a mask.
-        max_candidates: candidates that Matrix-NMS compares.
-        sigma: of Matrix-NMS's Gaussian, larger is harsher.
-        score: least final score.
-        max_detections: detections per image.
+        class_score: class probability above which a cell is a candidate.
+        mask: probability above which a pixel belongs to a mask.
+        max_candidates: largest number of candidates in Matrix-NMS.
+        sigma: of the Gaussian in Matrix-NMS; larger values suppress more.
+        score: smallest final score.
+        max_detections: largest number of detections per picture.
     """
 
     class_score: float = 0.1
@@ -34,21 +36,25 @@ class SoloThresholds:
 
 
 def matrix_nms(masks: Tensor, labels: Tensor, scores: Tensor, sigma: float) -> Tensor:
-    """Scores (n,) lowered by the overlap with better masks of the same class.
+    """
+    Reduce scores by the overlap with better masks of the same class.
 
     Args:
-        masks: (n, h, w) bool, best score first.
-        labels: (n,) int64.
-        scores: (n,) descending.
+        masks: bool (n, h, w), best score first, none of them empty.
+        labels: int64 (n,).
+        scores: (n,), descending.
         sigma: of the Gaussian.
+
+    Returns:
+        (n,), the reduced scores.
     """
     flat = masks.flatten(1).float()
     intersection = flat @ flat.T
     areas = flat.sum(1)
     union = areas[:, None] + areas[None] - intersection
-    # iou[i, j] with i ranked before j and of the same class, else 0.
+    # iou[i, j] where i ranks before j and has the same class, else 0.
     iou = (intersection / union * (labels[:, None] == labels[None])).triu(diagonal=1)
-    # How much the suppressor itself is overlapped by a better one excuses what it suppresses.
+    # A suppressor that is itself suppressed by a better mask counts less.
     compensation = iou.amax(0)[:, None]
     decay = torch.exp(-sigma * (iou**2 - compensation**2)).amin(0)
     return scores * decay
@@ -62,15 +68,19 @@ def solo_detections(
     letterbox: Tensor | None,
     thresholds: SoloThresholds,
 ) -> list[dict[str, Tensor]]:
-    """Detections of every image, best first: {"scores" (n,), "labels" (n,), "masks" (n, h', w') bool}.
+    """
+    Detections of every picture.
 
     Args:
-        masks: per image (N, h, w) probabilities of all levels' points.
-        classes: per image (N, classes) probabilities, 0 where the cell is no local maximum.
-        strides: (N,) stride of each point's level.
+        masks: per picture (N, h, w), probabilities of the points of all levels.
+        classes: per picture (N, classes), probabilities, 0 where a cell is not a local maximum.
+        strides: (N,), the stride of each point's level.
         canvas: (H, W) in pixels.
-        letterbox: (I, 6), see the image processor; None leaves the masks on the canvas.
-        thresholds: when a cell is a detection.
+        letterbox: (I, 6) int64, to map masks to the original pictures; None = masks on the canvas.
+        thresholds: of scores, masks and counts.
+
+    Returns:
+        Per picture "scores" (n,), descending, "labels" int64 (n,) and "masks" bool (n, h', w').
     """
     detections = []
     for index, (image_masks, image_classes) in enumerate(zip(masks, classes, strict=True)):
@@ -86,7 +96,10 @@ def solo_detections(
     return detections
 
 
-def _detections_of_image(masks: Tensor, classes: Tensor, strides: Tensor, thresholds: SoloThresholds):
+def _detections_of_image(
+    masks: Tensor, classes: Tensor, strides: Tensor, thresholds: SoloThresholds
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (n,), descending, labels (n,) and mask probabilities (n, h, w)."""
     point, labels = (classes > thresholds.class_score).nonzero(as_tuple=True)
     scores, soft = classes[point, labels], masks[point]
     binary = soft > thresholds.mask

@@ -1,1 +1,1 @@
-"""Where things are: points, boxes, masks, the letterbox and proposals, each defined once. Tensors only."""
+"""Points, boxes, masks, the letterbox and proposals, each defined once. Works on tensors only."""

@@ -1,6 +1,6 @@
 """Boxes, XYXY in pixels of one frame: overlap, clipping, distances from points to sides.
 
-Pure functions over tensors. Boxes without area overlap nothing.
+Pure functions over tensors. A box without area overlaps nothing.
 """
 
 import torch
@@ -10,9 +10,16 @@ from torchvision.ops import box_area, clip_boxes_to_image
 
 def box_iou_matrix(boxes: Tensor, others: Tensor | None = None) -> Tensor:
     """
-    IoU of each box (…, k, 4) with each of `others` (…, n, 4), by default themselves: (…, k, n).
+    Pairwise IoU of boxes.
 
-    torchvision's `box_iou` takes no batch, and is not a number for two boxes without area.
+    torchvision's `box_iou` takes no batch, and returns NaN for two boxes without area.
+
+    Args:
+        boxes: (…, k, 4) XYXY.
+        others: (…, n, 4) XYXY; None = `boxes` themselves.
+
+    Returns:
+        (…, k, n) in [0, 1]; 0 where neither box has area.
     """
     others = boxes if others is None else others
     area, other_area = (box_area(some.flatten(0, -2)).view(some.shape[:-1]) for some in (boxes, others))
@@ -23,29 +30,34 @@ def box_iou_matrix(boxes: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 def intersection_over_union(intersection: Tensor, area: Tensor, other_area: Tensor) -> Tensor:
-    """IoU (…, k, n) of areas (…, k) and (…, n) with their intersections; 0 where there is no union."""
+    """IoU (…, k, n) from intersections (…, k, n) and areas (…, k) and (…, n); 0 where the union is empty."""
     union = area[..., :, None] + other_area[..., None, :] - intersection
     return torch.where(union > 0, intersection / union, 0.0)
 
 
 def boxes_from_distances(points: Tensor, distances: Tensor, canvas: tuple[int, int] | None = None) -> Tensor:
     """
-    Boxes (…, N, 4) of points (N, 2) XY and distances (…, N, 4) to left, top, right, bottom.
+    Boxes from the distances between points and the sides around them.
 
     Args:
-        canvas: (H, W) to which the boxes are clipped; None = not at all.
+        points: (N, 2) XY.
+        distances: (…, N, 4) to left, top, right, bottom, in the same pixels.
+        canvas: (H, W) to which the boxes are clipped; None = no clipping.
+
+    Returns:
+        (…, N, 4) XYXY.
     """
     boxes = torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
     return boxes if canvas is None else clip_boxes_to_image(boxes, canvas)
 
 
 def distances_to_sides(points: Tensor, boxes: Tensor) -> Tensor:
-    """(…, 4) distances from points (…, 2) to the left, top, right, bottom of boxes (…, 4); negative outside."""
+    """Distances (…, 4) from points (…, 2) to the left, top, right, bottom of boxes (…, 4); negative outside."""
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
 
 
 def box_centers(boxes: Tensor) -> Tensor:
-    """Centres (…, 2) XY of boxes (…, 4)."""
+    """Centres (…, 2) XY of boxes (…, 4) XYXY."""
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 

@@ -1,7 +1,7 @@
-"""Center-ness of points relative to boxes (equations 1 and 2): how central a point is to a box.
+"""Center-ness of points relative to boxes (equations 1 and 2): how close a point is to the centre of a box.
 
-Read in two places: as the target that the comprehension stage learns, and by `selection/fit.py`, which compares it
-with the map that was learned. Pure functions over tensors in pixels of one frame.
+The comprehension stage learns it as its target, and `selection/fit.py` compares it with the predicted map. Pure
+functions over tensors in pixels of one frame.
 """
 
 import torch
@@ -14,12 +14,12 @@ CENTER_RADIUS = 1.5  # half the side of the central square, in strides
 
 def centerness(points: Tensor, boxes: Tensor) -> Tensor:
     """
-    sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b)), equation 1; 0 outside the box.
+    Center-ness, equation 1: sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b)), and 0 outside the box.
 
-    The paper's formula is positive where a point lies outside on both axes; this is 0 there.
+    As printed, equation 1 is positive for a point outside on both axes; this returns 0 there.
 
     Args:
-        points: (P, 2) XY, or (E, P, 2), those of each box.
+        points: (P, 2) XY, or (E, P, 2), one set per box.
         boxes: (E, 4) XYXY.
 
     Returns:
@@ -39,12 +39,12 @@ def central_centerness(points: Tensor, boxes: Tensor, stride: float) -> Tensor:
 
 def centerness_at(points: Tensor, boxes: Tensor, stride: float) -> Tensor:
     """
-    Equation 2 at points that stand anywhere; a box in which no point qualifies has 1 at the nearest one.
+    Equation 2 at arbitrary points; where no point qualifies for a box, the nearest one gets 1.
 
     Computed in double precision, so that training targets do not depend on the device.
 
     Args:
-        points: (P, 2) XY, or (E, P, 2), those of each box.
+        points: (P, 2) XY, or (E, P, 2), one set per box.
         boxes: (E, 4) XYXY.
         stride: width of a cell, in the same pixels.
 
@@ -52,12 +52,12 @@ def centerness_at(points: Tensor, boxes: Tensor, stride: float) -> Tensor:
         float32 (E, P) in [0, 1].
     """
     points, boxes = points.double(), boxes.double()
-    return repaired(central_centerness(points, boxes, stride), points, box_centers(boxes))[0]
+    return ensure_positive(central_centerness(points, boxes, stride), points, box_centers(boxes))[0]
 
 
-def repaired(targets: Tensor, points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+def ensure_positive(targets: Tensor, points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """
-    Give every row a positive point.
+    Give every row at least one positive point.
 
     Args:
         targets: (E, P).
@@ -65,7 +65,8 @@ def repaired(targets: Tensor, points: Tensor, centers: Tensor) -> tuple[Tensor, 
         centers: (E, 2) XY of the objects.
 
     Returns:
-        float32 (E, P) with 1 at the point nearest to the centre in rows without any positive one; bool (E,), which.
+        targets: float32 (E, P), with 1 at the point nearest to the centre in rows that had no positive point.
+        repaired: bool (E,), those rows.
     """
     empty = ~(targets > 0).any(dim=1)
     nearest = (points - centers[:, None]).norm(dim=-1).argmin(dim=1)
@@ -74,4 +75,4 @@ def repaired(targets: Tensor, points: Tensor, centers: Tensor) -> tuple[Tensor, 
     return targets, empty
 
 
-__all__ = ["CENTER_RADIUS", "centerness", "centerness_at", "central_centerness", "repaired"]
+__all__ = ["CENTER_RADIUS", "centerness", "centerness_at", "central_centerness", "ensure_positive"]

@@ -1,4 +1,4 @@
-"""Which picture each expression is about, where that need not be said."""
+"""The picture that each expression refers to, including the defaults for a missing `image_index`."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,21 @@ def image_of_each(image_index: Tensor | None, expressions: int, images: int) -> 
     The picture of each expression.
 
     Args:
-        image_index: (E,), or None: one expression for each picture, or all for a single one.
-        expressions: E.
-        images: number of pictures.
+        image_index: (E,) int64; None = one expression per picture, or all expressions for a single picture.
+        expressions: E, the number of expressions.
+        images: I, the number of pictures.
+
+    Returns:
+        int64 (E,), indices into the pictures.
 
     Raises:
-        ValueError: the numbers do not fit.
+        ValueError: the default is ambiguous for these numbers, or `image_index` does not have shape (E,).
     """
     if image_index is None:
         if images not in (1, expressions):
             raise ValueError(
-                f"{expressions} expressions for {images} images: say with `image_index` which image each belongs to."
+                f"There are {expressions} expressions for {images} images: pass `image_index`, the image of each "
+                "expression."
             )
         return torch.arange(expressions) if images > 1 else torch.zeros(expressions, dtype=torch.long)
     if image_index.shape != (expressions,):

@@ -1,8 +1,8 @@
-"""How a picture lies on its square canvas, and the way back: the one geometry of training, inference and export.
+"""The letterbox: how a picture is placed on its square canvas, and the inverse, for training, inference and export.
 
-As released: the longer side is scaled to the side of the canvas and the picture is centred. A batch carries one row of
+As released: the longer side is scaled to the side of the canvas and the picture is centred. A batch holds one row of
 six integers per picture, (I, 6) int64, in the order of the fields of `Letterbox`. Pure arithmetic on coordinates;
-resizing pixels is not here.
+pixels are resized by the image processor.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from torchvision.ops import clip_boxes_to_image
 
 class Letterbox(NamedTuple):
     """
-    A picture on its canvas, in pixels.
+    Size and position of a picture on its canvas, in pixels.
 
     Attributes:
-        height, width: of the upright original.
+        height, width: of the original, upright.
         resized_height, resized_width: of the picture on the canvas.
-        top, left: its upper left corner on the canvas.
+        top, left: of its upper left corner on the canvas.
     """
 
     height: int
@@ -32,34 +32,34 @@ class Letterbox(NamedTuple):
 
     @classmethod
     def fit(cls, height: int, width: int, side: int) -> "Letterbox":
-        """A picture of `height` × `width` pixels, as large as it gets on a canvas of `side`², in its centre."""
+        """The largest centred placement of a picture of `height` × `width` pixels on a canvas of `side` × `side`."""
         scale = side / max(height, width)
         resized = (max(1, round(height * scale)), max(1, round(width * scale)))
         return cls(height, width, *resized, *centered(resized, side))
 
     @classmethod
     def of(cls, row: Tensor) -> "Letterbox":
-        """From one row (6,) of a batch."""
+        """The letterbox in one row (6,) of a batch."""
         return cls(*(int(value) for value in row.tolist()))
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the canvas that hold picture."""
+        """Rows and columns of the canvas that show the picture."""
         return (
             slice(self.top, self.top + self.resized_height),
             slice(self.left, self.left + self.resized_width),
         )
 
     def boxes_to_canvas(self, boxes: Tensor) -> Tensor:
-        """Boxes (n, 4) XYXY in pixels of the original → pixels of the canvas."""
+        """Map boxes (n, 4) XYXY from pixels of the original to pixels of the canvas."""
         scale, offset = self._scale_and_offset(boxes)
         return boxes * scale + offset
 
     def boxes_to_original(self, boxes: Tensor) -> Tensor:
         """
-        Boxes (n, 4) XYXY in pixels of the canvas → pixels of the original, clipped to it.
+        Map boxes (n, 4) XYXY from pixels of the canvas to pixels of the original, clipped to it.
 
-        A box that clipping would leave without width or height becomes one pixel wide or high, inside the picture.
+        A side that clipping reduces to zero becomes one pixel long, inside the picture.
         """
         scale, offset = self._scale_and_offset(boxes)
         boxes = clip_boxes_to_image((boxes - offset) / scale, (self.height, self.width))
@@ -71,14 +71,15 @@ class Letterbox(NamedTuple):
 
     def mask_to_original(self, mask: Tensor, canvas: tuple[int, int], threshold: float = 0.5) -> Tensor:
         """
-        A map of probabilities over the canvas → a binary mask of the original.
+        Map mask probabilities over the canvas to a binary mask of the original.
 
-        Each original pixel takes the bilinear value at its own centre: one interpolation, none to the canvas between.
+        Each original pixel takes the bilinear value at its own centre: one interpolation, without an intermediate one
+        to canvas pixels.
 
         Args:
             mask: (h, w) of any resolution, covering the whole canvas.
-            canvas: (height, width) in pixels.
-            threshold: above which a pixel belongs to the mask.
+            canvas: (H, W) in pixels.
+            threshold: probability above which a pixel belongs to the mask.
 
         Returns:
             bool (original height, original width).
@@ -86,12 +87,22 @@ class Letterbox(NamedTuple):
         rows, cols = mask.shape
         y = (torch.arange(self.height, device=mask.device) + 0.5) * (self.resized_height / self.height) + self.top
         x = (torch.arange(self.width, device=mask.device) + 0.5) * (self.resized_width / self.width) + self.left
-        # Bilinear is linear along y, then along x: two small products instead of coordinates for every pixel.
+        # Bilinear interpolation is separable: two small products instead of coordinates for every pixel.
         values = _linear(y * (rows / canvas[0]), rows) @ mask.float() @ _linear(x * (cols / canvas[1]), cols).T
         return values > threshold
 
     def mask_to_canvas(self, mask: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-        """A mask (height, width) of the original at the resolution `size` of maps over the canvas, nearest pixels."""
+        """
+        Sample a mask of the original at the cells of a map over the canvas, nearest pixel.
+
+        Args:
+            mask: bool (height, width) of the original.
+            canvas: (H, W) in pixels.
+            size: (h, w) of the map.
+
+        Returns:
+            bool (h, w), False in the padding.
+        """
         rows = ((torch.arange(size[0]) + 0.5) * canvas[0] / size[0] - self.top) * self.height / self.resized_height
         cols = ((torch.arange(size[1]) + 0.5) * canvas[1] / size[1] - self.left) * self.width / self.resized_width
         inside = ((rows >= 0) & (rows < self.height))[:, None] & ((cols >= 0) & (cols < self.width))
@@ -103,38 +114,44 @@ class Letterbox(NamedTuple):
 
 
 def centered(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Top and left of something of `size` (height, width) in the middle of a canvas of `side`²."""
+    """Top and left of a rectangle of `size` (height, width) centred on a canvas of `side` × `side` pixels."""
     top, left = (round((side - length) / 2 - 0.1) for length in size)  # rounded as released
     return top, left
 
 
 def letterboxes(rows: Tensor) -> Iterator[Letterbox]:
-    """The rows (I, 6) of a batch, one by one."""
+    """The letterboxes in the rows (I, 6) of a batch, one by one."""
     return map(Letterbox.of, rows)
+
+
+def canvas_of(pixel_values: Tensor) -> tuple[int, int]:
+    """(H, W) of canvases (…, H, W), in pixels."""
+    height, width = pixel_values.shape[-2:]
+    return height, width
 
 
 def points_in_picture(rows: Tensor, grid: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
     """
-    Which points of a grid lie in the picture, not in the padding.
+    Which points of a grid are inside the picture rather than in the padding.
 
     Args:
         rows: (I, 6) int64, letterboxes.
         grid: (rows, cols).
-        canvas: (height, width) in pixels.
+        canvas: (H, W) in pixels.
 
     Returns:
-        bool (I, rows · cols). A picture so thin that no point lies in it has the points of all cells it touches.
+        bool (I, rows · cols). For a picture too thin to contain any point, the points of all cells it touches.
     """
-    box = Letterbox(*rows[:, :, None].unbind(1))
-    inside_y, touched_y = _inside(box.top, box.resized_height, grid[0], canvas[0])
-    inside_x, touched_x = _inside(box.left, box.resized_width, grid[1], canvas[1])
+    _, _, resized_height, resized_width, top, left = rows[:, :, None].unbind(1)
+    inside_y, touched_y = _inside(top, resized_height, grid[0], canvas[0])
+    inside_x, touched_x = _inside(left, resized_width, grid[1], canvas[1])
     inside = (inside_y[:, :, None] & inside_x[:, None, :]).flatten(1)
     touched = (touched_y[:, :, None] & touched_x[:, None, :]).flatten(1)
     return torch.where(inside.any(dim=1, keepdim=True), inside, touched)
 
 
 def _inside(start: Tensor, length: Tensor, cells: int, side: int) -> tuple[Tensor, Tensor]:
-    """Along one axis, (I, cells): cells whose centre lies in [start, start + length), and cells that overlap it."""
+    """Cells (I, cells) along one axis: centre in [start, start + length), and any overlap with that interval."""
     edges = torch.arange(cells + 1, device=start.device) * (side / cells)
     centre = (edges[:-1] + edges[1:]) / 2
     end = start + length
@@ -142,9 +159,9 @@ def _inside(start: Tensor, length: Tensor, cells: int, side: int) -> tuple[Tenso
 
 
 def _linear(position: Tensor, cells: int) -> Tensor:
-    """Weights (n, cells) of linear interpolation at `position` (n,), in cells from the left edge of the first one."""
+    """Weights (n, cells) of linear interpolation at `position` (n,), in cells from the edge of the first one."""
     centre = (position - 0.5).clamp(0, cells - 1)
     return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
 
 
-__all__ = ["Letterbox", "centered", "letterboxes", "points_in_picture"]
+__all__ = ["Letterbox", "canvas_of", "centered", "letterboxes", "points_in_picture"]

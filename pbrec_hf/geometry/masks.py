@@ -1,4 +1,4 @@
-"""Masks over a canvas: overlap, boxes around them, boxes filled. Pure functions over tensors."""
+"""Masks over a canvas: overlap, tight boxes, rasterised boxes. Pure functions over tensors."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,14 @@ from .boxes import intersection_over_union
 
 def mask_iou_matrix(masks: Tensor, others: Tensor | None = None) -> Tensor:
     """
-    IoU of each binary mask (…, k, h, w) with each of `others` (…, n, h, w), by default themselves: (…, k, n).
+    Pairwise IoU of binary masks. An empty mask overlaps nothing.
 
-    Empty masks overlap nothing.
+    Args:
+        masks: (…, k, h, w), 0 or 1.
+        others: (…, n, h, w); None = `masks` themselves.
+
+    Returns:
+        float32 (…, k, n) in [0, 1].
     """
     flat = masks.flatten(-2).float()
     other = flat if others is None else others.flatten(-2).float()
@@ -19,13 +24,13 @@ def mask_iou_matrix(masks: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 def bounding_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (n, 4) XYXY of masks (n, H, W) that are not empty, around the outer edges of their pixels."""
+    """Tight boxes (n, 4) XYXY around the outer pixel edges of masks (n, H, W), none of which may be empty."""
     boxes = masks_to_boxes(masks)
     return boxes + boxes.new_tensor([0, 0, 1, 1])  # pixel indices to edges
 
 
-def filled(box: Tensor, height: int, width: int) -> Tensor:
-    """A mask bool (height, width) of all pixels that a box (4,) XYXY touches."""
+def rasterized_box(box: Tensor, height: int, width: int) -> Tensor:
+    """Mask bool (height, width) of every pixel that a box (4,) XYXY touches."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     left, top = box[:2].floor().int().tolist()
     right, bottom = box[2:].ceil().int().tolist()
@@ -34,7 +39,17 @@ def filled(box: Tensor, height: int, width: int) -> Tensor:
 
 
 def box_coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """How much of each cell of a grid of `size` (rows, cols) over the canvas a box (n, 4) covers: (n, rows, cols)."""
+    """
+    Share of each cell of a grid over the canvas that each box covers.
+
+    Args:
+        boxes: (n, 4) XYXY in canvas pixels.
+        canvas: (H, W) in pixels.
+        size: (rows, cols) of the grid.
+
+    Returns:
+        (n, rows, cols) in [0, 1].
+    """
     shares = []
     for side in (0, 1):
         cell = canvas[1 - side] / size[1 - side]
@@ -44,4 +59,4 @@ def box_coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) 
     return shares[1][:, :, None] * shares[0][:, None, :]
 
 
-__all__ = ["bounding_boxes", "box_coverage", "filled", "mask_iou_matrix"]
+__all__ = ["bounding_boxes", "box_coverage", "mask_iou_matrix", "rasterized_box"]

@@ -1,7 +1,7 @@
-"""Geometry of the grid of points: where they are, which lie in the picture, how scores move between grids.
+"""The grid of points: where they are, which cells show the picture, how per-point values are resampled to other grids.
 
 Point k = row · cols + col of a grid of stride g is the centre of its cell, ((col + ½) g, (row + ½) g) in XY pixels of
-the canvas. Everything «per point» uses this order. Pure functions; they know nothing of images or models.
+the canvas. Everything per point uses this order. Pure functions; they know nothing of pictures or models.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 def grid_points(
     rows: int, cols: int, stride: float, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Centres of the cells, (rows · cols, 2) XY in canvas pixels."""
+    """Centres of the cells, (rows · cols, 2) XY in canvas pixels, row-major."""
     x = (torch.arange(cols, device=device, dtype=dtype) + 0.5) * stride
     y = (torch.arange(rows, device=device, dtype=dtype) + 0.5) * stride
     return torch.stack((x.repeat(rows), y.repeat_interleave(cols)), dim=-1)
@@ -23,11 +23,12 @@ def resample_grid(values: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
     Bilinear interpolation of per-point values to another grid over the same canvas.
 
     Args:
-        values: (..., rows · cols) on `grid`.
-        grid, to: (rows, cols).
+        values: (…, rows · cols) on `grid`.
+        grid: (rows, cols) of the values.
+        to: (rows, cols) of the result.
 
     Returns:
-        (..., rows · cols) on `to`.
+        (…, rows · cols) on `to`; `values` itself where the grids are equal.
     """
     if tuple(grid) == tuple(to):
         return values
@@ -37,12 +38,16 @@ def resample_grid(values: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
 
 def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     """
-    Cells that the fusion encoder attends to: those whose top-left pixel is picture (the released rule).
+    Cells that the fusion encoder attends to: those whose top-left pixel belongs to the picture (the released rule).
 
     Args:
-        pixel_mask: (I, H, W), non-zero where the canvas holds picture.
+        pixel_mask: (I, H, W), non-zero where the canvas shows the picture.
+        rows, cols: of the grid.
 
     Returns:
         bool (I, rows · cols).
     """
     return interpolate((pixel_mask != 0)[:, None].float(), size=(rows, cols)).flatten(1) > 0
+
+
+__all__ = ["feature_mask", "grid_points", "resample_grid"]

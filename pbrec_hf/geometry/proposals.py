@@ -1,12 +1,12 @@
-"""What a detector hands over: one box and/or mask, and a quality, at every point.
+"""The output of a detector: one box and/or mask, and a quality, at every point.
 
-The contract that detectors keep is in `detectors/base.py`. Nothing here knows expressions, or how to choose among the
-proposals.
+The contract of detectors is in `detectors/base.py`. Nothing here knows expressions, or how proposals are selected.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,17 @@ from torch.nn import functional as F
 
 @dataclass
 class LazyMasks:
-    """Masks of N points as a 1×1 convolution that has not been run yet: only the masks asked for are computed.
+    """
+    Masks of N points as a deferred 1×1 convolution: a mask is computed when it is requested.
 
     Args:
         features: (I, C, h, w) mask features of the canvases.
         weight: (N, C), one row per point.
         bias: (N,).
-        size: (h', w') to which the probabilities are resized bilinearly, by default (h, w).
+        size: (h', w') to which the probabilities are resized bilinearly; None = (h, w).
+
+    Raises:
+        ValueError: the shapes do not fit together.
     """
 
     features: Tensor
@@ -29,18 +33,27 @@ class LazyMasks:
     bias: Tensor
     size: tuple[int, int] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.features.ndim != 4 or self.weight.shape != (*self.bias.shape, self.features.shape[1]):
             raise ValueError(
-                "features (I, C, h, w), weight (N, C) and bias (N,) do not fit together: got "
-                f"{tuple(self.features.shape)}, {tuple(self.weight.shape)} and {tuple(self.bias.shape)}"
+                f"features {tuple(self.features.shape)}, weight {tuple(self.weight.shape)} and bias "
+                f"{tuple(self.bias.shape)} do not fit together: give (I, C, h, w), (N, C) and (N,)."
             )
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """Mask probabilities (n, h', w') over the canvas for n pairs `image_index` (n,), `point_index` (n,) int64."""
+        """
+        Compute n masks.
+
+        Args:
+            image_index: (n,) int64, the canvas of each mask.
+            point_index: (n,) int64, its point.
+
+        Returns:
+            (n, h', w') probabilities over the canvas.
+        """
         height, width = self.features.shape[-2:]
         logits = self.features.new_empty(len(image_index), height, width)
-        # Image by image, so that the features are never copied once per mask.
+        # One image at a time: indexing the features by mask would copy them once per mask.
         for image in image_index.unique().tolist():
             rows = (image_index == image).nonzero().squeeze(1)
             points = point_index[rows]
@@ -54,18 +67,22 @@ class LazyMasks:
 
 @dataclass
 class Proposals:
-    """Proposals of I images at N points: grid after grid, row-major within a grid (point k = row·cols + col).
+    """
+    Proposals on I canvases at N points: grid after grid, row-major within a grid (point k = row · cols + col).
+
+    A field that the detector does not provide is None. Floating-point tensors are float32.
 
     Args:
-        grids: (rows, cols) of every grid; N is the sum of rows·cols.
+        grids: (rows, cols) of every grid; N is the sum of rows · cols.
         canvas: (H, W) of the letterboxed canvas in pixels.
-        quality: (I, N) in [0, 1], how good the detector holds the proposal to be.
+        quality: (I, N) in [0, 1], the detector's confidence in each proposal.
         boxes: (I, N, 4) XYXY in canvas pixels.
         masks: masks of the same points.
-        candidates: (I, N) bool, the points whose proposal survived the detector's own NMS.
-        labels: (I, N) int64, the best class.
+        candidates: bool (I, N), the points whose proposal survived the detector's own NMS.
+        labels: int64 (I, N), the best class.
 
-    What a detector does not offer is None. Floating tensors are kept in float32.
+    Raises:
+        ValueError: every field is None, or numbers of images or points differ.
     """
 
     grids: tuple[tuple[int, int], ...]
@@ -76,89 +93,129 @@ class Proposals:
     candidates: Tensor | None = None
     labels: Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.grids = tuple((int(rows), int(cols)) for rows, cols in self.grids)
         self.canvas = (int(self.canvas[0]), int(self.canvas[1]))
-        per_image = self._per_image()
-        if not per_image:
-            raise ValueError("proposals need boxes, masks or at least a quality; got none of them")
-        images = {name: len(value.features if name == "masks" else value) for name, value in per_image.items()}
+        sizes = self._sizes()
+        if not sizes:
+            raise ValueError("The proposals are empty: give boxes, masks or at least a quality.")
+        images = {name: count for name, (count, _) in sizes.items()}
         if len(set(images.values())) > 1:
-            raise ValueError(f"proposals of different numbers of images: {images}")
-        for name, value in per_image.items():
-            points = len(value.bias) if name == "masks" else value.shape[1]
+            raise ValueError(
+                f"The proposals have different numbers of images, {images}: give the same number in every field."
+            )
+        for name, (_, points) in sizes.items():
             if points != self.num_points:
                 raise ValueError(
-                    f"{name} holds {points} points, but the grids {self.grids} have {self.num_points}; "
-                    "give one proposal per point, grid after grid"
+                    f"{name} holds {points} points, but the grids {self.grids} have {self.num_points}: give one "
+                    "proposal per point, grid after grid."
                 )
 
     @property
     def points_per_grid(self) -> list[int]:
-        """rows·cols of every grid: the sizes by which (I, N) tensors split into grids."""
+        """rows · cols of every grid, the sizes that split (I, N) tensors by grid."""
         return [prod(grid) for grid in self.grids]
 
     @property
     def num_points(self) -> int:
-        """N, the points of all grids together."""
+        """N, the number of points in all grids."""
         return sum(self.points_per_grid)
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
-        value = next(iter(self._per_image().values()))
-        return (value.features if isinstance(value, LazyMasks) else value).device
+        """The device of the tensors."""
+        for tensor in self._tensors().values():
+            return tensor.device
+        return self.require_masks().features.device
+
+    def require_boxes(self) -> Tensor:
+        """
+        The boxes, for callers that need them.
+
+        Returns:
+            (I, N, 4) XYXY in canvas pixels.
+
+        Raises:
+            ValueError: the detector proposes no boxes.
+        """
+        if self.boxes is None:
+            raise ValueError("The proposals hold no boxes: use a detector that proposes boxes.")
+        return self.boxes
+
+    def require_masks(self) -> LazyMasks:
+        """
+        The masks, for callers that need them.
+
+        Raises:
+            ValueError: the detector proposes no masks.
+        """
+        if self.masks is None:
+            raise ValueError("The proposals hold no masks: use a detector that proposes masks.")
+        return self.masks
 
     def __len__(self) -> int:
-        name, value = next(iter(self._per_image().items()))
-        return len(value.features if name == "masks" else value)
+        return next(iter(self._sizes().values()))[0]
 
     def __getitem__(self, images: slice | Tensor) -> "Proposals":
-        """Proposals of some of the images: a slice, or an int64 or bool index tensor."""
+        """Proposals of some images, selected by a slice or by an int64 or bool index tensor."""
         if isinstance(images, int):
             raise TypeError(
-                f"proposals are indexed by a slice or a tensor, got {images}; write [{images}:{images + 1}]"
+                f"Proposals are indexed by a slice or a tensor, but the index is {images}: write "
+                f"[{images}:{images + 1}]."
             )
-        chosen = {name: value[images] for name, value in self._per_image().items() if name != "masks"}
+        chosen: dict[str, Any] = {name: value[images] for name, value in self._tensors().items()}
         if self.masks is not None:
             chosen["masks"] = replace(self.masks, features=self.masks.features[images])
         return replace(self, **chosen)
 
     def to(self, device: torch.device | str) -> "Proposals":
         """The same proposals with every tensor on `device`."""
-        moved = {name: value.to(device) for name, value in self._per_image().items() if name != "masks"}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self._tensors().items()}
         if self.masks is not None:
-            tensors = {name: getattr(self.masks, name).to(device) for name in ("features", "weight", "bias")}
+            tensors: dict[str, Any] = {
+                name: getattr(self.masks, name).to(device) for name in ("features", "weight", "bias")
+            }
             moved["masks"] = replace(self.masks, **tensors)
         return replace(self, **moved)
 
     @staticmethod
     def cat(parts: Sequence["Proposals"]) -> "Proposals":
-        """Proposals of all images of `parts`, in order.
+        """
+        Concatenate the images of `parts`, in order.
 
         Raises:
-            ValueError: nothing to join, or the parts come from different detectors (grids, canvas, kinds of
-                proposals or mask weights differ).
+            ValueError: `parts` is empty, or its entries come from different detectors (their grids, canvas, fields or
+                mask weights differ).
         """
         if not parts:
-            raise ValueError("there are no proposals to join; give at least one Proposals")
+            raise ValueError("There are no proposals to concatenate: give at least one Proposals.")
         first = parts[0]
-        names = list(first._per_image())
+        names = list(first._sizes())
         for part in parts[1:]:
-            if (part.grids, part.canvas, list(part._per_image())) != (first.grids, first.canvas, names):
+            if (part.grids, part.canvas, list(part._sizes())) != (first.grids, first.canvas, names):
                 raise ValueError(
-                    f"proposals of different detectors cannot be joined: grids {first.grids} and {part.grids}, canvas "
-                    f"{first.canvas} and {part.canvas}, holding {names} and {list(part._per_image())}"
+                    f"Proposals of different detectors cannot be concatenated, with grids {first.grids} and "
+                    f"{part.grids}, canvas {first.canvas} and {part.canvas}, fields {names} and "
+                    f"{list(part._sizes())}: give proposals of one detector."
                 )
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names if name != "masks"}
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in parts]) for name in first._tensors()
+        }
         if first.masks is not None:
-            joined["masks"] = _cat_masks([part.masks for part in parts])
+            joined["masks"] = _cat_masks([part.require_masks() for part in parts])
         return replace(first, **joined)
 
-    def _per_image(self) -> dict[str, Tensor | LazyMasks]:
-        """The fields that hold something for every image, by name."""
-        names = [field.name for field in fields(self) if field.name not in ("grids", "canvas")]
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    def _tensors(self) -> dict[str, Tensor]:
+        """The tensors of this object that hold one entry per image, by field; masks are apart."""
+        found = {name: getattr(self, name) for name in ("quality", "boxes", "candidates", "labels")}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        """(images, points) of every field that is not None."""
+        sizes = {name: (len(value), value.shape[1]) for name, value in self._tensors().items()}
+        if self.masks is not None:
+            sizes["masks"] = (len(self.masks.features), len(self.masks.bias))
+        return sizes
 
 
 def _cat_masks(parts: list[LazyMasks]) -> LazyMasks:
@@ -168,5 +225,11 @@ def _cat_masks(parts: list[LazyMasks]) -> LazyMasks:
             part.size == first.size and torch.equal(part.weight, first.weight) and torch.equal(part.bias, first.bias)
         )
         if not same:
-            raise ValueError("masks of different detectors cannot be joined: their weights, biases or sizes differ")
+            raise ValueError(
+                "Masks of different detectors cannot be concatenated, since their weights, biases or sizes differ: "
+                "give proposals of one detector."
+            )
     return replace(first, features=torch.cat([part.features for part in parts]))
+
+
+__all__ = ["LazyMasks", "Proposals"]

@@ -1,1 +1,1 @@
-"""What networks of both stages share: frozen norms, residual blocks, how layers start."""
+"""Layers that networks of both stages share: frozen norms, residual blocks, convolutions, initialisation."""

@@ -1,4 +1,4 @@
-"""Small blocks of convolutions that several networks are made of."""
+"""Small convolution blocks that several networks share."""
 
 from torch import nn
 
@@ -17,9 +17,9 @@ class ConvNormRelu(nn.Sequential):
         """
         Args:
             in_channels, out_channels: C_in, C_out.
-            groups: of the norm, a divisor of `out_channels`.
+            groups: of the group norm, a divisor of `out_channels`.
             stride: of the convolution.
-            names: of the three parts, which are those of their weights in a checkpoint.
+            names: of convolution, norm and activation in the state dict.
         """
         super().__init__()
         conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)

@@ -1,7 +1,7 @@
-"""BatchNorm with fixed statistics for a trunk in training: one pass over a map, in the map's own type.
+"""BatchNorm with fixed statistics, for training on top of a frozen trunk: one pass over a map, in the map's own dtype.
 
-torchvision's multiplies and adds in two passes, and under autocast its float32 buffers turn every map of the trunk
-into float32 again, which then takes twice the memory and a conversion before the next convolution.
+torchvision's version multiplies and adds in two passes. Under autocast, its float32 buffers also convert every map of
+the trunk back to float32, which doubles the memory and costs a conversion before the next convolution.
 """
 
 import torch
@@ -10,18 +10,18 @@ from torchvision.ops import FrozenBatchNorm2d
 
 
 class FrozenNorm(FrozenBatchNorm2d):
-    """torchvision's `FrozenBatchNorm2d`: the same buffers under the same names, the same values to float noise."""
+    """torchvision's `FrozenBatchNorm2d` with the same buffers, and the same values up to rounding."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(I, C, H, W) of any floating type -> the same shape and type."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()  # in the type of the buffers, rounded once
+        """(I, C, H, W) of any floating-point dtype -> same shape and dtype."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()  # in the buffers' dtype, rounded once below
         shift = self.bias - self.running_mean * scale
         scale, shift = (value.to(x.dtype).view(1, -1, 1, 1) for value in (scale, shift))
         return torch.addcmul(shift, x, scale)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Replace every BatchNorm2d below `module` by one with fixed statistics; names and values of its tensors stay."""
+    """Replace every BatchNorm2d inside `module` by a `FrozenNorm` with the same tensor names and values."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             frozen = FrozenNorm(child.num_features, eps=child.eps).to(child.weight.device)

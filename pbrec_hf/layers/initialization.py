@@ -1,8 +1,9 @@
-"""How layers start: each leaf carries its own recipe.
+"""Initialisation of layers: each leaf module carries its own recipe.
 
-transformers initialises classes from outside its tree module by module, and skips those without tensors of their own:
-a parent cannot say how its children start. So leaves are told, by `starting`, and every model of this package follows
-what they were told. The fillers are those of `transformers.initialization`, which leave loaded tensors alone.
+transformers initialises module by module, and for classes outside its own tree it skips modules without tensors of
+their own, so a parent cannot initialise its children. `starting` therefore attaches the recipe to the leaf, and the
+models of this package apply it (`initialize`). The fill functions are those of `transformers.initialization`, which
+leave loaded tensors unchanged.
 """
 
 import math
@@ -19,13 +20,13 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def starting(layer: Layer, weight: Fill | None = None, bias: Fill | None = None) -> Layer:
-    """`layer`, told how its weight and its bias start; None leaves a tensor to transformers."""
-    layer.initial = {"weight": weight, "bias": bias}
+    """Attach the initialisation of weight and bias to `layer` and return it; None leaves a tensor to transformers."""
+    layer.initial = {"weight": weight, "bias": bias}  # type: ignore[assignment]  # torch types tensors and modules only
     return layer
 
 
 def initialize(module: nn.Module) -> None:
-    """Fill the tensors of a layer that was told how; a norm with fixed statistics starts as the identity."""
+    """Apply the recipe attached by `starting`; a norm with fixed statistics becomes the identity."""
     if isinstance(module, FrozenBatchNorm2d):
         for name in ("weight", "running_var"):
             init.ones_(getattr(module, name))
@@ -38,7 +39,7 @@ def initialize(module: nn.Module) -> None:
 
 
 def normal(std: float) -> Fill:
-    """Normal distribution around 0."""
+    """Normal distribution with mean 0."""
     return partial(init.normal_, mean=0.0, std=std)
 
 
@@ -52,9 +53,9 @@ def constant(value: float) -> Fill:
     return partial(init.constant_, val=value)
 
 
-# Bias of a class output, so that focal losses start from "nearly everything is background".
+# Focal losses need class outputs that start from "nearly everything is background" (arXiv 1708.02002).
 PRIOR_CLASS_PROBABILITY = 0.01
-RARE = constant(-math.log(1 / PRIOR_CLASS_PROBABILITY - 1))
+PRIOR_BIAS = constant(-math.log(1 / PRIOR_CLASS_PROBABILITY - 1))
 
 
-__all__ = ["PRIOR_CLASS_PROBABILITY", "RARE", "Fill", "constant", "initialize", "normal", "starting", "uniform"]
+__all__ = ["PRIOR_BIAS", "PRIOR_CLASS_PROBABILITY", "Fill", "constant", "initialize", "normal", "starting", "uniform"]

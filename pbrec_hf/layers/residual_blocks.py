@@ -1,14 +1,15 @@
-"""Residual blocks of a ResNet for inference on a CPU: sum and ReLU happen inside the convolutions.
+"""Residual blocks of a ResNet for inference on a CPU, with sum and ReLU fused into the convolutions.
 
-A large feature map is read and written again for every addition and activation; at 640 pixels that costs as much as
-some convolutions. oneDNN does both while it writes a convolution's output. torch offers this through operators that
-only its compiler is meant to call, so they are tried once and compared with the plain arithmetic; where they are
-missing, changed, or cannot serve (another device or type, gradients), the plain arithmetic runs. Expects blocks whose
-norms were folded already (see inference_pbrec.py).
+Every separate addition or activation reads and writes a whole feature map; at 640 pixels that costs as much as some
+convolutions. oneDNN does both while it writes the output of a convolution. torch exposes this only through private
+operators for its compiler, so they are tested once against the plain arithmetic. Where they are missing, changed or
+not applicable (other devices or dtypes, gradients), the plain arithmetic runs. Expects blocks whose norms have been
+folded into the convolutions (`inference/folding.py`).
 """
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,14 @@ from transformers.models.resnet.modeling_resnet import ResNetBasicLayer, ResNetB
 
 
 class FusedResidualBlock(nn.Module):
-    """relu(convolutions(x) + shortcut(x)) with a ReLU after every convolution but the last."""
+    """relu(convolutions(x) + shortcut(x)), with a ReLU after every convolution but the last."""
+
+    convolutions: Sequence[nn.Conv2d]
 
     def __init__(self, convolutions: Sequence[nn.Conv2d], shortcut: nn.Conv2d | None):
         super().__init__()
-        self.convolutions, self.shortcut = nn.ModuleList(convolutions), shortcut
+        self.convolutions = nn.ModuleList(convolutions)  # type: ignore[assignment]  # a list of these convolutions
+        self.shortcut = shortcut
 
     def forward(self, features: Tensor) -> Tensor:
         """(I, C, H, W) -> (I, C', H', W')."""
@@ -32,7 +36,18 @@ class FusedResidualBlock(nn.Module):
 
 
 def fused_block(block: nn.Module) -> FusedResidualBlock | None:
-    """The same block of transformers' or torchvision's ResNet, fused; None for anything else."""
+    """
+    A fused version of a residual block.
+
+    Args:
+        block: a residual block of a transformers or torchvision ResNet, with folded norms.
+
+    Returns:
+        The fused block, which shares the convolutions of `block`; None for any other module.
+    """
+    convolutions: list[Any]
+    norms: list[Any]
+    activations: list[Any]
     if isinstance(block, (ResNetBasicLayer, ResNetBottleNeckLayer)):
         convolutions = [layer.convolution for layer in block.layer]
         norms = [layer.normalization for layer in block.layer]
@@ -54,37 +69,37 @@ def fused_block(block: nn.Module) -> FusedResidualBlock | None:
 
 
 def conv_relu(features: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """relu(convolution(features))."""
+    """relu(convolution(features)): (I, C, H, W) -> (I, C', H', W')."""
     if not _can_fuse(features):
         return convolution(features).relu_()
     return _pointwise()(features, *_arguments(convolution), "relu", [], "")
 
 
 def conv_add_relu(features: Tensor, other: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """relu(convolution(features) + other)."""
+    """relu(convolution(features) + other), with `other` of the output's shape (I, C', H', W')."""
     if not _can_fuse(features):
         return (convolution(features) + other).relu_()
     return _pointwise().binary(features, other, *_arguments(convolution), "add", 1.0, "relu", [], "")
 
 
-def _arguments(convolution: nn.Conv2d) -> tuple:
+def _arguments(convolution: nn.Conv2d) -> tuple[Any, ...]:
     geometry = (list(convolution.padding), list(convolution.stride), list(convolution.dilation))
     return convolution.weight, convolution.bias, *geometry, convolution.groups
 
 
 def _can_fuse(features: Tensor) -> bool:
     plain = features.device.type != "cpu" or features.dtype != torch.float32 or torch.is_grad_enabled()
-    # A compiler fuses by itself, and an exporter wants the operators that everybody knows.
+    # Compilers fuse by themselves, and exporters support only public operators.
     return not (plain or torch.compiler.is_compiling()) and _works()
 
 
-def _pointwise():
+def _pointwise() -> Any:
     return torch.ops.mkldnn._convolution_pointwise
 
 
 @cache
 def _works() -> bool:
-    """Whether both operators are there and compute what they should."""
+    """Whether both operators exist and return the expected values."""
     generator = torch.Generator().manual_seed(0)
     features, other = (torch.randn(1, 8, 6, 6, generator=generator) for _ in range(2))
     convolution = nn.Conv2d(8, 8, 3, padding=1)
@@ -97,3 +112,6 @@ def _works() -> bool:
             return False
     close = torch.allclose(relu, expected.relu(), atol=1e-5)
     return close and torch.allclose(added, (expected + other).relu(), atol=1e-5)
+
+
+__all__ = ["FusedResidualBlock", "conv_add_relu", "conv_relu", "fused_block"]

@@ -1,1 +1,1 @@
-"""From scores and proposals to answers: ranking, the vote (eq. 7), the fit, answers in pixels. Pure functions."""
+"""From scores and proposals to answers in pixels: ranking, the vote (eq. 7), the fit. Pure functions."""

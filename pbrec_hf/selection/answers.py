@@ -1,7 +1,7 @@
-"""The last step: the chosen proposals on the canvas become answers in pixels of the original pictures.
+"""The last step: selected proposals on the canvas are mapped to answers in pixels of the original pictures.
 
-With one detector missing, its part is derived from the other's (a mask's bounding box, a box filled), and the answer
-says so.
+If there is only one detector, the missing part is derived from the other (the bounding box of a mask, or the filled
+box as a mask), and the answer reports that.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.letterbox import Letterbox
-from ..geometry.masks import bounding_boxes, filled
+from ..geometry.masks import bounding_boxes, rasterized_box
 from .choose import pictures_of
 from .groups import Group
 from .settings import require_threshold
@@ -30,24 +30,32 @@ def answers(
     Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
 
     Args:
-        groups: of `rank_and_choose`.
-        inputs: the same inputs.
-        threshold: an answer with a lower score is left out; its dict holds empty tensors.
+        groups: the output of `rank_and_choose`.
+        inputs: the inputs it was computed from.
+        threshold: an answer with a lower score is omitted; its dict holds empty tensors.
         mask_threshold: see [`SelectionSettings`].
-        return_masks: whether to make masks; they have as many pixels as the pictures.
-        target_sizes: (height, width) of each picture in which to answer, instead of its own size.
+        return_masks: whether to compute masks; they have as many pixels as the pictures.
+        target_sizes: (height, width) of each picture, replacing its own size; None = original sizes.
+
+    Returns:
+        Per expression `scores` (n,), `labels` int64 (n,), `text_labels` (n strings), `boxes` (n, 4) XYXY in pixels of
+        the original (or of `target_sizes`), `masks` bool (n, 1, height, width), `box_source` and `mask_source`, with n
+        = 1, or 0 without an answer.
 
     Raises:
-        ValueError: `threshold` is no number from 0 to 1; sizes of another number of pictures.
+        ValueError: `threshold` is not a number from 0 to 1, or the number of `target_sizes` is wrong.
     """
     require_threshold(threshold)
-    boxes_on = [Letterbox.of(row) for row in inputs["letterbox"].cpu()]
+    letterboxes = [Letterbox.of(row) for row in inputs["letterbox"].cpu()]
     if target_sizes is not None:
-        if len(target_sizes) != len(boxes_on):
-            raise ValueError(f"{len(target_sizes)} target_sizes for {len(boxes_on)} pictures: give one for each.")
-        boxes_on = [
+        if len(target_sizes) != len(letterboxes):
+            raise ValueError(
+                f"target_sizes has {len(target_sizes)} entries for {len(letterboxes)} pictures: give one (height, "
+                "width) per picture."
+            )
+        letterboxes = [
             box._replace(height=int(height), width=int(width))
-            for box, (height, width) in zip(boxes_on, target_sizes, strict=True)
+            for box, (height, width) in zip(letterboxes, target_sizes, strict=True)
         ]
     first = next(iter(groups.values()))
     scores = groups["boxes" if "boxes" in groups else "masks"].score.tolist()
@@ -55,7 +63,7 @@ def answers(
     expressions = inputs.get("expressions")
     results = []
     for row, picture in enumerate(pictures_of(inputs, len(first.winner)).tolist()):
-        letterbox = boxes_on[picture]
+        letterbox = letterboxes[picture]
         found = scores[row] > -math.inf and scores[row] >= threshold
         box = mask = None
         if found and "boxes" in chosen:
@@ -64,7 +72,7 @@ def answers(
             mask = letterbox.mask_to_original(chosen["masks"][row], inputs["mask_proposals"].canvas, mask_threshold)
             found = box is not None or bool(mask.any())
         label = None if expressions is None else expressions[row]
-        result = _answer(letterbox, scores[row], box, mask, return_masks) if found else _nothing(letterbox)
+        result = _answer(letterbox, scores[row], box, mask, return_masks) if found else _no_answer(letterbox)
         results.append(
             {
                 "scores": result["scores"],
@@ -83,14 +91,16 @@ def _answer(
     letterbox: Letterbox, score: float, box: Tensor | None, mask: Tensor | None, return_masks: bool
 ) -> dict[str, Tensor]:
     if box is None:
+        assert mask is not None, "an answer has a box or a mask"
         box = bounding_boxes(mask[None])[0]
-    if mask is None and return_masks:
-        mask = filled(box, letterbox.height, letterbox.width)
-    masks = {"masks": mask[None, None]} if return_masks else {}
-    return {"scores": torch.tensor([score]), "boxes": box[None], **masks}
+    answer = {"scores": torch.tensor([score]), "boxes": box[None]}
+    if return_masks:
+        mask = rasterized_box(box, letterbox.height, letterbox.width) if mask is None else mask
+        answer["masks"] = mask[None, None]
+    return answer
 
 
-def _nothing(letterbox: Letterbox) -> dict[str, Tensor]:
+def _no_answer(letterbox: Letterbox) -> dict[str, Tensor]:
     masks = torch.zeros(0, 1, letterbox.height, letterbox.width, dtype=torch.bool)
     return {"scores": torch.zeros(0), "boxes": torch.zeros(0, 4), "masks": masks}
 

@@ -1,7 +1,7 @@
-"""From logits and proposals to the chosen ones: which head ranks which proposals, by vote, by fit or by following.
+"""Selection of proposals from logits: which head ranks which proposals, and by which method (vote, fit or follow).
 
-A box comes from the box detector and a mask from the mask detector, each by its own head. Works on the canvas; knows
-nothing of pictures or words.
+Boxes come from the box detector and are ranked by the centre head; masks come from the mask detector and are ranked by
+the mass head. Works on the canvas; knows nothing of original pixels or words.
 """
 
 import math
@@ -28,17 +28,17 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
     The best proposals of every expression and the answer among them, on the canvas.
 
     Args:
-        outputs: with center_logits and/or mass_logits, (E, P) each. Where a head is missing, the other's scores rank.
-            Its image_features, where it has them, say where the points stand and which lie in the picture.
-        inputs: with letterbox (I, 6), box_proposals and/or mask_proposals of the I pictures, and image_index (E,)
-            (None as for the model).
-        settings: how to rank.
+        outputs: center_logits and/or mass_logits, (E, P) each; if one head is missing, the other ranks both kinds of
+            proposals. Optional image_features hold the positions of the points and the mask of the picture.
+        inputs: letterbox (I, 6), box_proposals and/or mask_proposals of the I pictures, and image_index (E,), or None
+            as for the model.
+        settings: how to rank and select.
 
     Returns:
-        [`Group`] under "boxes" and/or "masks", for each kind of proposals.
+        A [`Group`] for each kind of proposals, under "boxes" and/or "masks".
 
     Raises:
-        ValueError: there are no proposals, or scores and pictures do not fit.
+        ValueError: there are no proposals, or the numbers of scores, points or pictures do not match.
     """
     groups: dict[str, Group] = {}
     center, mass = outputs.center_logits, outputs.mass_logits
@@ -64,8 +64,8 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
             groups[kind] = choose(values, proposals, image_index, settings.top_k)
     if not groups:
         raise ValueError(
-            "`inputs` holds no proposals: make it with a processor that has a detector and return_proposals=True. For "
-            "further expressions on known pictures, pass their letterbox and proposals on with the new inputs: "
+            "`inputs` holds no proposals: create it with a processor that has a detector, and return_proposals=True. "
+            "For further expressions on the same pictures, keep their letterbox and proposals: "
             "{**inputs, **processor(text=…)}."
         )
     return groups
@@ -73,16 +73,16 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
 
 def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:
     """
-    The picture (E,) of each expression of `inputs`.
+    The picture (E,) of each expression in `inputs`.
 
     Raises:
-        ValueError: `inputs` is of another number of expressions.
+        ValueError: `inputs` holds a different number of expressions.
     """
     image_index = inputs.get("image_index")
     if image_index is not None and len(image_index) != expressions:
         raise ValueError(
-            f"{expressions} expressions were scored, but `inputs` holds {len(image_index)}: give the inputs that the "
-            "outputs were computed from."
+            f"`outputs` scores {expressions} expressions, but `inputs` holds {len(image_index)}: pass the inputs that "
+            "the outputs were computed from."
         )
     return image_of_each(image_index, expressions, len(inputs["letterbox"]))
 
@@ -92,13 +92,13 @@ def _same_points(boxes: Proposals, masks: Proposals) -> bool:
     if not same and masks.boxes is None:
         raise ValueError(
             f"masks_follow_boxes=True, but boxes were proposed on grids {boxes.grids} and masks without boxes on "
-            f"{masks.grids}: set it to False, or use detectors on the same points."
+            f"{masks.grids}: set it to False, or use detectors with the same grids."
         )
     return same
 
 
 def _scored_points(outputs: Any, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
-    """Where the scored points stand, and which of them lie in the picture, if the model returned them."""
+    """Positions (I, P, 2) of the scored points and the mask (I, P) of the picture, if the model returned them."""
     features = getattr(outputs, "image_features", None)
     points, mask = (getattr(features, name, None) for name in ("points", "mask"))
     return None if points is None else points.to(device), None if mask is None else mask.to(device)
@@ -110,8 +110,8 @@ def _grid(points: int, canvas: tuple[int, int]) -> tuple[int, int]:
     cols = points // max(rows, 1)
     if rows * cols != points:
         raise ValueError(
-            f"{points} scores per expression form no grid over the detector's canvas of {canvas[0]}×{canvas[1]}: "
-            "model and detector must see the same canvas."
+            f"{points} scores per expression do not form a grid over the detector's canvas of {canvas[0]}×{canvas[1]} "
+            "pixels: give model and detector the same canvas."
         )
     return rows, cols
 

@@ -1,4 +1,4 @@
-"""The fit, an alternative to the vote: the box that would have been the best target for the scores as they are.
+"""The fit, an alternative to the vote: the box whose training target is most similar to the predicted scores.
 
 Pure functions over tensors on the canvas.
 """
@@ -27,27 +27,32 @@ def fit_boxes(
     mask: Tensor | None = None,
 ) -> Group:
     """
-    The box whose own center-ness (equations 1 and 2) is most like the map of scores, instead of a vote.
+    Select the box whose center-ness (equations 1 and 2) is most similar to the map of scores.
 
-    A box is rated by the cosine between its center-ness and the probabilities of all points, times its quality to the
-    power of `quality_power`. A box around half of an object loses to the whole one, though its middle scores as well.
+    A box is rated by the cosine similarity of its center-ness and the probabilities at all points, times its quality
+    to the power of `quality_power`. A box around half of an object loses to the box around all of it, even if both
+    score high at their centres.
 
     Args:
-        values: (E, N) of `rank_proposals`; -inf = not to be chosen.
+        values: (E, N) of `rank_proposals`; -inf excludes a proposal.
         logits: (E, rows · cols) of the model, on `grid`.
         grid: (rows, cols) of the model.
-        proposals: of I pictures, with boxes.
-        image_index: (E,) picture of each expression.
-        settings: `quality_power`, `ranking`, and `top_k`, how many boxes the group lists.
-        points: (I, rows · cols, 2) XY canvas pixels, where the scored points stand; None = in the middle of cells.
+        proposals: of I canvases, with boxes.
+        image_index: (E,) int64, the picture of each expression.
+        settings: `quality_power`, `ranking`, and `top_k`, the number of boxes in the group.
+        points: (I, rows · cols, 2) XY in canvas pixels, positions of the scored points; None = centres of the cells.
         mask: bool (I, rows · cols), the scored points that count; None = all.
 
+    Returns:
+        The best `top_k` boxes of every expression, the best one as the answer.
+
     Raises:
-        ValueError: the grid is not square.
+        ValueError: the grid is not square, or there are no boxes.
     """
     if grid[0] != grid[1]:
         raise ValueError(f'choose="fit" needs a square grid, but the scores form {grid[0]}×{grid[1]}: use "vote".')
     stride = proposals.canvas[0] // grid[0]
+    boxes = proposals.require_boxes()
     fits = torch.full_like(values, -torch.inf)
     probabilities = logits.sigmoid()
     if mask is not None:
@@ -56,17 +61,17 @@ def fit_boxes(
     quality = weigh_quality(proposals, settings)
     for image in image_index.unique().tolist():
         rows = (image_index == image).nonzero()
-        # Of all expressions of the picture: one whose scores are no numbers must not decide for the others.
+        # Boxes that any expression of the picture may select: an expression with NaN scores alone lists none.
         listed = (values[rows[:, 0]] > -torch.inf).any(dim=0).nonzero().squeeze(1)
-        stand = grid_points(*grid, stride, device=values.device) if points is None else points[image]
-        targets = centerness_at(stand, proposals.boxes[image, listed], stride)
+        positions = grid_points(*grid, stride, device=values.device) if points is None else points[image]
+        targets = centerness_at(positions, boxes[image, listed], stride)
         fit = probabilities[rows[:, 0]] @ F.normalize(targets, dim=1).T
         if quality is not None:
             fit = fit * quality[image, listed]
         fits[rows, listed] = fit
     fits = fits.masked_fill(values == -torch.inf, -torch.inf)
     best, chosen = top_k_points(fits, settings.top_k)
-    boxes = proposals.boxes[image_index]
+    boxes = boxes[image_index]
     listed_boxes = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
     overlap = box_iou_matrix(listed_boxes[:, :1], boxes)[:, 0]
     return Group(

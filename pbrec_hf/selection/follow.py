@@ -1,4 +1,4 @@
-"""Masks that follow the chosen boxes, so that box and mask of an answer show the same object."""
+"""Masks selected by the chosen boxes, so that the box and the mask of an answer show the same object."""
 
 import torch
 from torch import Tensor
@@ -11,19 +11,25 @@ from .groups import Group
 
 def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor, same_points: bool) -> Group:
     """
-    The masks that belong to the chosen boxes, cut to these.
+    The masks that belong to the chosen boxes, cropped to them.
 
     Args:
         group: of boxes.
         proposals: of the mask detector.
-        image_index: (E,) picture of each expression.
-        same_points: whether masks were proposed at the same points as the boxes: the mask is the one of the same
-            point. Otherwise it is the one whose own box overlaps the chosen box most.
+        image_index: (E,) int64, the picture of each expression.
+        same_points: whether masks and boxes were proposed at the same points. If so, the mask at the point of the
+            chosen box is selected; otherwise the mask whose own box overlaps the chosen box most.
+
+    Returns:
+        One mask per expression, with the value and score of its box.
+
+    Raises:
+        ValueError: the proposals hold no masks, or no boxes where they are needed.
     """
     points, boxes = group.chosen("points"), group.chosen("boxes")
     if not same_points:
-        points = box_iou_matrix(boxes[:, None], proposals.boxes[image_index]).argmax(-1)[:, 0]
-    masks = proposals.masks.at(image_index, points)
+        points = box_iou_matrix(boxes[:, None], proposals.require_boxes()[image_index]).argmax(-1)[:, 0]
+    masks = proposals.require_masks().at(image_index, points)
     masks = masks * box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2]))
     return Group(
         values=group.chosen("values")[:, None],

@@ -1,22 +1,22 @@
-"""What a selection gives: the best proposals of each expression, and which of them is the answer."""
+"""The result of a selection: the best proposals of each expression, and which of them is the answer."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_AGREES = 0.5  # overlap from which a proposal speaks for the same object as the answer
+_SAME_OBJECT_IOU = 0.5  # proposals that overlap the answer by at least this show the same object
 
 
 @dataclass
 class Group:
     """
-    The best k proposals of each expression and the one they agree on.
+    The best k proposals of each expression and the answer among them.
 
     Attributes:
-        values: (E, k) what they were ranked by, descending; -inf = there was none.
-        points: (E, k) their indices in the detector's proposals.
-        winner: (E,) position in the group of the answer.
+        values: (E, k) that the proposals are ranked by, descending; -inf = fewer than k proposals.
+        points: (E, k) int64, indices into the detector's proposals.
+        winner: (E,) int64, position of the answer in the group.
         score: (E,) the best value among the proposals that agree with the answer; -inf = no proposal at all.
         boxes: (E, k, 4) XYXY in canvas pixels, or None.
         masks: (E, k, h, w) probabilities over the canvas, or None.
@@ -30,21 +30,24 @@ class Group:
     masks: Tensor | None = None
 
     def chosen(self, kind: str) -> Tensor:
-        """The answers of a kind: boxes (E, 4), masks (E, h, w) or points (E,)."""
-        values = getattr(self, kind)
+        """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,)."""
+        values: Tensor = getattr(self, kind)
         return values[torch.arange(len(self.winner), device=values.device), self.winner]
 
 
 def best_agreeing(values: Tensor, overlap: Tensor, winner: Tensor) -> Tensor:
     """
-    The score of each answer: the best value among the proposals that show the same object.
+    The score of each answer: the best value among the proposals that agree with it (IoU of at least 0.5).
 
     Args:
-        values: (E, n) of proposals; -inf = there is none.
-        overlap: (E, n), IoU of each with the answer.
-        winner: (E,), the answer's index; it agrees with itself, even without area.
+        values: (E, n) of the proposals; -inf = no proposal.
+        overlap: (E, n), IoU of each proposal with the answer.
+        winner: (E,) int64, index of the answer, which always agrees with itself, even without area.
+
+    Returns:
+        (E,); -inf where there is no proposal.
     """
-    agrees = (overlap >= _AGREES).scatter(1, winner[:, None], True)
+    agrees = (overlap >= _SAME_OBJECT_IOU).scatter(1, winner[:, None], True)
     return values.masked_fill(~agrees, -torch.inf).amax(dim=1)
 
 

@@ -1,6 +1,6 @@
-"""Ranking proposals: what each is worth to each expression, and the best k.
+"""Ranking of proposals: the value of each proposal for each expression, and the best k.
 
-The model's probabilities are brought to the detector's grids and weighed by its confidence. Pure functions over
+The model's probabilities are resampled to the detector's grids and weighted by its confidence. Pure functions over
 tensors, batched over expressions; ties go to the lower index, on every device.
 """
 
@@ -15,15 +15,15 @@ from .settings import SelectionSettings
 
 def rank_scores(probabilities: Tensor, quality: Tensor | None, valid: Tensor | None) -> Tensor:
     """
-    What proposals are ranked by: probability × quality, or probability alone.
+    Values that proposals are ranked by: probability × quality, or probability alone.
 
     Args:
         probabilities: (E, N) in [0, 1].
-        quality: (E, N) in [0, 1], or None.
-        valid: bool (E, N), or None = all.
+        quality: (E, N) in [0, 1]; None = probability alone.
+        valid: bool (E, N); None = all.
 
     Returns:
-        (E, N); -inf where not valid or not a number.
+        (E, N); -inf where not valid or NaN.
     """
     values = probabilities if quality is None else probabilities * quality
     unusable = values.isnan() if valid is None else values.isnan() | ~valid
@@ -32,18 +32,24 @@ def rank_scores(probabilities: Tensor, quality: Tensor | None, valid: Tensor | N
 
 def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
-    The k largest values of each row (E, N), descending, and their indices: (E, min(k, N)) each.
+    The k largest values of each row.
 
-    A row with fewer than k valid entries ends in entries of value -inf.
+    Args:
+        values: (E, N); -inf = no proposal.
+        k: at least 1.
+
+    Returns:
+        Values, descending, and their indices (int64), (E, min(k, N)) each. A row with fewer than k valid entries ends
+        in entries of value -inf.
 
     Raises:
-        ValueError: k is not positive, or there is no point to choose from.
+        ValueError: k is not positive, or there are no proposals.
     """
     if k < 1:
-        raise ValueError(f"top_k={k}: give a positive number such as 12.")
+        raise ValueError(f"top_k={k}: give a positive integer such as 12.")
     if values.shape[-1] == 0:
-        raise ValueError("There is no proposal to choose from: give a detector whose grids have points.")
-    # topk leaves the order of ties open; a stable sort does not.
+        raise ValueError("There are no proposals to choose from: use a detector whose grids have points.")
+    # The order of ties is undefined in topk, but not in a stable sort.
     values, index = values.sort(dim=-1, descending=True, stable=True)
     return values[..., :k], index[..., :k]
 
@@ -57,21 +63,21 @@ def rank_proposals(
     settings: SelectionSettings,
 ) -> Tensor:
     """
-    Value of every proposal for every expression.
+    The value of every proposal for every expression.
 
     Args:
         logits: (E, rows · cols) of the model, on `grid`.
         grid: (rows, cols) of the model.
-        proposals: of I pictures, N points each.
-        image_index: (E,) picture of each expression.
-        letterbox: (I, 6) of the pictures.
+        proposals: of I canvases, N points each.
+        image_index: (E,) int64, the picture of each expression.
+        letterbox: (I, 6) int64, of the pictures.
         settings: how to rank.
 
     Returns:
-        (E, N); -inf where a point lies in the padding or, with `candidates_only`, was not kept by the detector.
+        (E, N); -inf where a point is in the padding or, with `candidates_only`, was suppressed by the detector.
 
     Raises:
-        ValueError: `level_weights` has not one entry for each grid.
+        ValueError: `level_weights` does not have one entry per grid.
     """
     if settings.interpolate == "probabilities":
         probabilities = logits.sigmoid()
@@ -82,7 +88,7 @@ def rank_proposals(
         if len(settings.level_weights) != len(levels):
             raise ValueError(
                 f"level_weights has {len(settings.level_weights)} entries for a detector with {len(levels)} grids: "
-                "give one for each."
+                "give one entry per grid."
             )
         levels = [level * weight for level, weight in zip(levels, settings.level_weights, strict=True)]
     valid = torch.cat([points_in_picture(letterbox, to, proposals.canvas) for to in proposals.grids], dim=1)
@@ -95,7 +101,7 @@ def rank_proposals(
 
 
 def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor | None:
-    """The factor (I, N) by which the detector's quality enters, or None where it does not."""
+    """Weights (I, N) from the detector's quality, or None if quality is not used or not available."""
     if settings.ranking != "score_times_quality" or proposals.quality is None:
         return None
     return proposals.quality**settings.quality_power

@@ -1,4 +1,4 @@
-"""How proposals are ranked and chosen: the settings that a processor is saved with."""
+"""Settings of the selection, saved with the processor: how proposals are ranked and chosen."""
 
 from dataclasses import dataclass
 from numbers import Real
@@ -11,24 +11,24 @@ CHOICES = ("vote", "fit")
 @dataclass
 class SelectionSettings:
     """
-    How proposals are ranked and how many of them vote.
+    How proposals are ranked and chosen.
 
     Args:
-        choose: "vote" (the paper: the proposal that the best k overlap most) or "fit" (boxes only: the one whose own
-            center-ness is most like the map of scores; see `fit_boxes`).
-        top_k: proposals that vote (12 in the paper).
+        choose: "vote" (the paper: of the best k proposals, the one that the others overlap most) or "fit" (boxes only:
+            the box whose center-ness is most similar to the map of scores; see `fit_boxes`).
+        top_k: number of proposals that vote (12 in the paper).
         ranking: "score_times_quality" (σ(logit) × the detector's quality) or "score" (σ(logit) alone).
         quality_power: exponent of the quality.
-        candidates_only: rank only what the detector's own NMS kept, in pictures where it kept anything.
-        level_weights: one factor per grid of the detector, or None.
-        masks_follow_boxes: whether an answer's mask is the one proposed at the point of its box, cut to it, so that
-            both show the same object; of a detector on other points, the one with the most similar box. Otherwise
-            masks are ranked and vote by themselves.
-        mask_threshold: the probability above which a pixel belongs to an answer's mask.
-        interpolate: what is brought to the detector's grids, "probabilities" or "logits".
+        candidates_only: whether to rank only proposals that survived the detector's NMS, in pictures where any did.
+        level_weights: one factor ≥ 0 per grid of the detector; None = 1.
+        masks_follow_boxes: whether the mask of an answer is the one proposed at the point of its box, cropped to the
+            box, so that both show the same object. If masks and boxes are proposed at different points, the mask with
+            the most similar box is used. Otherwise masks are ranked and vote independently of boxes.
+        mask_threshold: probability above which a pixel belongs to the mask of an answer.
+        interpolate: the quantity that is resampled to the detector's grids, "probabilities" or "logits".
 
     Raises:
-        ValueError: naming field, value and legal set.
+        ValueError: a field is out of range; the message names field, value and legal set.
     """
 
     choose: str = "vote"
@@ -55,13 +55,15 @@ class SelectionSettings:
         if not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
         if self.level_weights is not None and not all(weight >= 0 for weight in self.level_weights):
-            raise ValueError(f"level_weights={self.level_weights!r}: give a number ≥ 0 for each grid of the detector.")
+            raise ValueError(f"level_weights={self.level_weights!r}: give one number ≥ 0 per grid of the detector.")
 
 
 def require_threshold(threshold: object) -> None:
     """
+    Check the threshold of a score.
+
     Raises:
-        ValueError: `threshold` is no number from 0 to 1.
+        ValueError: `threshold` is not a number from 0 to 1.
     """
     if not isinstance(threshold, Real) or not 0 <= float(threshold) <= 1:
         raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")

@@ -15,16 +15,16 @@ from .ranking import top_k_points
 
 def select_by_overlap(iou: Tensor, valid: Tensor | None = None) -> Tensor:
     """
-    The proposal whose summed IoU with the others is largest (equation 7), the first of equals.
+    The proposal with the largest summed IoU with the others (equation 7), the first one in a tie.
 
-    The proposal's overlap with itself is left out: it adds the same 1 to every sum, except for proposals without area.
+    The IoU of a proposal with itself is excluded: it adds the same 1 to every sum, except for proposals without area.
 
     Args:
-        iou: (E, k, k), proposals by descending rank.
-        valid: bool (E, k), the proposals that exist; others neither vote nor win.
+        iou: (E, k, k), proposals in descending rank.
+        valid: bool (E, k), the proposals that exist; others neither vote nor win. None = all.
 
     Returns:
-        (E,) index into k; 0 where nothing overlaps or nothing is valid.
+        int64 (E,) index into k; 0 where nothing overlaps or nothing is valid.
     """
     iou = iou * (1 - torch.eye(iou.shape[-1], dtype=iou.dtype, device=iou.device))
     if valid is not None:
@@ -32,29 +32,35 @@ def select_by_overlap(iou: Tensor, valid: Tensor | None = None) -> Tensor:
     votes = iou.sum(dim=-1)
     if valid is not None:
         votes = votes.masked_fill(~valid, -1)
-    # argmax leaves the order of ties open; the first maximum is the first entry equal to it.
+    # Ties go to the lower index: argmax returns the first of the entries equal to the maximum.
     return (votes == votes.amax(dim=-1, keepdim=True)).int().argmax(dim=-1)
 
 
 def choose_boxes(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
     """
-    The group and the answer of each expression among the detector's boxes.
+    Select a box for each expression by vote.
 
     Args:
         values: (E, N) of `rank_proposals`.
         proposals: with boxes.
-        image_index: (E,) picture of each expression.
-        top_k: boxes that vote.
+        image_index: (E,) int64, the picture of each expression.
+        top_k: number of boxes that vote.
+
+    Returns:
+        The voting boxes and the answer among them.
+
+    Raises:
+        ValueError: the proposals hold no boxes, or `top_k` is not positive.
     """
     best, points = top_k_points(values, top_k)
-    boxes = proposals.boxes[image_index[:, None], points]
+    boxes = proposals.require_boxes()[image_index[:, None], points]
     return _vote(best, points, box_iou_matrix(boxes), boxes=boxes)
 
 
 def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
-    """The same among the detector's masks: only those of the best k points are computed; binary masks vote."""
+    """The same for masks: only those of the best k points are computed, and they vote as binary masks (σ > 0.5)."""
     best, points = top_k_points(values, top_k)
-    masks = proposals.masks.at(image_index[:, None].expand_as(points).flatten(), points.flatten())
+    masks = proposals.require_masks().at(image_index[:, None].expand_as(points).flatten(), points.flatten())
     masks = masks.view(*points.shape, *masks.shape[1:])
     return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
 

@@ -32,7 +32,7 @@ from ..detectors.base import Detector, DetectorConfig, require_multiple
 from ..geometry.boxes import boxes_from_distances
 from ..geometry.points import grid_points
 from ..geometry.proposals import Proposals
-from ..layers.initialization import RARE, normal, starting
+from ..layers.initialization import PRIOR_BIAS, normal, starting
 from .nanodet_trunk import STAGE_NAMES, STRIDES, ConvAct, NanoDetBackbone, NanoDetTrunkConfig
 
 MAX_SCALES = 8
@@ -131,7 +131,7 @@ class NanoDetHead(nn.Module):
 def _rare_classes(bias: Tensor, num_labels: int) -> None:
     """Focal losses start from "nearly everything is background"; the distances start from 0."""
     values = torch.zeros_like(bias)
-    RARE(values[:num_labels])
+    PRIOR_BIAS(values[:num_labels])
     init.copy_(bias, values)
 
 

@@ -1,4 +1,4 @@
-"""Soft targets equal the equations and the released loader on all golden cases, and never end without a positive."""
+"""Soft targets equal the equations and the released loader on all golden cases, and always have a positive point."""
 
 import json
 
@@ -21,13 +21,13 @@ def golden():
     return load_file(GOLDEN / "targets.safetensors"), masks, json.loads((GOLDEN / "targets.json").read_text())
 
 
-def test_centerness_at_the_middles_of_cells_is_the_target():
+def test_centerness_at_the_centres_of_cells_is_the_target():
     boxes = torch.tensor([[3.0, 10, 200, 90], [100, 100, 104, 103], [0, 0, 320, 320]])
     points = grid_points(10, 10, 32)
     assert torch.equal(centerness_at(points, boxes, 32), centerness_targets(boxes, 320, 32)[0])
     moved = points + torch.tensor([-10.0, -9.5])
-    at_its_middle = centerness_at(moved, torch.tensor([[96.0, 96, 108, 109]]), 32)
-    assert at_its_middle.argmax() == 33 and at_its_middle.max() == 1 and (at_its_middle > 0).sum() == 1
+    at_its_centre = centerness_at(moved, torch.tensor([[96.0, 96, 108, 109]]), 32)
+    assert at_its_centre.argmax() == 33 and at_its_centre.max() == 1 and (at_its_centre > 0).sum() == 1
 
 
 @pytest.mark.parametrize(("style", "key", "few"), [("paper", "paper_center", 6), ("released_code", "code_center", 4)])
@@ -75,7 +75,7 @@ def test_an_object_smaller_than_a_cell_has_a_target(style):
 
 
 @pytest.mark.parametrize("style", ["paper", "released_code"])
-def test_an_empty_mask_marks_the_centre_it_is_given(style):
+def test_an_empty_mask_marks_the_given_centre(style):
     empty = torch.zeros(2, 320, 320, dtype=torch.uint8)
     targets, repaired = massness_targets(empty, 320, 16, style, centers=torch.tensor([[8.0, 8.0], [312.0, 8.0]]))
     assert repaired.all() and targets.argmax(1).tolist() == [0, 19] and targets.sum().item() == 2
@@ -89,7 +89,7 @@ def test_crowd_runs_and_objects_of_several_parts_have_finite_targets(style):
     masks = torch.from_numpy(np.stack([coco_mask.decode(crowd), coco_mask.decode(parts)]))
     targets, repaired = massness_targets(masks, 320, 16, style)
     assert targets.isfinite().all() and (targets.amax(1) > 0).all()
-    # The centroid of the two parts lies between them, where there is no object.
+    # The centroid of the two parts is between them, outside the object.
     assert repaired.tolist() == [False, True]
 
 
@@ -100,7 +100,7 @@ def test_a_batch_equals_its_rows():
     assert torch.equal(together, torch.cat([centerness_targets(box[None], 640, 32)[0] for box in boxes]))
 
 
-def test_what_cannot_be_a_target_is_refused():
+def test_illegal_boxes_masks_and_styles_are_refused():
     with pytest.raises(ValueError, match="'paper' or 'released_code'"):
         centerness_targets(torch.zeros(1, 4), 640, 32, "hard")
     with pytest.raises(ValueError, match="Box 1 is"):
@@ -112,6 +112,6 @@ def test_what_cannot_be_a_target_is_refused():
 
 
 @pytest.mark.parametrize("style", ["paper", "released_code"])
-def test_no_expression_has_no_targets(style):
+def test_an_empty_batch_has_empty_targets(style):
     assert centerness_targets(torch.zeros(0, 4), 320, 16, style)[0].shape == (0, 400)
     assert massness_targets(torch.zeros(0, 320, 320), 320, 16, style)[0].shape == (0, 400)

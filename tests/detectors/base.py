@@ -1,10 +1,10 @@
-"""What every detector must pass. A detector of one's own passes it in five lines:
+"""Tests that every detector must pass. A user-defined detector is tested in five lines:
 
     class TestMine(DetectorTester):
         def make(self, **fields):
             return MyDetector(MyConfig(width=8, **fields))
 
-`make` gives a tiny detector with random weights that sees canvases of `canvas` pixels.
+`make` returns a tiny detector with random weights for canvases of `canvas` pixels.
 """
 
 import copy
@@ -20,11 +20,11 @@ from pbrec_hf.detectors.base import ProposalSource, register_detector
 
 
 class DetectorTester:
-    """The tests; see the module's text."""
+    """The tests; see the module docstring."""
 
     canvas = (128, 128)
-    multiple: int | None = 32  # sides of a canvas must be multiples of this; None = any size serves
-    absent = 0.01  # least class probability at the start: "nearly everything is background"
+    multiple: int | None = 32  # sides of a canvas must be multiples of this; None = any size is accepted
+    prior = 0.01  # initial class probability: "nearly everything is background"
 
     def make(self, **fields):
         raise NotImplementedError
@@ -38,7 +38,7 @@ class DetectorTester:
     def pixels(self):
         return torch.randn(3, 3, *self.canvas, generator=torch.Generator().manual_seed(1))
 
-    def test_it_keeps_the_contract(self, detector, pixels):
+    def test_it_fulfils_the_contract(self, detector, pixels):
         assert isinstance(detector, ProposalSource)
         proposals = detector.propose(pixels)
         assert isinstance(proposals, Proposals) and len(proposals) == len(pixels)
@@ -57,23 +57,23 @@ class DetectorTester:
         if proposals.labels is not None:
             assert set(proposals.labels.unique().tolist()) <= set(detector.config.id2label)
 
-    def test_proposals_need_no_gradient_and_leave_the_canvas_alone(self, detector, pixels):
+    def test_proposals_have_no_gradient_and_leave_the_canvas_unchanged(self, detector, pixels):
         before = pixels.clone()
         with torch.enable_grad():
             proposals = detector.propose(pixels, torch.ones(len(pixels), *self.canvas, dtype=torch.int64))
         assert torch.equal(pixels, before)
         assert not any(tensor.requires_grad for tensor in tensors_of(proposals))
 
-    def test_a_batch_is_one_by_one(self, detector, pixels):
+    def test_a_batch_equals_single_canvases(self, detector, pixels):
         together = detector.propose(pixels)
         alone = Proposals.cat([detector.propose(pixels[i : i + 1]) for i in range(len(pixels))])
         for one, other in zip(tensors_of(together), tensors_of(alone), strict=True):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
-    def test_an_output_that_is_passed_along_is_not_computed_again(self, detector, pixels):
+    def test_a_given_output_is_not_computed_again(self, detector, pixels):
         source = getattr(detector, "source", None)
         if source is None:
-            return  # nothing is computed twice
+            return  # there is no output to share
         calls = []
         handle = source.register_forward_pre_hook(lambda *_: calls.append(1))
         with torch.no_grad():
@@ -84,7 +84,7 @@ class DetectorTester:
         for one, other in zip(tensors_of(given), tensors_of(detector.propose(pixels)), strict=True):
             assert torch.equal(one, other)
 
-    def test_it_is_saved_and_loaded_bit_by_bit(self, detector, pixels, tmp_path):
+    def test_saved_and_loaded_it_is_bit_equal(self, detector, pixels, tmp_path):
         detector.save_pretrained(tmp_path)
         assert type(AutoConfig.from_pretrained(tmp_path)) is type(detector.config)
         loaded = AutoModel.from_pretrained(tmp_path)
@@ -96,7 +96,7 @@ class DetectorTester:
         for one, other in zip(tensors_of(loaded.propose(pixels)), tensors_of(detector.propose(pixels)), strict=True):
             assert torch.equal(one, other)
 
-    def test_a_processor_that_is_saved_with_it_is_loaded_with_it(self, detector, pixels, tmp_path):
+    def test_a_processor_saved_with_it_is_loaded_with_it(self, detector, pixels, tmp_path):
         proposals = detector.propose(pixels)
         offered = {"box": proposals.boxes, "mask": proposals.masks}
         kinds = [kind for kind, what in offered.items() if what is not None]
@@ -110,7 +110,7 @@ class DetectorTester:
                 assert torch.equal(one, other)
 
     @pytest.mark.parametrize("count", [1, 2, 5])
-    def test_its_own_classes_come_back(self, count, tmp_path):
+    def test_its_classes_are_saved_and_loaded(self, count, tmp_path):
         names = {index: f"thing {index}" for index in range(count)}
         detector = self.with_classes(names)
         detector.save_pretrained(tmp_path / "named")
@@ -123,7 +123,7 @@ class DetectorTester:
         """A tiny detector with these classes."""
         return register_and_eval(self.make(id2label=names))
 
-    def test_what_a_checkpoint_lacks_starts_as_in_a_new_one(self, detector, tmp_path):
+    def test_weights_missing_from_a_checkpoint_are_initialised(self, detector, tmp_path):
         detector.save_pretrained(tmp_path)
         path = tmp_path / "model.safetensors"
         weights = load_file(path)
@@ -137,16 +137,16 @@ class DetectorTester:
             elif name.endswith("running_var"):
                 assert (value == 1).all(), name
 
-    def test_it_starts_from_nearly_nothing(self, detector, pixels):
+    def test_initial_class_probabilities_are_low(self, detector, pixels):
         proposals = detector.propose(pixels)
         logits = self.class_logits(detector, pixels)
         if logits is None:
-            return  # pretrained elsewhere
-        assert abs(float(logits.sigmoid().mean()) - self.absent) < self.absent
+            return  # it has none, or is pretrained
+        assert abs(float(logits.sigmoid().mean()) - self.prior) < self.prior
         assert proposals.num_points > 0
 
     def class_logits(self, detector, pixels):
-        """Class logits of a new detector, or None where it has none."""
+        """Class logits of a new detector, or None if it has none."""
         with torch.no_grad():
             return detector(pixels).class_logits
 
@@ -155,7 +155,7 @@ class DetectorTester:
         for tensor in tensors_of(copy.deepcopy(detector).to(torch.bfloat16).propose(pixels)):
             assert not tensor.is_floating_point() or tensor.dtype == torch.float32
 
-    def test_another_canvas_is_refused_in_one_sentence(self, detector):
+    def test_other_canvas_sizes_are_refused_with_a_remedy(self, detector):
         if self.multiple is None:
             assert len(detector.propose(torch.zeros(1, 3, 100, 140))) == 1
             return

@@ -1,4 +1,4 @@
-"""A detector of one's own: it passes the shared tester, is saved with its processor, and comes back with it."""
+"""A user-defined detector: it passes the shared tests, and is saved and loaded with its processor."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ class TestQuarters(DetectorTester):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A checkpoint with a detector of one's own, written by a process that had registered it."""
+    """A checkpoint with a user-defined detector, written by a process that had registered it."""
     register_detector(QuartersDetector)
     torch.manual_seed(0)
     tiny_model().save_pretrained(tmp_path / "checkpoint")
@@ -79,14 +79,14 @@ def test_a_process_that_registers_it_answers_the_same(folder):
     assert done.stdout.splitlines()[-1] == str(sorted(answer["box"].items()))
 
 
-def test_a_process_that_does_not_know_it_is_told_what_to_do(folder):
+def test_a_process_without_it_raises_an_error_with_the_remedy(folder):
     done = elsewhere(folder)
     assert done.returncode != 0
     assert "unknown type 'own_quarters': import the module" in done.stderr
 
 
-def test_its_code_travels_where_it_is_asked_to(folder, tmp_path):
-    """`register_for_auto_class` is transformers' own way; whoever loads the folder has to trust it."""
+def test_its_code_is_saved_on_request(folder, tmp_path):
+    """`register_for_auto_class` is the mechanism of transformers; loading then requires `trust_remote_code`."""
     QuartersConfig.register_for_auto_class("AutoConfig")
     QuartersDetector.register_for_auto_class("AutoModel")
     try:
@@ -102,7 +102,7 @@ def test_its_code_travels_where_it_is_asked_to(folder, tmp_path):
     assert done.stdout.splitlines()[-1] == str(sorted(answer["box"].items()))
 
 
-def test_a_folder_with_code_carries_it_too(folder, tmp_path):
+def test_a_published_folder_with_code_includes_its_code(folder, tmp_path):
     write_checkpoint(str(folder), tmp_path / "published", with_code=True)
     assert (tmp_path / "published" / "own_detector.py").is_file()
     text = (tmp_path / "published" / "own_detector.py").read_text()
@@ -110,7 +110,7 @@ def test_a_folder_with_code_carries_it_too(folder, tmp_path):
     assert "own_detector import QuartersDetector" in (tmp_path / "published" / "registered_parts.py").read_text()
 
 
-def test_a_processor_without_its_detectors_is_not_saved_as_a_whole(tmp_path):
+def test_a_processor_without_its_detectors_cannot_be_saved(tmp_path):
     save_tiny_checkpoint(tmp_path / "whole")
     processor = PbrecProcessor.from_pretrained(tmp_path / "whole", load_detectors=False)
     assert processor.box_detector is None
@@ -118,10 +118,10 @@ def test_a_processor_without_its_detectors_is_not_saved_as_a_whole(tmp_path):
         processor.save_pretrained(tmp_path / "half")
 
 
-def test_what_is_no_detector_is_refused():
+def test_other_modules_are_refused():
     with pytest.raises(TypeError, match="Linear is no detector"):
         tiny_processor(box_detector=nn.Linear(1, 1))
-    with pytest.raises(TypeError, match="is no detector: derive it"):
+    with pytest.raises(TypeError, match="is not a detector: derive it"):
         register_detector(nn.Linear)
 
     @strict

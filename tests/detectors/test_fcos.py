@@ -1,4 +1,4 @@
-"""FCOS at P5: what the whole torchvision model gives there, for any depth, and options that check themselves."""
+"""FCOS at P5: the outputs equal those of the full torchvision model at any depth, and the config checks itself."""
 
 from urllib.error import URLError
 
@@ -56,7 +56,7 @@ def canvases():
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_p5_equals_the_whole_torchvision_model(depth, canvases):
+def test_p5_equals_the_full_torchvision_model(depth, canvases):
     whole = whole_fcos(depth)
     with torch.no_grad():
         maps = list(whole.backbone(canvases).values())
@@ -85,7 +85,7 @@ def test_boxes_equal_torchvisions_decoding(whole, canvases):
     torch.testing.assert_close(proposals.quality, head["bbox_ctrness"][:, start : start + 20, 0].sigmoid())
 
 
-def test_points_at_the_cell_centres_move_boxes_by_half_a_cell(whole, canvases):
+def test_points_at_the_cell_centres_shift_boxes_by_half_a_cell(whole, canvases):
     corner = reduced(whole, 18).propose(canvases).boxes
     center = reduced(whole, 18, points="center").propose(canvases).boxes
     inside = (corner > 0).all(-1) & (corner[..., 2] < 144) & (corner[..., 3] < 112)
@@ -104,8 +104,8 @@ def test_saved_and_loaded_detector_is_bit_equal(whole, canvases, tmp_path):
 
 def test_every_key_of_torchvision_is_accounted_for(whole):
     keys = list(whole.state_dict())
-    names, dead = torchvision_names(keys)
-    assert sorted([*names, *dead]) == sorted(keys) and not set(names) & set(dead)
+    names, unused = torchvision_names(keys)
+    assert sorted([*names, *unused]) == sorted(keys) and not set(names) & set(unused)
     with pytest.raises(ValueError, match="surprise"):
         torchvision_names(["surprise.weight"])
 
@@ -118,18 +118,18 @@ def test_torchvisions_weights_load(monkeypatch):
     assert detector.config.id2label[1] == "person" and not detector.training
 
 
-def test_without_network_the_error_names_the_remedy(monkeypatch):
+def test_without_a_network_the_error_names_the_remedy(monkeypatch):
     def offline(self, **kwargs):
         raise URLError("no network")
 
     monkeypatch.setattr(FCOS_ResNet50_FPN_Weights, "get_state_dict", offline)
     with pytest.raises(OSError, match=r"fcos_resnet50_fpn_coco-.*put it into .*checkpoints"):
         FcosDetector.from_torchvision()
-    with pytest.raises(ValueError, match=r"unknown to torchvision; choose one of \['COCO_V1'"):
+    with pytest.raises(ValueError, match=r"unknown to torchvision: choose one of \['COCO_V1'"):
         FcosDetector.from_torchvision("LVIS")
 
 
-def test_a_canvas_that_is_no_multiple_of_32_is_refused(whole):
+def test_a_canvas_that_is_not_a_multiple_of_32_is_refused(whole):
     with pytest.raises(ValueError, match="multiples of 32"):
         reduced(whole, 18).propose(torch.zeros(1, 3, 100, 96))
 

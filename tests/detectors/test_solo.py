@@ -1,4 +1,4 @@
-"""SOLO equals the golden head, offers lazily what the full computation gives, and survives saving."""
+"""SOLO equals the golden head, its lazy masks equal the full computation, and it survives saving."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_proposing_computes_only_its_level():
     assert computed == {2}
 
 
-def test_runs_on_a_trunk_with_a_neck_of_its_own():
+def test_it_runs_on_a_trunk_with_its_own_neck():
     trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=[8, 8, 8], stage_depths=[1, 1, 1], neck_channels=8)
     one_level = {"level_maps": [0], "strides": [8], "num_grids": [6], "scale_ranges": [[0, 999]], "proposal_level": 0}
     detector = tiny_detector(backbone_config=trunk, neck="lateral", extra_levels=0, **one_level)
@@ -117,7 +117,7 @@ def test_runs_on_a_trunk_with_a_neck_of_its_own():
     assert proposals.masks.at(torch.tensor([0]), torch.tensor([35])).shape == (1, 16, 16)
 
 
-def test_save_and_load_give_the_same_masks(tmp_path):
+def test_saved_and_loaded_it_computes_the_same_masks(tmp_path):
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
     detector.save_pretrained(tmp_path)
     again = SoloDetector.from_pretrained(tmp_path)
@@ -135,7 +135,7 @@ def test_frozen_trunk_gets_no_gradient_and_batch_norm_keeps_its_statistics():
     assert all(torch.equal(value, before[name]) for name, value in detector.backbone.named_buffers())
 
 
-def test_detect_in_canvas_and_original_size():
+def test_detections_at_canvas_and_original_size():
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
     anything = SoloThresholds(class_score=0.0, mask=0.0, score=0.0)
     on_canvas = detector.detect(pixels, thresholds=anything)[0]["masks"]
@@ -145,7 +145,7 @@ def test_detect_in_canvas_and_original_size():
     assert nothing["masks"].shape == (0, 64, 64) and len(nothing["scores"]) == 0
 
 
-def test_matrix_nms_spares_other_classes():
+def test_matrix_nms_suppresses_within_a_class_only():
     masks = torch.ones(3, 2, 2, dtype=torch.bool)
     scores = matrix_nms(masks, torch.tensor([0, 1, 0]), torch.tensor([0.9, 0.8, 0.7]), sigma=2.0)
     torch.testing.assert_close(scores, torch.tensor([0.9, 0.8, 0.7 * np.exp(-2)], dtype=torch.float32))
@@ -156,7 +156,7 @@ def test_matrix_nms_spares_other_classes():
     [
         ({"neck": "none"}, "give one of"),
         ({"norm_groups": 3}, "multiple of norm_groups"),
-        ({"num_grids": [8]}, "one entry for each"),
+        ({"num_grids": [8]}, "one entry per level, 5"),
         ({"level_maps": [0, 1, 2, 3, 9]}, "indices into"),
         ({"proposal_level": 5}, "from 0 to 4"),
         ({"strides": [8, 8, 16, 32, 20]}, "divide"),
@@ -164,7 +164,7 @@ def test_matrix_nms_spares_other_classes():
         ({"center_region": 0.0}, "center_region"),
     ],
 )
-def test_config_refuses(changes, message):
+def test_illegal_configs_are_refused(changes, message):
     with pytest.raises(Exception, match=message):
         tiny_config(**changes)
 

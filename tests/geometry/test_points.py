@@ -1,4 +1,4 @@
-"""The grid lies where the paper puts it, knows the picture from its padding, and passes values to other grids."""
+"""The grid of points: positions as in the paper, padding excluded, resampling to other grids."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_points_are_the_centres_of_the_cells_row_by_row(rows, cols, stride):
     assert grid_points(rows, cols, stride, dtype=torch.float64).tolist() == expected
 
 
-def test_a_grid_resampled_to_itself_is_itself():
+def test_resampling_to_the_same_grid_returns_the_values():
     values = torch.rand(2, 3, 400)
     assert resample_grid(values, (20, 20), (20, 20)) is values
 
@@ -46,7 +46,7 @@ def test_a_linear_ramp_keeps_its_values_at_the_points_of_a_finer_grid():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([(20, 20), (40, 40), (10, 10), (24, 24)]))
-def test_points_in_the_picture_equal_the_plain_loops(height, width, grid):
+def test_points_in_the_picture_equal_plain_loops(height, width, grid):
     letterbox = letterboxes((height, width))
     _, _, new_height, new_width, top, left = letterbox[0].tolist()
     rows, cols = grid
@@ -68,13 +68,13 @@ def test_points_in_the_picture_equal_the_plain_loops(height, width, grid):
     assert found == (inside if any(inside) else touched) and any(found)
 
 
-def test_a_picture_too_thin_for_a_point_has_the_cells_it_touches():
+def test_a_picture_too_thin_for_a_point_gets_the_cells_it_touches():
     wide, tall = points_in_picture(letterboxes((1, 4000), (4000, 1)), (20, 20), (320, 320)).view(2, 20, 20)
     assert wide.any(dim=1).tolist() == [row == 9 for row in range(20)] and wide[9].all()
     assert torch.equal(tall, wide.T)
 
 
-def test_images_do_not_influence_each_other():
+def test_pictures_do_not_influence_each_other():
     letterbox = letterboxes((100, 200), (200, 100), (1, 4000), (50, 50))
     together = points_in_picture(letterbox, (20, 20), (320, 320))
     alone = torch.cat([points_in_picture(row[None], (20, 20), (320, 320)) for row in letterbox])

@@ -1,4 +1,4 @@
-"""Proposals hold one entry per point of all grids, and travel by image."""
+"""Proposals hold one entry per point of all grids, and can be sliced, concatenated and moved by image."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_points_split_by_grid_and_images_by_index():
         whole[1]
 
 
-def test_parts_join_to_the_whole():
+def test_concatenated_parts_equal_the_whole():
     whole = proposals()
     joined = Proposals.cat([whole[:1], whole[1:]]).to("cpu")
     for name in ("quality", "boxes", "candidates", "labels"):
@@ -62,13 +62,13 @@ def test_parts_join_to_the_whole():
     assert torch.equal(joined.masks.features, whole.masks.features) and joined.grids == whole.grids
 
 
-def test_parts_of_different_detectors_do_not_join():
+def test_proposals_of_different_detectors_cannot_be_concatenated():
     boxes = Proposals(GRIDS, (64, 96), boxes=torch.zeros(1, POINTS, 4))
     with pytest.raises(ValueError, match="different detectors"):
         Proposals.cat([proposals(), boxes])
     other = proposals()
     other.masks.weight = other.masks.weight + 1
-    with pytest.raises(ValueError, match="masks of different detectors"):
+    with pytest.raises(ValueError, match="Masks of different detectors"):
         Proposals.cat([proposals(), other])
     with pytest.raises(ValueError, match="at least one"):
         Proposals.cat([])
@@ -77,19 +77,29 @@ def test_parts_of_different_detectors_do_not_join():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "got none of them"),
+        ({}, "are empty: give boxes"),
         ({"boxes": torch.zeros(1, POINTS - 1, 4)}, "29 points"),
         ({"boxes": torch.zeros(1, POINTS, 4), "quality": torch.zeros(2, POINTS)}, "different numbers of images"),
     ],
 )
-def test_what_does_not_fit_is_refused(fields, message):
+def test_inconsistent_proposals_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Proposals(GRIDS, (64, 96), **fields)
 
 
-def test_mask_parts_that_do_not_fit_are_refused():
+def test_inconsistent_masks_are_refused():
     with pytest.raises(ValueError, match="do not fit together"):
         LazyMasks(torch.zeros(1, 8, 2, 2), torch.zeros(4, 7), torch.zeros(4))
+
+
+def test_missing_boxes_or_masks_raise_a_clear_error():
+    quality = Proposals(GRIDS, (64, 96), quality=torch.zeros(1, POINTS))
+    with pytest.raises(ValueError, match="hold no boxes: use a detector"):
+        quality.require_boxes()
+    with pytest.raises(ValueError, match="hold no masks: use a detector"):
+        quality.require_masks()
+    whole = proposals()
+    assert whole.require_boxes() is whole.boxes and whole.require_masks() is whole.masks
 
 
 def test_boxes_are_clipped_to_the_canvas():

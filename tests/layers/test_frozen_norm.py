@@ -1,4 +1,4 @@
-"""The frozen norm of trunks: torchvision's values, one type throughout, names of its tensors unchanged."""
+"""The frozen norm of trunks: the values of torchvision's, one dtype throughout, unchanged names of tensors."""
 
 import copy
 
@@ -26,7 +26,7 @@ def norms():
     return plain, theirs, holder[1]
 
 
-def test_values_and_gradients_are_torchvisions(norms):
+def test_values_and_gradients_equal_torchvisions(norms):
     plain, theirs, ours = norms
     assert isinstance(ours, FrozenNorm) and ours.eps == plain.eps
     inputs = [torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2)]
@@ -39,7 +39,7 @@ def test_values_and_gradients_are_torchvisions(norms):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_maps_of_half_precision_stay_so(norms, dtype):
+def test_maps_keep_their_half_precision(norms, dtype):
     _, theirs, ours = norms
     x = torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
     assert theirs(x).dtype == torch.float32
@@ -47,7 +47,7 @@ def test_maps_of_half_precision_stay_so(norms, dtype):
     torch.testing.assert_close(ours(x).float(), theirs(x), rtol=2e-2, atol=2e-2)
 
 
-def test_the_norms_trained_values_are_all_kept(norms):
+def test_all_trained_values_of_the_norm_are_kept(norms):
     plain, _, ours = norms
     kept = ours.state_dict()
     assert kept.keys() == plain.state_dict().keys() - {"num_batches_tracked"}

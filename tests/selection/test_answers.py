@@ -1,4 +1,4 @@
-"""Ranking over the detector's grids and the vote: what each setting does."""
+"""Ranking over the detector's grids, vote, fit and follow: the effect of each setting."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def proposals(grids, **fields):
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits"])
-def test_both_ways_of_interpolating_equal_the_golden_scores(kind):
+def test_both_ways_of_interpolation_equal_the_golden_scores(kind):
     golden = load_file(GOLDEN / "mask_nms_paper.safetensors")
     logits = golden["mass_logits_20x20"].flatten(1).double()
     letterbox = WHOLE.expand(10, -1)
@@ -68,7 +68,7 @@ def test_points_in_the_padding_are_not_ranked():
     assert values.isfinite().view(4, 4).tolist() == [[False] * 4, [True] * 4, [True] * 4, [False] * 4]
 
 
-def test_the_score_is_the_best_of_those_that_agree_with_the_answer():
+def test_the_score_is_the_best_value_among_the_boxes_that_agree_with_the_answer():
     boxes = torch.tensor([[0.0, 0, 9, 9], [100, 100, 200, 200], [100, 100, 201, 200], [100, 100, 199, 200]])
     offered = proposals(((2, 2),), boxes=boxes[None])
     group = choose_boxes(torch.tensor([[0.9, 0.8, 0.7, 0.6]]), offered, torch.zeros(1, dtype=int), top_k=4)
@@ -76,7 +76,7 @@ def test_the_score_is_the_best_of_those_that_agree_with_the_answer():
     assert group.score.item() == pytest.approx(0.8)
 
 
-def test_the_fitting_box_is_the_one_that_would_have_been_the_target():
+def test_the_fit_selects_the_box_whose_target_equals_the_scores():
     whole, half, other = [64.0, 64, 448, 256], [64.0, 64, 256, 256], [448.0, 448, 640, 640]
     center, _ = centerness_targets(torch.tensor([whole, other]), 640, 32)
     logits = torch.logit(center, eps=0.01)
@@ -101,8 +101,8 @@ def test_the_fitting_box_is_the_one_that_would_have_been_the_target():
         fit_boxes(values, logits, (4, 100), inputs["box_proposals"], inputs["image_index"], settings)
 
 
-def test_boxes_are_fitted_where_the_points_stand():
-    # Two small boxes whose nearest point is the same, until it stands in the middle of the second.
+def test_the_fit_uses_the_positions_of_the_points():
+    # Both small boxes have the same nearest point, until it is moved to the centre of the second box.
     boxes = torch.tensor([[[317.0, 317, 329, 329], [338, 338, 350, 350]]])
     inputs = {
         "box_proposals": proposals(((1, 2),), boxes=boxes, quality=torch.tensor([[0.6, 0.5]])),
@@ -111,19 +111,19 @@ def test_boxes_are_fitted_where_the_points_stand():
     }
     logits = torch.full((1, 400), -6.0)
     logits[0, 210] = 4.0
-    stand = grid_points(20, 20, 32)
-    stand[210] += 8
+    points = grid_points(20, 20, 32)
+    points[210] += 8
     settings = SelectionSettings(choose="fit")
     middles = PbrecOutput(center_logits=logits)
     assert rank_and_choose(middles, inputs, settings)["boxes"].points[0, 0] == 0
-    moved = PbrecOutput(center_logits=logits, image_features=PbrecImageFeatures(points=stand[None]))
+    moved = PbrecOutput(center_logits=logits, image_features=PbrecImageFeatures(points=points[None]))
     assert rank_and_choose(moved, inputs, settings)["boxes"].points[0, 0] == 1
 
 
 @pytest.mark.parametrize(
     "fields", [{"interpolate": "masks"}, {"ranking": "x"}, {"top_k": 1.5}, {"choose": "best"}, {"mask_threshold": 1.0}]
 )
-def test_other_settings_are_refused(fields):
+def test_illegal_settings_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         SelectionSettings(**fields)
 
@@ -152,14 +152,14 @@ def test_masks_may_follow_the_boxes():
     together = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
     assert together["masks"].points.tolist() == [[0], [3]]
     assert (together["masks"].masks[1, 0] > 0.5).nonzero().min() == 2
-    inputs["box_proposals"].boxes[0, 3] = torch.tensor([320.0, 320, 640, 400])  # half of a row of the masks' cells
+    inputs["box_proposals"].boxes[0, 3] = torch.tensor([320.0, 320, 640, 400])  # half of row 2 of the mask cells
     cut = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
     halved = together["masks"].masks[1, 0, 2:] * torch.tensor([[0.5], [0.0]])
     torch.testing.assert_close(cut["masks"].masks[1, 0, 2:], halved)
     small, large = (answers(cut, inputs, 0.0, threshold)[1]["masks"].sum() for threshold in (0.4, 0.2))
     assert 0 < small < large
     inputs["box_proposals"] = proposals(((1, 4),), boxes=boxes[None])
-    inputs["mask_proposals"].boxes = boxes[None, [0, 1, 3, 2]] + 5.0  # of other points: whose box is most like it
+    inputs["mask_proposals"].boxes = boxes[None, [0, 1, 3, 2]] + 5.0  # other points: the most similar box counts
     similar = rank_and_choose(outputs, inputs, SelectionSettings(top_k=1, masks_follow_boxes=True))
     chosen = similar["boxes"].points[:, 0].tolist()
     assert similar["masks"].points[:, 0].tolist() == [[0, 1, 3, 2].index(point) for point in chosen]

@@ -1,4 +1,4 @@
-"""Selection gives the released choices, and a defined one for every degenerate input."""
+"""The vote selects what the released code selects, and is defined for every degenerate input."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from pbrec_hf.selection.ranking import rank_scores, top_k_points
 from pbrec_hf.selection.vote import select_by_overlap
 
 
-def test_all_golden_box_sets_give_the_released_point_and_box():
+def test_all_golden_box_sets_yield_the_released_point_and_box():
     golden = load_file(GOLDEN / "postproc.safetensors")
     distances = golden["ltrb"].flatten(2).transpose(1, 2)
     boxes = boxes_from_distances(grid_points(20, 20, 32), distances, (640, 640))
@@ -31,7 +31,7 @@ def test_all_golden_box_sets_give_the_released_point_and_box():
     torch.testing.assert_close(chosen[row, winner], golden["chosen_xyxy"], atol=1e-4, rtol=0)
 
 
-def test_all_golden_mask_sets_give_the_paper_s_cell():
+def test_all_golden_mask_sets_yield_the_cell_of_the_paper():
     golden = load_file(GOLDEN / "mask_nms_paper.safetensors")
     probabilities = golden["mass_logits_20x20"].flatten(1).double().sigmoid()
     resampled = resample_grid(probabilities, (20, 20), (24, 24))
@@ -47,7 +47,7 @@ def test_all_golden_mask_sets_give_the_paper_s_cell():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 10_000))
-def test_batched_selection_equals_the_plain_loops(expressions, k, seed):
+def test_batched_selection_equals_plain_loops(expressions, k, seed):
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, 6, (expressions, k, 2, 2), generator=generator).float()
     boxes = torch.cat((corners.amin(2), corners.amax(2)), dim=-1)
@@ -89,7 +89,7 @@ def test_ties_go_to_the_lower_index():
     assert select_by_overlap(torch.ones(1, 5, 5)).item() == 0
 
 
-def test_invalid_and_unusable_scores_come_last_and_never_vote():
+def test_invalid_and_nan_scores_come_last_and_never_vote():
     probabilities = torch.tensor([[0.9, float("nan"), 0.5, 0.8]])
     values = rank_scores(probabilities, None, torch.tensor([[False, True, True, True]]))
     best, index = top_k_points(values, 4)
@@ -107,14 +107,14 @@ def test_the_group_is_never_larger_than_the_grid(points, k, expected):
     assert select_by_overlap(torch.rand(2, expected, expected)).shape == (2,)
 
 
-def test_a_group_without_members_is_refused():
+def test_an_empty_group_is_refused():
     with pytest.raises(ValueError, match="top_k=0"):
         top_k_points(torch.rand(1, 4), 0)
-    with pytest.raises(ValueError, match="no proposal to choose from"):
+    with pytest.raises(ValueError, match="no proposals to choose from"):
         top_k_points(torch.rand(1, 0), 12)
 
 
-def test_no_expression_has_no_winner():
+def test_an_empty_batch_has_no_winners():
     values, index = top_k_points(torch.zeros(0, 400), 12)
     assert values.shape == index.shape == (0, 12)
     assert select_by_overlap(box_iou_matrix(torch.zeros(0, 12, 4)), values > 0).shape == (0,)

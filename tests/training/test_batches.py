@@ -1,6 +1,9 @@
+"""The order of an epoch, and the rows that the loader makes of it."""
+
+import datasets
 import pytest
 
-from pbrec_hf.training.batches import EpochPlan
+from pbrec_hf.training.batches import EpochPlan, training_loader
 
 COUNTS = [3, 1, 2, 7, 1]
 
@@ -44,3 +47,39 @@ def test_processes_and_parts_share_the_same_batches(batch_size, processes, parts
 def test_an_epoch_goes_on_in_the_middle():
     plan = EpochPlan(COUNTS, 1, batch_size=4, parts=2)
     assert list(plan.parts_of(epoch=0, start=2)) == list(plan.parts_of(epoch=0))[4:]
+
+
+class Noting:
+    """Stands for the collator: what it is called with."""
+
+    def __init__(self):
+        self.epoch, self.rows = None, []
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __call__(self, rows):
+        self.rows += rows
+        return {"input_ids": [sentence for row in rows for sentence in row["expressions"]]}
+
+
+def test_the_loader_gives_rows_of_the_image_view_with_the_chosen_expressions():
+    pictures = [
+        {"image_id": str(row), "expressions": [{"expression": f"{row} {index}"} for index in range(count)]}
+        for row, count in enumerate(COUNTS)
+    ]
+    plan, collator = EpochPlan(COUNTS, 2, batch_size=4), Noting()
+    batches = list(training_loader(datasets.Dataset.from_list(pictures), plan, collator, epoch=3, start=1))
+    groups = plan.groups(3)[4:]
+    assert collator.epoch == 3
+    assert [(row["image_id"], [one["expression"] for one in row["expressions"]]) for row in collator.rows] == [
+        (str(group.row), [f"{group.row} {index}" for index in group.expressions]) for group in groups
+    ]
+    assert sum(batch["count"] for batch in batches) == sum(len(group.expressions) for group in groups)
+
+
+def test_a_stand_in_counts_nothing():
+    rows = datasets.Dataset.from_list([{"image_id": "0", "expressions": [{"expression": "dog"}]}])
+    plans = [EpochPlan([1], 1, batch_size=2, process=(index, 2)) for index in (0, 1)]
+    counts = [batch["count"] for plan in plans for batch in training_loader(rows, plan, Noting(), epoch=0)]
+    assert sorted(counts) == [0, 1]

@@ -5,7 +5,7 @@ object's centre of mass, which is what a perfect choice of the point would give;
 grids, the one of the best quality. IoU is counted in pixels of two by two.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ...geometry.masks import mask_iou_matrix
 from ...geometry.points import grid_points
 from ...geometry.proposals import Proposals
+from .instance_augmentation import DetectorInputs
 from .solo_targets import centers_of_mass, shrink_masks
 
 MASKS_AT_A_TIME = 128
@@ -33,15 +34,13 @@ class MaskSource(Protocol):
 
 
 @torch.no_grad()
-def mask_quality(
-    detector: MaskSource, items: Iterable[Mapping[str, Tensor]], threshold: float = 0.5
-) -> dict[str, float]:
+def mask_quality(detector: MaskSource, items: Iterable[DetectorInputs], threshold: float = 0.5) -> dict[str, float]:
     """
     Means over all objects, and over the large ones.
 
     Args:
         detector: proposes the masks.
-        items: canvases with "pixel_values" (3, H, W), "masks" (G, H, W) bool.
+        items: canvases with their objects.
         threshold: mask probability from which a pixel belongs to a mask.
 
     Returns:

@@ -1,1 +1,1 @@
-"""What only the bundled checkpoint pbrec-mt-small invents: NanoDet, its mask head, a backbone with named channels."""
+"""Networks of the bundled checkpoint pbrec-mt-small: NanoDet, its mask head, a backbone with named channels."""

@@ -1,7 +1,7 @@
-"""The eleven basic colour names of English, read off RGB pixels.
+"""The eleven basic colour names of English for RGB pixels.
 
-A pixel has exactly one name, decided by hue, saturation and value; regions are described by the share of each name.
-The thresholds follow what people call things in photographs (dark orange is brown, pale red is pink), not an exact
+Every pixel has exactly one name, determined by hue, saturation and value; regions are described by the share of each
+name. The thresholds follow common usage for photographs (dark orange is brown, pale red is pink) rather than an exact
 colour space. Knows nothing of objects.
 """
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 COLOR_NAMES = ("black", "white", "gray", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink")
 _INDEX = {name: index for index, name in enumerate(COLOR_NAMES)}
-# Upper ends of the hue ranges in degrees; the last range joins the first.
+# Upper ends of the hue ranges in degrees; the last range and the first are both red.
 _HUE_ENDS = (14, 42, 68, 165, 258, 300, 342)
 _HUE_NAMES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "red")
 
 
 def hue_saturation_value(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue in degrees [0, 360), saturation and value in [0, 1] of `rgb` (..., 3) in [0, 1]; grey has hue 0."""
+    """Hue in degrees [0, 360), saturation and value in [0, 1] of `rgb` (…, 3) in [0, 1]; grey has hue 0."""
     value, brightest = rgb.max(-1)
     chroma = value - rgb.min(-1).values
     red, green, blue = rgb.unbind(-1)
@@ -27,12 +27,12 @@ def hue_saturation_value(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def color_indices(rgb: Tensor) -> Tensor:
-    """Index into `COLOR_NAMES` of every pixel of `rgb` (..., 3) in [0, 1]: int64 (...)."""
+    """Index into `COLOR_NAMES` of every pixel of `rgb` (…, 3) in [0, 1]: int64 (…)."""
     hue, saturation, value = hue_saturation_value(rgb)
     bins = torch.bucketize(hue, torch.tensor(_HUE_ENDS, dtype=hue.dtype, device=hue.device))
     name = torch.tensor([_INDEX[color] for color in _HUE_NAMES], device=rgb.device)[bins]
     warm = (name == _INDEX["red"]) | (name == _INDEX["orange"]) | (name == _INDEX["yellow"])
-    # Skin, wood and sand are orange of moderate value or saturation.
+    # Skin, wood and sand: orange of moderate value or saturation.
     name = torch.where(warm & (hue > 8) & (hue < 50) & ((value < 0.62) | (saturation < 0.5)), _INDEX["brown"], name)
     pale_red = (name == _INDEX["red"]) & ((hue <= 8) | (hue > 300)) & (value > 0.7) & (saturation < 0.55)
     name = torch.where(pale_red, _INDEX["pink"], name)
@@ -43,7 +43,7 @@ def color_indices(rgb: Tensor) -> Tensor:
 
 
 def color_maps(rgb: Tensor) -> Tensor:
-    """One-hot maps float32 (..., 11, H, W) of the colour names of `rgb` (..., 3, H, W) in [0, 1]."""
+    """One-hot maps float32 (…, 11, H, W) of the colour names of `rgb` (…, 3, H, W) in [0, 1]."""
     indices = color_indices(rgb.movedim(-3, -1))
     return torch.nn.functional.one_hot(indices, len(COLOR_NAMES)).movedim(-1, -3).float()
 

@@ -1,21 +1,21 @@
 """NanoDet-m: a light one-stage detector that proposes a box at every point of three grids (strides 8, 16, 32).
 
-One head per stride on the maps of `NanoDetBackbone`: class logits, and for each side of the box a distribution over
-`num_bins` distances (generalised focal loss, arXiv 2006.04388) whose mean, times the stride, is the distance of the
-side from the point. Points are the cell centres. It expects letterboxed, ImageNet-normalised canvases whose sides are
-multiples of 32, of any size. `forward` lets gradients through; `propose` and `detect` do not.
+One head per stride on the maps of `NanoDetBackbone` predicts class logits and, for each side of the box, a
+distribution over `num_bins` distances (generalised focal loss, arXiv 2006.04388), whose mean times the stride is the
+distance from the point to the side. Points are cell centres. Expects letterboxed, ImageNet-normalised canvases whose
+sides are multiples of 32. `forward` is differentiable; `propose` and `detect` run without gradients.
 
 Notable features:
-- `scales`: the canvas may be looked at in several sizes. Each proposes on grids of its own, and all proposals compete:
-  large objects are seen best on a small canvas, small ones on a large one.
-- `mirrored`: a second look at each, at the mirror image; what both say is meant (`mean_of_looks`), so that the mirror
-  image of a picture gets the mirrored detections.
+- `scales`: multi-scale inference. The canvas is processed at several sizes, each with its own grids, and all proposals
+  compete: large objects are detected best on a small canvas, small objects on a large one.
+- `mirrored`: test-time flip. The canvas and its mirror image are processed, and both outputs are averaged
+  (`average_outputs`), so that the detections of a mirrored picture are the mirrored detections.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -30,6 +30,7 @@ from transformers.utils.generic import can_return_tuple
 
 from ..detectors.base import Detector, DetectorConfig, require_multiple
 from ..geometry.boxes import boxes_from_distances
+from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
 from ..geometry.proposals import Proposals
 from ..layers.initialization import PRIOR_BIAS, normal, starting
@@ -40,26 +41,27 @@ MAX_SCALES = 8
 
 @strict
 class NanoDetConfig(DetectorConfig):
-    """Sizes of the detector and the settings of its own non-maximum suppression.
+    """
+    Architecture of the detector, settings of its non-maximum suppression, and test-time augmentation.
 
     Args:
-        trunk_config: the trunk; all its three maps are used.
-        tower_depth: depthwise-separable convolutions in each head.
-        num_bins: distances 0 … num_bins-1 (in strides) over which a side is distributed.
-        candidate_nms_iou: a proposal that overlaps a better one by more is no candidate; None: no candidates at all.
-        candidate_nms_class_agnostic: whether proposals of other classes suppress, too.
-        candidate_min_quality: proposals below this quality are no candidates.
-        scales: sizes in which to look at a canvas, in its own, rounded so that both sides are multiples of 32. The
-            first one's maps are the detector's. While the detector is trained, it looks at the canvas as it is.
-        mirrored: whether to answer, unless the detector itself is being trained, with the mean of a look at the
-            picture and one at its mirror image. Twice the time.
-        id2label: the classes, by default COCO's 80.
+        trunk_config: of the trunk, whose three maps are all used.
+        tower_depth: number of depthwise-separable convolutions in each head.
+        num_bins: length of the distribution of a side's distance, over 0 … num_bins - 1 strides.
+        candidate_nms_iou: a proposal that overlaps a better one by more is not a candidate; None = no candidates.
+        candidate_nms_class_agnostic: whether proposals are also suppressed by those of other classes.
+        candidate_min_quality: proposals below this quality are not candidates.
+        scales: sizes at which the canvas is processed, relative to its own and rounded so that both sides are
+            multiples of 32. `feature_maps` are those of the first scale. Ignored while the detector is being trained.
+        mirrored: whether to average the outputs for the canvas and its mirror image, at twice the time. Ignored while
+            the detector is being trained.
+        id2label: the classes, by default the 80 of COCO.
     """
 
     model_type = "pbrec_nanodet"
     sub_configs_defaults = {"trunk_config": SubConfigSpec(config_class=NanoDetTrunkConfig)}
 
-    trunk_config: dict | PreTrainedConfig | None = None
+    trunk_config: dict[str, Any] | PreTrainedConfig | None = None
     tower_depth: int = 2
     num_bins: int = 8
     candidate_nms_iou: float | int | None = 0.6
@@ -75,11 +77,22 @@ class NanoDetConfig(DetectorConfig):
         "scales": (0.1, 4),
     }
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        self.trunk_config.out_features = list(STAGE_NAMES)
+        self.trunk.out_features = list(STAGE_NAMES)
 
-    def validate_architecture(self):
+    @property
+    def trunk(self) -> NanoDetTrunkConfig:
+        """`trunk_config` as the config object that it is after construction."""
+        return cast(NanoDetTrunkConfig, self.trunk_config)
+
+    def validate_architecture(self) -> None:
+        """
+        Check the fields; transformers calls it after construction.
+
+        Raises:
+            ValueError: a field is out of range.
+        """
         self.check_limits()
         if self.candidate_nms_iou is not None and not 0 <= self.candidate_nms_iou <= 1:
             raise ValueError(f"candidate_nms_iou={self.candidate_nms_iou}: give None or a number from 0 to 1.")
@@ -89,30 +102,32 @@ class NanoDetConfig(DetectorConfig):
 
 @dataclass
 class NanoDetOutput(ModelOutput):
-    """What the heads say at the N points of the three grids of each scale, scale after scale.
+    """
+    Predictions at the N points of the three grids of every scale, scale after scale.
 
-    Args:
+    Attributes:
         class_logits: (I, N, classes).
-        scores: float32 (I, N, classes), class probabilities: of the logits, or the mean of two looks.
+        scores: float32 (I, N, classes), class probabilities, averaged with those of the mirror image if `mirrored`.
         distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
-        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None for the mean of two
-            looks, and for several scales.
+        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None if outputs were
+            averaged or several scales concatenated.
         points: (N, 2) XY in canvas pixels.
         grids: (rows, cols) of every grid.
-        feature_maps: the trunk's maps of the first scale, (I, C, rows, cols) of its grids, strides 8, 16, 32.
+        feature_maps: maps of the trunk at the first scale, (I, C, rows, cols) for strides 8, 16, 32.
     """
 
-    class_logits: Tensor | None = None
-    scores: Tensor | None = None
-    distances: Tensor | None = None
+    # `forward` fills every field but `distance_logits`; ModelOutput requires the defaults.
+    class_logits: Tensor = None  # type: ignore[assignment]
+    scores: Tensor = None  # type: ignore[assignment]
+    distances: Tensor = None  # type: ignore[assignment]
     distance_logits: Tensor | None = None
-    points: Tensor | None = None
-    grids: tuple[tuple[int, int], ...] | None = None
-    feature_maps: tuple[Tensor, ...] | None = None
+    points: Tensor = None  # type: ignore[assignment]
+    grids: tuple[tuple[int, int], ...] = None  # type: ignore[assignment]
+    feature_maps: tuple[Tensor, ...] = None  # type: ignore[assignment]
 
 
 class NanoDetHead(nn.Module):
-    """The head of one stride: depthwise-separable convolutions, then one 1×1 convolution for classes and distances."""
+    """Head of one stride: depthwise-separable convolutions, then a 1×1 convolution for classes and distances."""
 
     def __init__(self, channels: int, num_labels: int, num_bins: int, depth: int, negative_slope: float):
         super().__init__()
@@ -121,34 +136,35 @@ class NanoDetHead(nn.Module):
             self.tower.add_module(f"depthwise{index}", ConvAct(channels, channels, 3, negative_slope, groups=channels))
             self.tower.add_module(f"pointwise{index}", ConvAct(channels, channels, 1, negative_slope))
         output = nn.Conv2d(channels, num_labels + 4 * num_bins, 1)
-        self.output = starting(output, weight=normal(0.01), bias=partial(_rare_classes, num_labels=num_labels))
+        self.output = starting(output, weight=normal(0.01), bias=partial(_init_bias, num_labels=num_labels))
 
     def forward(self, features: Tensor) -> Tensor:
         """(I, C, h, w) -> (I, h·w, num_labels + 4 · num_bins)."""
         return self.output(self.tower(features)).flatten(2).transpose(1, 2)
 
 
-def _rare_classes(bias: Tensor, num_labels: int) -> None:
-    """Focal losses start from "nearly everything is background"; the distances start from 0."""
+def _init_bias(bias: Tensor, num_labels: int) -> None:
+    """Initialise the class part of an output's bias with the prior of focal losses, and the distances with 0."""
     values = torch.zeros_like(bias)
     PRIOR_BIAS(values[:num_labels])
     init.copy_(bias, values)
 
 
 class NanoDetDetector(Detector):
-    """The detector; see the module's text for what it expects."""
+    """NanoDet; see the module docstring."""
 
     config: NanoDetConfig
     _no_split_modules = ["ShuffleBlock"]
 
     def __init__(self, config: NanoDetConfig):
         super().__init__(config)
-        trunk = config.trunk_config
+        trunk = config.trunk
+        self.num_classes = len(config.class_names)
         self.trunk = NanoDetBackbone(trunk)
         self.heads = nn.ModuleDict(
             {
                 name: NanoDetHead(
-                    trunk.neck_channels, config.num_labels, config.num_bins, config.tower_depth, trunk.negative_slope
+                    trunk.neck_channels, self.num_classes, config.num_bins, config.tower_depth, trunk.negative_slope
                 )
                 for name in STAGE_NAMES
             }
@@ -156,42 +172,47 @@ class NanoDetDetector(Detector):
         self.post_init()
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, **kwargs) -> NanoDetOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> NanoDetOutput:
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-        """
-        if self._trains():
-            return self._look(pixel_values)
-        return joined_scales([self._at(pixel_values, scale) for scale in self.config.scales])
 
-    def _trains(self) -> bool:
+        Raises:
+            ValueError: a side is not a multiple of 32.
+        """
+        if self._is_being_trained():
+            return self._forward_once(pixel_values)
+        return concatenate_scales([self._forward_at(pixel_values, scale) for scale in self.config.scales])
+
+    def _is_being_trained(self) -> bool:
+        """Training mode does not suffice: a frozen detector inside a model in training augments as in evaluation."""
         return self.training and any(parameter.requires_grad for parameter in self.parameters())
 
-    def _at(self, pixel_values: Tensor, scale: float) -> NanoDetOutput:
-        """What is seen on the canvas in another size, in pixels of the canvas itself."""
-        canvas = tuple(pixel_values.shape[-2:])
-        require_multiple(canvas, STRIDES[-1])
-        size = tuple(max(1, round(side * scale / STRIDES[-1])) * STRIDES[-1] for side in canvas)
+    def _forward_at(self, pixel_values: Tensor, scale: float) -> NanoDetOutput:
+        """The output for the canvas at a relative size, with points and distances in pixels of the original canvas."""
+        canvas = require_multiple(pixel_values.shape, STRIDES[-1])
+        height, width = (max(1, round(side * scale / STRIDES[-1])) * STRIDES[-1] for side in canvas)
+        size = (height, width)
         if size != canvas:
-            # Without smoothing, as NanoDet's training pictures were shrunk.
+            # Without antialiasing, like the resizing of NanoDet's training pictures.
             pixel_values = F.interpolate(pixel_values, size, mode="bilinear", align_corners=False)
-        output = self._look(pixel_values)
+        output = self._forward_once(pixel_values)
         if self.config.mirrored:
-            output = mean_of_looks(output, mirrored_look(self._look(pixel_values.flip(-1))))
+            output = average_outputs(output, flip_output(self._forward_once(pixel_values.flip(-1))))
         if size != canvas:
             factors = output.points.new_tensor([canvas[1] / size[1], canvas[0] / size[0]])
             output.points = output.points * factors
             output.distances = output.distances * factors.repeat(2).to(output.distances.dtype)
         return output
 
-    def _look(self, pixel_values: Tensor) -> NanoDetOutput:
-        feature_maps = self.trunk(pixel_values).feature_maps
+    def _forward_once(self, pixel_values: Tensor) -> NanoDetOutput:
+        """The output for one canvas size, without test-time augmentation."""
+        feature_maps: tuple[Tensor, ...] = self.trunk(pixel_values).feature_maps
         grids = tuple((features.shape[-2], features.shape[-1]) for features in feature_maps)
         values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
         strides = torch.cat([value.new_full((value.shape[1],), s) for value, s in zip(values, STRIDES, strict=True)])
         class_logits, distance_logits = torch.cat(values, dim=1).split(
-            [self.config.num_labels, 4 * self.config.num_bins], dim=-1
+            [self.num_classes, 4 * self.config.num_bins], dim=-1
         )
         distance_logits = distance_logits.unflatten(-1, (4, self.config.num_bins))
         bins = torch.arange(self.config.num_bins, dtype=distance_logits.dtype, device=distance_logits.device)
@@ -211,12 +232,14 @@ class NanoDetDetector(Detector):
     def propose(
         self, pixel_values: Tensor, pixel_mask: Tensor | None = None, output: NanoDetOutput | None = None
     ) -> Proposals:
-        """Boxes of all points, their best class and, as quality, its probability.
+        """
+        The box and the best class of every point, with the probability of the class as quality.
 
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-            pixel_mask: (I, H, W), 1 = picture. Points in the padding are no candidates and suppress none.
-            output: of this detector for these canvases, if it has run already.
+            pixel_mask: (I, H, W), 1 = picture, 0 = padding; None = no padding. Points in the padding are not
+                candidates and suppress no others.
+            output: the output of this detector for these canvases, if it has been computed already.
         """
         outputs, boxes = self._output_and_boxes(pixel_values, output)
         quality, labels = outputs.scores.max(-1)
@@ -229,16 +252,24 @@ class NanoDetDetector(Detector):
             candidates = torch.stack(
                 [self._survivors(*image) for image in zip(boxes, quality, labels, eligible, strict=True)]
             )
-        canvas = tuple(pixel_values.shape[-2:])
+        canvas = canvas_of(pixel_values)
         return Proposals(outputs.grids, canvas, quality=quality, boxes=boxes, candidates=candidates, labels=labels)
 
     @torch.no_grad()
     def detect(
         self, pixel_values: Tensor, min_score: float = 0.05, nms_iou: float = 0.6, max_detections: int = 100
     ) -> list[dict[str, Tensor]]:
-        """Ordinary detections, best first: {"scores" (n,), "labels" (n,), "boxes" (n, 4) XYXY canvas px} per image.
+        """
+        Ordinary object detection. A point may be detected as several classes; suppression is within a class.
 
-        A point may be detected as several classes; suppression is within a class.
+        Args:
+            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
+            min_score: class probability above which a point is a detection.
+            nms_iou: a detection that overlaps a better one of its class by more is suppressed.
+            max_detections: largest number of detections per canvas.
+
+        Returns:
+            Per canvas "scores" (n,), descending, "labels" int64 (n,) and "boxes" (n, 4) XYXY in canvas pixels.
         """
         outputs, boxes = self._output_and_boxes(pixel_values)
         detections = []
@@ -253,11 +284,11 @@ class NanoDetDetector(Detector):
         self, pixel_values: Tensor, output: NanoDetOutput | None = None
     ) -> tuple[NanoDetOutput, Tensor]:
         outputs = self(pixel_values.to(self.dtype)) if output is None else output
-        boxes = boxes_from_distances(outputs.points, outputs.distances.float(), tuple(pixel_values.shape[-2:]))
+        boxes = boxes_from_distances(outputs.points, outputs.distances.float(), canvas_of(pixel_values))
         return outputs, boxes
 
     def _survivors(self, boxes: Tensor, quality: Tensor, labels: Tensor, eligible: Tensor) -> Tensor:
-        """(N,) bool: the eligible points of one image that non-maximum suppression leaves."""
+        """bool (N,), the eligible points of one canvas that survive non-maximum suppression."""
         index = eligible.nonzero().squeeze(1)
         if self.config.candidate_nms_class_agnostic:
             keep = nms(boxes[index], quality[index], self.config.candidate_nms_iou)
@@ -268,10 +299,10 @@ class NanoDetDetector(Detector):
         return survivors
 
 
-def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
-    """What the heads say of the mirror image of what they saw: points change places, left and right distances too."""
+def flip_output(output: NanoDetOutput) -> NanoDetOutput:
+    """The output for a canvas, from that for its mirror image: flips grids, maps, and left and right distances."""
 
-    def turned(values: Tensor) -> Tensor:
+    def flip(values: Tensor) -> Tensor:
         levels = values.split([rows * cols for rows, cols in output.grids], dim=1)
         levels = [
             level.unflatten(1, grid).flip(2).flatten(1, 2) for level, grid in zip(levels, output.grids, strict=True)
@@ -279,22 +310,24 @@ def mirrored_look(output: NanoDetOutput) -> NanoDetOutput:
         return torch.cat(levels, dim=1)
 
     return NanoDetOutput(
-        class_logits=turned(output.class_logits),
-        scores=turned(output.scores),
-        distances=turned(output.distances)[:, :, [2, 1, 0, 3]],
+        class_logits=flip(output.class_logits),
+        scores=flip(output.scores),
+        distances=flip(output.distances)[:, :, [2, 1, 0, 3]],
         points=output.points,
         grids=output.grids,
         feature_maps=tuple(features.flip(-1) for features in output.feature_maps),
     )
 
 
-def mean_of_looks(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
+def average_outputs(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
     """
-    The mean of two looks at the same points: of class probabilities, of features, and of distances, where each look
-    counts as much as it is sure of its best class.
+    Average two outputs at the same points.
+
+    Class probabilities and features are averaged equally, and distances in proportion to the probability of each
+    output's best class.
     """
-    sure = torch.stack([look.scores.amax(-1, keepdim=True) for look in (one, other)])
-    first, second = (sure / sure.sum(0).clamp(min=torch.finfo(sure.dtype).tiny)).to(one.distances.dtype)
+    best = torch.stack([output.scores.amax(-1, keepdim=True) for output in (one, other)])
+    first, second = (best / best.sum(0).clamp(min=torch.finfo(best.dtype).tiny)).to(one.distances.dtype)
     scores = (one.scores + other.scores) / 2
     return NanoDetOutput(
         class_logits=scores.logit(eps=torch.finfo(scores.dtype).eps).to(one.class_logits.dtype),
@@ -306,8 +339,8 @@ def mean_of_looks(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
     )
 
 
-def joined_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
-    """The proposals of all scales, one after the other; the maps of the first."""
+def concatenate_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
+    """Concatenate the points of the outputs at several scales; `feature_maps` are those of the first."""
     if len(outputs) == 1:
         return outputs[0]
     return NanoDetOutput(
@@ -320,4 +353,11 @@ def joined_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
     )
 
 
-__all__ = ["NanoDetConfig", "NanoDetDetector", "NanoDetOutput", "joined_scales", "mean_of_looks", "mirrored_look"]
+__all__ = [
+    "NanoDetConfig",
+    "NanoDetDetector",
+    "NanoDetOutput",
+    "average_outputs",
+    "concatenate_scales",
+    "flip_output",
+]

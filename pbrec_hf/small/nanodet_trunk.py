@@ -1,13 +1,15 @@
 """The NanoDet-m trunk: ShuffleNetV2 1.0× and a path-aggregation neck, three maps of 96 channels at strides 8, 16, 32.
 
-Usable alone as a transformers backbone (`AutoBackbone`). It expects letterboxed canvases normalised with ImageNet's
-RGB mean and standard deviation, whose sides are multiples of 32. BatchNorm is folded into the convolutions, so that
-training and evaluation mode are the same function. It knows nothing of classes and boxes.
+Also a stand-alone transformers backbone (`AutoBackbone`). Expects letterboxed canvases, normalised with ImageNet's RGB
+mean and standard deviation, whose sides are multiples of 32. BatchNorm is folded into the convolutions, so that
+training and evaluation mode compute the same function. Knows nothing of classes and boxes.
 
 Sources: ShuffleNetV2 (arXiv 1807.11164), PANet (arXiv 1803.01534), NanoDet (RangiLyu/nanodet, Apache-2.0).
 """
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -28,12 +30,14 @@ STRIDES = (8, 16, 32)
 
 @strict
 class NanoDetTrunkConfig(BackboneConfigMixin, PreTrainedConfig):
-    """Sizes of the trunk; the defaults are NanoDet-m's. `out_features` is a subset of stride8, stride16, stride32.
+    """
+    Architecture of the trunk; the defaults are those of NanoDet-m.
 
     Args:
+        out_features: names of the returned maps, out of "stride8", "stride16", "stride32".
         stem_channels: channels after the stem.
-        stage_channels: channels of the three ShuffleNet stages (even numbers).
-        stage_depths: blocks of the three stages.
+        stage_channels: channels of the three ShuffleNet stages, even numbers.
+        stage_depths: numbers of blocks in the three stages.
         neck_channels: channels of every output map.
         negative_slope: slope of the leaky ReLU.
     """
@@ -46,7 +50,7 @@ class NanoDetTrunkConfig(BackboneConfigMixin, PreTrainedConfig):
     neck_channels: int = 96
     negative_slope: float | int = 0.1
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.stage_channels = list(self.stage_channels)
         self.stage_depths = list(self.stage_depths)
         kwargs.pop("stage_names", None)
@@ -56,7 +60,13 @@ class NanoDetTrunkConfig(BackboneConfigMixin, PreTrainedConfig):
         )
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
+        """
+        Check the fields; transformers calls it after construction.
+
+        Raises:
+            ValueError: a field is out of range.
+        """
         for name, values, low, high in (
             ("stem_channels", [self.stem_channels], 1, 4096),
             ("neck_channels", [self.neck_channels], 1, 4096),
@@ -64,84 +74,97 @@ class NanoDetTrunkConfig(BackboneConfigMixin, PreTrainedConfig):
             ("stage_depths", self.stage_depths, 1, 64),
         ):
             if any(not low <= value <= high for value in values):
-                raise ValueError(f"{name}={getattr(self, name)} is out of range; give numbers from {low} to {high}")
+                raise ValueError(f"{name}={getattr(self, name)} is out of range: give numbers from {low} to {high}.")
         if len(self.stage_channels) != 3 or len(self.stage_depths) != 3:
             raise ValueError(
                 f"stage_channels={self.stage_channels} and stage_depths={self.stage_depths} must have three entries "
-                "each, one per stage"
+                "each: give one per stage."
             )
         if any(channels % 2 for channels in self.stage_channels):
             raise ValueError(
-                f"stage_channels={self.stage_channels} must be even: every block splits its channels in two"
+                f"stage_channels={self.stage_channels} must be even, since every block splits its channels in two: "
+                "give even numbers."
             )
         if not 0 <= self.negative_slope < 1:
-            raise ValueError(f"negative_slope={self.negative_slope} is out of range; give a number in [0, 1)")
+            raise ValueError(f"negative_slope={self.negative_slope} is out of range: give a number in [0, 1).")
 
 
 class ConvAct(nn.Module):
-    """Convolution with bias, then a leaky ReLU: (I, C_in, h, w) -> (I, C_out, h/stride, w/stride)."""
+    """Convolution with bias, then a leaky ReLU."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, negative_slope, stride=1, groups=1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        negative_slope: float,
+        stride: int = 1,
+        groups: int = 1,
+    ):
         super().__init__()
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups)
-        self.conv = _kept_signal(conv, negative_slope)
+        self.conv = _variance_preserving(conv, negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, features: Tensor) -> Tensor:
+        """(I, C_in, h, w) -> (I, C_out, h/stride, w/stride)."""
         return F.leaky_relu(self.conv(features), self.negative_slope)
 
 
 def depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
-    """3×3 convolution of every channel on its own, with bias."""
-    return _kept_signal(nn.Conv2d(channels, channels, 3, stride, 1, groups=channels), 0.0)
+    """Depthwise 3×3 convolution with bias."""
+    return _variance_preserving(nn.Conv2d(channels, channels, 3, stride, 1, groups=channels), 0.0)
 
 
-def _kept_signal(conv: nn.Conv2d, negative_slope: float) -> nn.Conv2d:
+def _variance_preserving(conv: nn.Conv2d, negative_slope: float) -> nn.Conv2d:
     """
-    `conv`, told to start so that its output varies as much as its input.
+    Attach Kaiming initialisation to `conv` and return it.
 
-    Without BatchNorm a fixed small deviation would fade to nothing over the depth of the trunk. The depthwise
-    convolutions have no activation that would halve their signal.
+    Without BatchNorm, weights of a fixed small deviation would make the signal vanish over the depth of the trunk.
+    Depthwise convolutions are not followed by an activation, so their gain is linear.
     """
     gain = "linear" if conv.groups > 1 else "leaky_relu"
     return starting(conv, weight=partial(init.kaiming_normal_, a=negative_slope, nonlinearity=gain))
 
 
 class LeftBranch(nn.Module):
-    """The shortcut of a block that halves the map; the other blocks pass half of their channels on unchanged."""
+    """The left branch of a block that halves the map; in other blocks it is the identity."""
 
-    def __init__(self, in_channels, out_channels, negative_slope):
+    def __init__(self, in_channels: int, out_channels: int, negative_slope: float):
         super().__init__()
         self.depthwise = depthwise(in_channels, stride=2)
         self.pointwise = ConvAct(in_channels, out_channels, 1, negative_slope)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(I, C_in, h, w) -> (I, C_out, h/2, w/2)."""
         return self.pointwise(self.depthwise(features))
 
 
 class RightBranch(nn.Module):
-    """1×1, depthwise 3×3, 1×1: the convolutions of every block."""
+    """The right branch of every block: 1×1, depthwise 3×3 and 1×1 convolution."""
 
-    def __init__(self, in_channels, out_channels, stride, negative_slope):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, negative_slope: float):
         super().__init__()
         self.pointwise_in = ConvAct(in_channels, out_channels, 1, negative_slope)
         self.depthwise = depthwise(out_channels, stride)
         self.pointwise_out = ConvAct(out_channels, out_channels, 1, negative_slope)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(I, C_in, h, w) -> (I, C_out, h/stride, w/stride)."""
         return self.pointwise_out(self.depthwise(self.pointwise_in(features)))
 
 
 class ShuffleBlock(nn.Module):
-    """ShuffleNetV2 block. The first of a stage halves the map and feeds both branches with all channels."""
+    """ShuffleNetV2 block. The first block of a stage halves the map, and both its branches take all channels."""
 
-    def __init__(self, in_channels, out_channels, stride, negative_slope):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, negative_slope: float):
         super().__init__()
         half = out_channels // 2
         self.branch_left = LeftBranch(in_channels, half, negative_slope) if stride == 2 else None
         self.branch_right = RightBranch(in_channels if stride == 2 else half, half, stride, negative_slope)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(I, C_in, h, w) -> (I, C_out, h/stride, w/stride)."""
         if self.branch_left is None:
             kept, changed = features.chunk(2, dim=1)
         else:
@@ -152,27 +175,29 @@ class ShuffleBlock(nn.Module):
 class ShuffleStage(nn.Module):
     """`depth` blocks, the first of which halves the map."""
 
-    def __init__(self, in_channels, out_channels, depth, negative_slope):
+    def __init__(self, in_channels: int, out_channels: int, depth: int, negative_slope: float):
         super().__init__()
         for index in range(depth):
             channels, stride = (in_channels, 2) if index == 0 else (out_channels, 1)
             self.add_module(f"block{index}", ShuffleBlock(channels, out_channels, stride, negative_slope))
 
     def forward(self, features: Tensor) -> Tensor:
+        """(I, C_in, h, w) -> (I, C_out, h/2, w/2)."""
         for block in self.children():
             features = block(features)
         return features
 
 
 class PathAggregationNeck(nn.Module):
-    """1×1 convolutions to one width, then sums from coarse to fine and back from fine to coarse."""
+    """1×1 convolutions to equal width, then top-down and bottom-up sums."""
 
-    def __init__(self, in_channels: list[int], channels: int, negative_slope: float):
+    def __init__(self, in_channels: Sequence[int], channels: int, negative_slope: float):
         super().__init__()
-        convolutions = [_kept_signal(nn.Conv2d(width, channels, 1), negative_slope) for width in in_channels]
+        convolutions = [_variance_preserving(nn.Conv2d(width, channels, 1), negative_slope) for width in in_channels]
         self.lateral = nn.ModuleDict(dict(zip(STAGE_NAMES, convolutions, strict=True)))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps (I, C, h, w), fine to coarse -> maps (I, channels, h, w)."""
         maps = [conv(feature) for conv, feature in zip(self.lateral.values(), features, strict=True)]
         for fine in range(len(maps) - 2, -1, -1):
             maps[fine] = maps[fine] + _resize_like(maps[fine + 1], maps[fine])
@@ -190,7 +215,7 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
 
     config: NanoDetTrunkConfig
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
     base_model_prefix = "trunk"
     has_attentions = False
     _no_split_modules = ["ShuffleBlock"]
@@ -207,19 +232,19 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
         self.post_init()
 
     @torch.no_grad()
-    def _init_weights(self, module):
+    def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         initialize(module)
 
     @can_return_tuple
-    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs: Any) -> BackboneOutput:
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-            output_hidden_states: also return all three maps, whatever `out_features` says.
+            output_hidden_states: whether to return all three maps as `hidden_states`, regardless of `out_features`.
 
         Raises:
-            ValueError: a side is no multiple of 32.
+            ValueError: a side is not a multiple of 32.
         """
         require_multiple(pixel_values.shape, STRIDES[-1])
         stage2 = self.stage2(F.max_pool2d(self.stem(pixel_values), 3, 2, 1))

@@ -1,9 +1,9 @@
-"""Describes the objects of a picture to a comprehension model: colours, order among their like, neighbours.
+"""Description channels of detected objects: classes, colours, order among similar objects, neighbours.
 
-Pure functions over the boxes and class probabilities of one picture's detections. All descriptions are soft numbers in
-[0, 1] that fade with the detector's doubt, and every channel has a name ("class:dog", "upper:red", "fewer left:1"),
-so that a projection of the channels can start from word vectors. Coordinates are canvas pixels, boxes XYXY. Knows
-nothing of expressions and of networks.
+Pure functions over the boxes and class probabilities of the detections in one picture. All channels are soft values in
+[0, 1]; uncertain detections have small values. Every channel has a name ("object:dog", "upper:red", "like:left:1"), so
+that a projection of the channels can be initialised with word vectors. Coordinates are canvas pixels, boxes XYXY.
+Knows nothing of expressions and networks.
 """
 
 from collections import Counter
@@ -14,20 +14,20 @@ from torchvision.ops import roi_align
 
 from .colors import COLOR_NAMES
 
-# What an object is compared with: those of its class, and all of the picture.
+# An object is compared with the objects of its class, and with all objects of the picture.
 GROUPS = ("like", "all")
 ORDERS = ("left", "right", "above", "below", "bigger", "smaller", "nearer", "farther")
 RANKS = (0, 1, 2)
 COUNTS = (1, 2, 3, 4)
 PARTS = ("whole", "upper", "lower")
-# Where clothes are: from which share of an object's height to which, counted from its top.
+# Regions of clothes, as shares of an object's height from its top: start and end.
 UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
 RELATIONS = ("overlaps", "left of", "right of", "above", "below")
 SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
 
 
 def object_channel_names(classes: list[str]) -> list[str]:
-    """Names of the channels of `describe_objects` followed by those of `place_objects`."""
+    """Channel names of `describe_objects`, followed by those of `place_objects`."""
     names = [f"object:{name}" for name in classes]
     names += [f"{part}:{color}" for part in PARTS for color in COLOR_NAMES]
     for group in GROUPS:
@@ -41,14 +41,14 @@ def describe_objects(
     boxes: Tensor, classes: Tensor, weight: Tensor, colors: Tensor, canvas: tuple[int, int]
 ) -> Tensor:
     """
-    What is to be said of each object, wherever it is looked at.
+    Description channels of each object, the same at all its points.
 
     Args:
-        boxes: (n, 4) XYXY canvas pixels.
+        boxes: (n, 4) XYXY in canvas pixels.
         classes: (n, C) class probabilities.
-        weight: (n,) in [0, 1], how sure it is that the object exists.
-        colors: (n, 33), shares of the colour names in the parts of each box, see `part_colors`.
-        canvas: (H, W).
+        weight: (n,) in [0, 1], confidence that the object exists.
+        colors: (n, 33), shares of the colour names in the parts of each box (`part_colors`).
+        canvas: (H, W) in pixels.
 
     Returns:
         (n, channels) in the order of `object_channel_names`, without the shape channels.
@@ -63,18 +63,18 @@ def describe_objects(
 
 
 def visible(probabilities: Tensor) -> Tensor:
-    """Class probabilities as a network sees them: a faint guess of 0.05 is told from none at all."""
+    """Square roots of class probabilities, as network input: they set low ones apart from 0 (0.05 becomes 0.22)."""
     return probabilities.clamp(min=0).sqrt()
 
 
 def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
-    Shares of the colour names inside each box: whole, upper (20 to 50 % of its height) and lower part (55 to 85 %).
+    Shares of the colour names in each box: whole, upper part (20 to 50 % of its height) and lower part (55 to 85 %).
 
     Args:
-        boxes: (n, 4) XYXY canvas pixels.
-        colors: (11, h, w).
-        canvas: (H, W).
+        boxes: (n, 4) XYXY in canvas pixels.
+        colors: (11, h, w), shares of the colour names over the canvas.
+        canvas: (H, W) in pixels.
 
     Returns:
         (n, 33), 11 names for each of `PARTS`.
@@ -95,9 +95,18 @@ def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tenso
 
 def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
-    How many objects of the group lie left of, right of … each object, as bumps at 0, 1 and 2; and the group's size.
+    Order of each object within a group: soft counts of the objects left of it, right of it …, and the group's size.
 
-    `group` (n, n) in [0, 1] says how far the column's object belongs to the group of the row's.
+    Counts are encoded as triangular functions around 0, 1 and 2.
+
+    Args:
+        boxes: (n, 4) XYXY in canvas pixels.
+        weight: (n,) in [0, 1].
+        group: (n, n) in [0, 1], membership of the column's object in the group of the row's object.
+        canvas: (H, W) in pixels.
+
+    Returns:
+        (n, 29): a rank channel for each of `ORDERS` and `RANKS`, "middle", and `COUNTS`.
     """
     size = boxes.new_tensor([canvas[1], canvas[0]])
     center = (boxes[:, :2] + boxes[:, 2:]) / 2 / size
@@ -118,20 +127,31 @@ def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int
         ),
         dim=-1,
     )  # fmt: skip
-    ranks = _bumps(counts, RANKS).flatten(-2)
+    ranks = _triangles(counts, RANKS).flatten(-2)
     total = others.sum(-1)
-    middle = _bumps(counts[:, 0] - counts[:, 1], (0,)) * (total / 2).clamp(max=1)[:, None]
-    sizes = _bumps((total + 1).clamp(max=COUNTS[-1]), COUNTS)
+    middle = _triangles(counts[:, 0] - counts[:, 1], (0,)) * (total / 2).clamp(max=1)[:, None]
+    sizes = _triangles((total + 1).clamp(max=COUNTS[-1]), COUNTS)
     return torch.cat((ranks, middle, sizes), dim=-1)
 
 
-def _bumps(values: Tensor, centers: tuple[int, ...]) -> Tensor:
-    """(..., len(centers)): 1 at the centre, falling to 0 at a distance of 1."""
+def _triangles(values: Tensor, centers: tuple[int, ...]) -> Tensor:
+    """Triangular functions (…, len(centers)): 1 at the centre, 0 from a distance of 1."""
     return (1 - (values[..., None] - values.new_tensor(centers)).abs()).clamp(min=0)
 
 
 def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """(n, 5·C): the classes of what each object overlaps, is left of, right of, above and below, near ones most."""
+    """
+    Classes of the neighbours of each object, weighted by their distance.
+
+    Args:
+        boxes: (n, 4) XYXY in canvas pixels.
+        classes: (n, C), compressed class probabilities (`visible`).
+        weight: (n,) in [0, 1].
+        canvas: (H, W) in pixels.
+
+    Returns:
+        (n, 5 · C) in [0, 1], for each of `RELATIONS` the classes of objects that the object overlaps, is left of …
+    """
     left, top, right, bottom = boxes.unbind(-1)
     width, height = (right - left).clamp(min=1), (bottom - top).clamp(min=1)
     x, y = (left + right) / 2, (top + bottom) / 2
@@ -153,7 +173,7 @@ def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int
         )
     )
     others = weight[None] * (1 - torch.eye(len(boxes), device=boxes.device, dtype=boxes.dtype))
-    # Of several neighbours of a class the closest one counts.
+    # Of several neighbours of a class, the strongest relation counts.
     related = (share * others)[..., None] * classes[None, None]
     if not len(boxes):
         return classes.new_zeros((0, len(RELATIONS) * classes.shape[1]))
@@ -164,19 +184,20 @@ def place_objects(
     boxes: Tensor, weight: Tensor, points: Tensor, stride: int, canvas: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """
-    Which object each point belongs to, and where in it the point lies.
+    Assign points to objects, and describe each point's position in its object.
+
+    A point belongs to the object with the highest weighted center-ness. An object without a point gets the one nearest
+    to its centre, unless this is farther than `stride` or the only point of another object.
 
     Args:
-        boxes: (n, 4) XYXY canvas pixels, best first.
+        boxes: (n, 4) XYXY in canvas pixels, best first.
         weight: (n,) in [0, 1].
-        points: (P, 2) XY canvas pixels.
-        stride: distance of the points. Boxes are widened to 1.25 of it, so that small ones reach a point.
-        canvas: (H, W).
+        points: (P, 2) XY in canvas pixels.
+        stride: distance between points. Boxes are enlarged to 1.25 strides, so that small ones contain a point.
+        canvas: (H, W) in pixels.
 
     Returns:
-        index (P,) of the object with the highest weighted centre-ness, -1 where no box covers the point, and the shape
-        channels (P, 9). An object that wins no point gets the one nearest to its centre, unless that lies more than
-        `stride` away or is the only one of another object.
+        int64 (P,), the object of each point, -1 = none; and the shape channels (P, 9) in the order of `SHAPE`.
     """
     if not len(boxes):
         none = torch.full((len(points),), -1, dtype=torch.long, device=points.device)
@@ -190,7 +211,7 @@ def place_objects(
     index = index.masked_fill(best <= 0, -1)
     rows = torch.arange(len(points), device=points.device)
     central_here = central[rows, index]
-    for point, item in _claims(index, torch.cdist(points, center), stride):
+    for point, item in _orphan_claims(index, torch.cdist(points, center), stride):
         index[point], central_here[point] = item, 1.0
     found = index >= 0
     width, height = (extent[index] / extent.new_tensor([canvas[1], canvas[0]])).unbind(-1)
@@ -212,8 +233,18 @@ def place_objects(
     return index, shape * found[:, None]
 
 
-def _claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[int, int]]:
-    """(point, object) for objects that own no point in `index` (P,); `distance` (P, n) of points and centres."""
+def _orphan_claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[int, int]]:
+    """
+    Points for objects that have none.
+
+    Args:
+        index: int64 (P,), the object of each point, -1 = none.
+        distance: (P, n), of points and centres of objects.
+        reach: largest distance of a new point.
+
+    Returns:
+        (point, object) for each of these objects, if one of its four nearest points is free or can be spared.
+    """
     owners = index.tolist()
     counts = Counter(owners)
     claims = []

@@ -18,7 +18,7 @@ def backbone():
     trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=(8, 8, 8), stage_depths=(1, 1, 1), neck_channels=8)
     detector = NanoDetConfig(trunk_config=trunk, id2label={0: "dog", 1: "cat"})
     model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector, stride=16)).eval()
-    for head in model.detector.heads.values():  # so that some detections pass the least score
+    for head in model.detector.heads.values():  # some detections must exceed `min_score`
         torch.nn.init.normal_(head.output.weight, std=0.5)
         torch.nn.init.constant_(head.output.bias, -2.0)
     return model
@@ -42,7 +42,7 @@ def test_every_channel_has_a_name(backbone, pictures):
 
 @torch.no_grad()
 @pytest.mark.parametrize("places", [1, 2])
-def test_a_picture_in_which_nothing_is_found_has_a_map(backbone, pictures, places):
+def test_a_picture_without_detections_has_a_map(backbone, pictures, places):
     config = GroundingBackboneConfig(
         detector_config=backbone.config.detector_config, stride=32, places=places, min_central=0.45
     )
@@ -71,7 +71,7 @@ def test_the_map_may_be_coarser(backbone, pictures):
 
 
 @torch.no_grad()
-def test_what_is_seen_at_another_scale_is_told_too(backbone, pictures):
+def test_detections_at_other_scales_are_included(backbone, pictures):
     detector = NanoDetConfig(**{**backbone.config.detector_config.to_dict(), "scales": [0.5, 1.0]})
     model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector, stride=16)).eval()
     model.detector.load_state_dict(backbone.detector.state_dict())
@@ -83,53 +83,53 @@ def test_what_is_seen_at_another_scale_is_told_too(backbone, pictures):
 
 
 @torch.no_grad()
-def test_a_cell_is_told_from_its_most_central_place(backbone, pictures):
+def test_the_most_central_sample_represents_a_cell(backbone, pictures):
     config = GroundingBackboneConfig(detector_config=backbone.config.detector_config, stride=32, places=2)
     model = GroundingBackbone(config).eval()
     model.detector.load_state_dict(backbone.detector.state_dict())
-    told, fine = model(pictures), backbone(pictures)
-    assert told.feature_maps[0].shape == (2, len(config.channel_names), 4, 5) and told.points.shape == (2, 20, 2)
+    output, fine = model(pictures), backbone(pictures)
+    assert output.feature_maps[0].shape == (2, len(config.channel_names), 4, 5) and output.points.shape == (2, 20, 2)
     assert torch.equal(fine.points[1], grid_points(8, 10, 16))
-    x, y = (told.points / 16).long().unbind(-1)
-    middles = grid_points(4, 5, 32)
-    assert ((told.points - middles).abs() == 8).all()  # one of the four places of the cell
-    assert len({tuple(shift) for shift in (told.points - middles).flatten(0, 1).tolist()}) > 1
+    x, y = (output.points / 16).long().unbind(-1)
+    centres = grid_points(4, 5, 32)
+    assert ((output.points - centres).abs() == 8).all()  # one of the four samples of the cell
+    assert len({tuple(shift) for shift in (output.points - centres).flatten(0, 1).tolist()}) > 1
     central = config.channel_names.index("shape:central")
     for image in range(2):
         column, row = x[image], y[image]
-        assert torch.equal(told.feature_maps[0][image].flatten(1), fine.feature_maps[0][image][:, row, column])
+        assert torch.equal(output.feature_maps[0][image].flatten(1), fine.feature_maps[0][image][:, row, column])
         best = torch.nn.functional.max_pool2d(fine.feature_maps[0][image, central][None], 2)
-        assert torch.equal(told.feature_maps[0][image, central], best[0])
+        assert torch.equal(output.feature_maps[0][image, central], best[0])
 
 
 @torch.no_grad()
-def test_an_object_between_the_middles_of_cells_is_told_of():
-    boxes, seen = torch.tensor([[4.0, 4, 14, 14]]), torch.ones(1)
+def test_an_object_between_cell_centres_is_kept():
+    boxes, weight = torch.tensor([[4.0, 4, 14, 14]]), torch.ones(1)
     shapes = {}
     for stride in (16, 32):
         points = grid_points(64 // stride, 64 // stride, stride)
-        shapes[stride] = place_objects(boxes, seen, points, stride, (64, 64))[1]
+        shapes[stride] = place_objects(boxes, weight, points, stride, (64, 64))[1]
     guessed = torch.zeros(2 + len(COLOR_NAMES), 16)
     guessed[1, [3, 13]] = 0.2
     at_points = torch.cat((guessed, shapes[16].T))[None]
     chosen = most_central(at_points, (4, 4), 2)
-    assert chosen.tolist() == [[0, 3, 13, 10]]  # where nothing is found, where most is guessed
+    assert chosen.tolist() == [[0, 3, 13, 10]]  # without an object, the highest class probabilities decide
     flipped = most_central(at_points.unflatten(2, (4, 4)).flip(3).flatten(2), (4, 4), 2)
     assert flipped.tolist() == [[0, 3, 8, 14]]
     central = SHAPE.index("central")
-    assert shapes[16][0, central] > shapes[32][0, central]  # nearer to the object's middle than the cell's
+    assert shapes[16][0, central] > shapes[32][0, central]  # nearer to the object's centre than the cell centre
 
 
 @torch.no_grad()
-def test_points_near_no_object_are_not_looked_at(backbone, pictures):
+def test_points_far_from_objects_are_masked_out_of_attention(backbone, pictures):
     assert backbone(pictures).attended is None
     config = GroundingBackboneConfig(**backbone.config.to_dict() | {"min_central": 0.45})
     model = GroundingBackbone(config).eval()
     model.detector.load_state_dict(backbone.detector.state_dict())
-    told = model(pictures)
-    central = told.feature_maps[0][:, config.channel_names.index("shape:central")].flatten(1)
-    assert torch.equal(told.attended, central > 0.45) and told.attended.any() and not told.attended.all()
-    assert torch.equal(told.feature_maps[0], backbone(pictures).feature_maps[0])
+    output = model(pictures)
+    central = output.feature_maps[0][:, config.channel_names.index("shape:central")].flatten(1)
+    assert torch.equal(output.attended, central > 0.45) and output.attended.any() and not output.attended.all()
+    assert torch.equal(output.feature_maps[0], backbone(pictures).feature_maps[0])
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_illegal_settings_are_refused(fields, legal):
 
 
 @torch.no_grad()
-def test_an_object_is_seen_with_the_eyes_of_all_its_detections(backbone):
+def test_an_object_takes_the_class_probabilities_of_all_its_detections(backbone):
     boxes = torch.tensor([[0.0, 0, 100, 100], [2, 2, 100, 100], [200, 0, 300, 100]])
     scores = torch.tensor([[0.5, 0.0], [0.1, 0.4], [0.0, 0.9]])
-    kept, seen, score = backbone._find(scores, boxes)
+    kept, probabilities, score = backbone._find(scores, boxes)
     assert torch.equal(kept, boxes[[2, 0]])
-    assert torch.equal(seen, torch.tensor([[0.0, 0.9], [0.5, 0.4]]))
+    assert torch.equal(probabilities, torch.tensor([[0.0, 0.9], [0.5, 0.4]]))
     assert torch.equal(score, torch.tensor([0.9, 0.5]))
 
 

@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 from transformers import AutoBackbone, AutoModel
 
 import pbrec_hf  # noqa: F401  (registers the Auto classes)
-from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector, mean_of_looks, mirrored_look
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector, average_outputs, flip_output
 from pbrec_hf.small.nanodet_trunk import NanoDetBackbone, NanoDetTrunkConfig
 
 TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
@@ -24,7 +24,7 @@ def detector():
     config = NanoDetConfig(trunk_config=NanoDetTrunkConfig(**TRUNK), num_labels=4, candidate_min_quality=0.0)
     model = NanoDetDetector(config).eval()
     for head in model.heads.values():
-        torch.nn.init.normal_(head.output.weight)  # opinions that differ from point to point
+        torch.nn.init.normal_(head.output.weight)  # predictions that differ between points
         torch.nn.init.zeros_(head.output.bias)
     return model
 
@@ -34,7 +34,7 @@ def canvases():
     return torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(4))
 
 
-def test_one_forward_gives_logits_distances_and_maps(detector, canvases):
+def test_forward_returns_logits_distances_and_maps(detector, canvases):
     outputs = detector(canvases)
     points = 12 * 8 + 6 * 4 + 3 * 2
     assert outputs.class_logits.shape == (2, points, 4) and outputs.distances.shape == (2, points, 4)
@@ -52,19 +52,19 @@ def test_one_forward_gives_logits_distances_and_maps(detector, canvases):
 def test_mirrored_pictures_get_mirrored_detections(detector, canvases):
     both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True})).eval()
     both.load_state_dict(detector.state_dict())
-    output, mirror = both(canvases), mirrored_look(both(canvases.flip(-1)))
+    output, mirror = both(canvases), flip_output(both(canvases.flip(-1)))
     torch.testing.assert_close(output.class_logits, mirror.class_logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.distances, mirror.distances, atol=1e-3, rtol=1e-4)
-    boxes, turned = both.propose(canvases).boxes, both.propose(canvases.flip(-1)).boxes
-    turned[..., [0, 2]] = 64 - turned[..., [2, 0]]
-    row_of_points = boxes[0, :8], turned[0, :8].flip(0)
+    boxes, flipped = both.propose(canvases).boxes, both.propose(canvases.flip(-1)).boxes
+    flipped[..., [0, 2]] = 64 - flipped[..., [2, 0]]
+    row_of_points = boxes[0, :8], flipped[0, :8].flip(0)
     torch.testing.assert_close(*row_of_points, atol=1e-3, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_two_looks_are_meant_and_the_surer_one_counts_more(detector, canvases):
-    one, other = detector(canvases), mirrored_look(detector(canvases.flip(-1)))
-    mean = mean_of_looks(one, other)
+def test_two_outputs_are_averaged_and_the_more_confident_one_counts_more(detector, canvases):
+    one, other = detector(canvases), flip_output(detector(canvases.flip(-1)))
+    mean = average_outputs(one, other)
     probabilities = one.class_logits.sigmoid(), other.class_logits.sigmoid()
     torch.testing.assert_close(mean.class_logits.sigmoid(), sum(probabilities) / 2)
     torch.testing.assert_close(mean.scores, sum(probabilities) / 2)
@@ -76,7 +76,7 @@ def test_two_looks_are_meant_and_the_surer_one_counts_more(detector, canvases):
     assert nearer[surer].all() and not nearer[~surer].all()
 
 
-def test_only_one_look_is_trained_and_a_frozen_detector_looks_twice(detector, canvases):
+def test_training_ignores_the_flip_unless_the_detector_is_frozen(detector, canvases):
     both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True}))
     both.load_state_dict(detector.state_dict())
     answer, trained = both.eval()(canvases), both.train()(canvases)
@@ -104,7 +104,7 @@ def test_each_scale_adds_its_own_proposals(detector, canvases):
         detector.propose(torch.nn.functional.interpolate(canvases, (64, 32), mode="bilinear")).boxes,
     )
     torch.testing.assert_close(boxes, small * factors, atol=1e-3, rtol=1e-4)
-    assert several.train()(canvases).grids == alone.grids  # what is trained is the look at the canvas itself
+    assert several.train()(canvases).grids == alone.grids  # training uses the canvas at its own size
 
 
 def test_proposals_are_boxes_around_their_points(detector, canvases):
@@ -121,7 +121,7 @@ def test_proposals_are_boxes_around_their_points(detector, canvases):
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
-def test_candidates_are_what_suppression_leaves(detector, canvases, agnostic):
+def test_candidates_are_the_points_that_survive_suppression(detector, canvases, agnostic):
     detector.config.candidate_nms_class_agnostic = agnostic
     proposals = detector.propose(canvases)
     for boxes, quality, labels, kept in zip(
@@ -132,11 +132,11 @@ def test_candidates_are_what_suppression_leaves(detector, canvases, agnostic):
             rivals &= labels[:, None] == labels
         better = quality[None, :] > quality[:, None]
         assert not (rivals & better)[kept][:, kept].any()  # no candidate is suppressed by another
-        assert (rivals & better & kept)[~kept].any(1).all()  # everything else is
+        assert (rivals & better & kept)[~kept].any(1).all()  # all others are
     detector.config.candidate_nms_class_agnostic = False
 
 
-def test_padding_holds_no_candidates_and_none_may_be_wanted(detector, canvases):
+def test_padding_has_no_candidates_and_candidates_can_be_disabled(detector, canvases):
     mask = torch.zeros(2, 96, 64, dtype=torch.int64)
     mask[:, :48] = 1
     rows = torch.cat(
@@ -157,7 +157,7 @@ def test_detections_are_sorted_and_limited(detector, canvases):
     assert len(detector.detect(canvases, min_score=1.0)[0]["scores"]) == 0
 
 
-def test_a_batch_gives_what_single_canvases_give(detector, canvases):
+def test_a_batch_equals_single_canvases(detector, canvases):
     both, second = detector.propose(canvases), detector.propose(canvases[1:])
     torch.testing.assert_close(both[1:].boxes, second.boxes, rtol=0, atol=1e-4)
 
@@ -170,7 +170,7 @@ def test_saved_and_loaded_detector_is_the_same(detector, canvases, tmp_path):
     assert torch.equal(loaded.propose(canvases).boxes, detector.propose(canvases).boxes)
 
 
-def test_the_trunk_is_a_backbone_of_its_own(detector, canvases):
+def test_the_trunk_is_a_stand_alone_backbone(detector, canvases):
     config = NanoDetTrunkConfig(**TRUNK, out_features=["stride16"])
     backbone = AutoBackbone.from_config(config).eval()
     assert type(backbone) is NanoDetBackbone and backbone.channels == [16]
@@ -179,13 +179,13 @@ def test_the_trunk_is_a_backbone_of_its_own(detector, canvases):
     assert torch.equal(features, detector(canvases).feature_maps[1])
 
 
-def test_default_classes_are_cocos():
+def test_default_classes_are_those_of_coco():
     config = NanoDetConfig()
     assert (config.num_labels, config.id2label[0], config.id2label[79]) == (80, "person", "toothbrush")
     assert config.label2id["giraffe"] == 23
 
 
-def test_a_canvas_that_is_no_multiple_of_32_is_refused(detector):
+def test_a_canvas_that_is_not_a_multiple_of_32_is_refused(detector):
     with pytest.raises(ValueError, match="multiples of 32"):
         detector.propose(torch.zeros(1, 3, 100, 96))
     detector.config.scales = [0.5]

@@ -1,4 +1,4 @@
-"""The light mask head: lazy masks equal the full ones, travel with their images, and survive saving."""
+"""The light mask head: lazy masks equal the full ones, stay with their images, and survive saving."""
 
 import pytest
 import torch
@@ -49,15 +49,15 @@ def test_lazy_masks_equal_the_full_ones():
         torch.testing.assert_close(mask, full[point])
 
 
-def test_boxes_quality_and_labels_are_nanodets():
+def test_boxes_quality_and_labels_are_those_of_nanodet():
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
-    mine, its = detector.propose(pixels), detector.detector.propose(pixels)
-    assert mine.grids == its.grids and torch.equal(mine.labels, its.labels)
-    torch.testing.assert_close(mine.boxes, its.boxes)
-    torch.testing.assert_close(mine.quality, its.quality)
+    found, expected = detector.propose(pixels), detector.detector.propose(pixels)
+    assert found.grids == expected.grids and torch.equal(found.labels, expected.labels)
+    torch.testing.assert_close(found.boxes, expected.boxes)
+    torch.testing.assert_close(found.quality, expected.quality)
 
 
-def test_masks_are_drawn_at_the_first_scale():
+def test_masks_are_computed_at_the_first_scale():
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 96)
     alone = detector.propose(pixels)
     index = torch.tensor([0]), torch.tensor([50])
@@ -71,7 +71,7 @@ def test_masks_are_drawn_at_the_first_scale():
     torch.testing.assert_close(larger.boxes, detector.detector.propose(pixels).boxes[:, : larger.num_points])
 
 
-def test_masks_travel_with_their_images():
+def test_masks_stay_with_their_images():
     detector, pixels = tiny_detector(), torch.randn(3, 3, 64, 64)
     together = detector.propose(pixels)
     parts = [detector.propose(pixels[index : index + 1]) for index in range(3)]
@@ -81,7 +81,7 @@ def test_masks_travel_with_their_images():
         torch.testing.assert_close(proposals.masks.at(image, point), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_new_kernel_draws_the_ellipse_in_its_box():
+def test_an_initial_kernel_computes_the_ellipse_in_its_box():
     box = torch.tensor([[32.0, 16, 96, 48]])
     kernel = ellipses_in_boxes(torch.zeros(1, 7), box, canvas=(128, 128))
     drawn = mask_logits(torch.randn(2, 128, 128), kernel)[0] > 0
@@ -90,12 +90,12 @@ def test_a_new_kernel_draws_the_ellipse_in_its_box():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 47, 32, 95)
 
 
-def test_an_empty_box_has_an_ellipse_that_can_be_drawn():
+def test_an_empty_box_has_a_finite_mask():
     kernel = ellipses_in_boxes(torch.zeros(1, 7), torch.zeros(1, 4), canvas=(64, 64))
     assert mask_logits(torch.zeros(2, 16, 16), kernel).isfinite().all()
 
 
-def test_save_and_load_give_the_same_masks(tmp_path):
+def test_saved_and_loaded_it_computes_the_same_masks(tmp_path):
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
     detector.save_pretrained(tmp_path)
     again = NanoDetMasksDetector.from_pretrained(tmp_path)
@@ -117,6 +117,6 @@ def test_a_frozen_detector_gets_no_gradient():
         ({"stacked_convs": 0}, "1 to"),
     ],
 )
-def test_config_refuses(changes, message):
+def test_illegal_configs_are_refused(changes, message):
     with pytest.raises(Exception, match=message):
         tiny_config(**changes)

@@ -1,4 +1,4 @@
-"""Descriptions of detected objects: colours, order among their like, neighbours, and whose point is whose."""
+"""Description channels of detected objects: colours, order, neighbours, and the assignment of points."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_color_maps_are_one_hot():
     assert torch.equal(maps.sum(1), torch.ones(2, 8, 8))
 
 
-def test_order_counts_only_the_like():
+def test_order_counts_only_objects_of_the_same_class():
     dogs = [[0, 100, 40, 140], [100, 100, 140, 140], [200, 100, 240, 140]]
     value = describe([*dogs, [250, 100, 310, 160]], [[0.9, 0.0]] * 3 + [[0.0, 0.9]])
     assert value(0, "like:left:0") == pytest.approx(1, abs=0.05)
@@ -57,7 +57,7 @@ def test_neighbours_are_named_by_side():
     assert value(0, "overlaps:cat") == 0
 
 
-def test_colors_of_the_upper_and_the_lower_part():
+def test_colors_of_the_upper_and_lower_parts():
     colors = torch.zeros(len(COLOR_NAMES), 80, 80)
     colors[COLOR_NAMES.index("red"), :40] = 1
     colors[COLOR_NAMES.index("blue"), 40:] = 1
@@ -66,7 +66,7 @@ def test_colors_of_the_upper_and_the_lower_part():
     assert value(0, "lower:blue") == pytest.approx(1, abs=0.02)
 
 
-def test_points_belong_to_the_object_whose_middle_they_are_nearest_to():
+def test_points_belong_to_the_object_whose_centre_is_nearest():
     points = grid_points(20, 20, 16)
     boxes = torch.tensor([[0.0, 0, 160, 320], [40.0, 220, 120, 300]])
     index, shape = place_objects(boxes, torch.ones(2), points, 16, CANVAS)
@@ -81,7 +81,7 @@ def test_a_small_object_between_larger_ones_gets_the_nearest_point():
     index, shape = place_objects(boxes, torch.tensor([1.0, 0.01, 0.01]), points, 32, CANVAS)
     grid = index.view(10, 10)
     assert (grid == 0).sum() > 30
-    for item in (1, 2):  # two at one place do not take the same point
+    for item in (1, 2):  # two objects at one place get different points
         ((row, col),) = (grid == item).nonzero().tolist()
         assert abs(row - 4.4) <= 1.1 and abs(col - 1.3) <= 1.1
         assert shape[row * 10 + col, SHAPE.index("central")] == 1
@@ -89,7 +89,7 @@ def test_a_small_object_between_larger_ones_gets_the_nearest_point():
     assert 1 not in place_objects(far, torch.ones(2), points, 32, CANVAS)[0]
 
 
-def test_a_picture_without_objects_is_described_by_nothing():
+def test_a_picture_without_objects_has_empty_descriptions():
     points = grid_points(20, 20, 16)
     index, shape = place_objects(torch.zeros(0, 4), torch.zeros(0), points, 16, CANVAS)
     assert (index == -1).all() and not shape.any()

@@ -1,1 +1,1 @@
-"""Data: readers, builders, augmentation and the collator that turns rows into batches."""
+"""Data: readers, builders, augmentation, and the collator that turns rows into batches."""

@@ -21,6 +21,8 @@ from .boxes import Box, parse_box
 Id = int | str
 PackedSegmentation = list["array[float]"] | list[dict[str, Any]] | dict[str, Any]
 T = TypeVar("T")
+D = TypeVar("D")
+_REQUIRED: Any = object()  # stands for "no default"
 
 
 class CocoImage(NamedTuple):
@@ -241,15 +243,10 @@ def _category(record: Mapping[str, Any]) -> tuple[int, str]:
     return _field(record, "id", _integer), _field(record, "name", str)
 
 
-_REQUIRED: Any = object()
-
-
 @overload
 def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T]) -> T: ...
 @overload
-def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: T) -> T: ...
-@overload
-def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: None) -> T | None: ...
+def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: D) -> T | D: ...
 def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: T | None = _REQUIRED) -> T | None:
     """
     A field in its type, or `default` where it is absent or null.
@@ -282,13 +279,12 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or (isinstance(value, float) and number != value):
-        raise ValueError("give a whole number")
-    return number
+    if not isinstance(value, float) or value.is_integer():
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            pass
+    raise ValueError("give a whole number")
 
 
 def _box(values: Any) -> Box:
@@ -302,8 +298,8 @@ def _box_around(segmentation: PackedSegmentation) -> Box:
     """The tight box of a mask; run lengths have a size of their own, polygons need none."""
     first = segmentation[0] if isinstance(segmentation, list) else segmentation
     height, width = first["size"] if isinstance(first, Mapping) else (0, 0)
-    struct = segmentation_struct(segmentation, int(height), int(width)) or {}
-    left, top, right, bottom = segmentation_extent(struct).ravel().tolist()
+    struct = segmentation_struct(segmentation, int(height), int(width))
+    left, top, right, bottom = segmentation_extent(struct or {}).ravel().tolist()
     return left, top, right, bottom
 
 

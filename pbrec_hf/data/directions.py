@@ -1,4 +1,4 @@
-"""Words of direction: what a mirrored picture does to an expression, and which expressions tell a place.
+"""Words of direction: how an expression reads for the mirrored picture, and which expressions name a place.
 
 Swaps whole words and their usual forms and compounds (leftmost, right-hand, left's, bottomleft), never letters inside
 another word (bright, upright). English only.
@@ -27,9 +27,10 @@ _POSITIONAL = re.compile(
 
 
 def swap_left_right(expression: str) -> str | None:
-    """The expression that is true of the mirrored picture; capitalisation is kept.
+    """
+    The expression that is true of the mirrored picture; capitalisation is kept.
 
-    None where a swap of words cannot make it true: clock positions, and left/right glued into an unknown word.
+    None where a swap of words cannot make it true: clock positions, and left or right inside an unknown word.
     """
     if _CLOCK.search(expression):
         return None
@@ -49,3 +50,6 @@ def _opposite(side: str) -> str:
     if side.isupper():
         return other.upper()
     return other.capitalize() if side[0].isupper() else other
+
+
+__all__ = ["is_positional", "swap_left_right"]

@@ -1,8 +1,8 @@
 """Mass-ness targets of a batch of expressions, from segmentations in pixels of the original pictures.
 
-A referent covers a part of the canvas only, and mass-ness is 0 where no mask is: each mask is rasterised in the
-smallest square of whole cells that holds it, its targets are made there, and set into the full grid; squares of one
-size together. Same values as on the full canvas at a fraction of the time. Knows nothing of images and texts.
+A referent covers only a part of the canvas, and mass-ness is 0 outside its mask. So each mask is rasterised in the
+smallest square of whole cells that holds it, its targets are computed there and set into the full grid, squares of one
+size together: the values of the full canvas at a fraction of the time. Knows nothing of images and texts.
 """
 
 import math
@@ -11,35 +11,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..comprehension.targets import massness_targets
+from ..geometry.boxes import box_centers
 from ..images.segmentation import segmentation_extent
 from .placement import Placement
 
 
 def massness_labels(
-    boxes: torch.Tensor,
+    boxes: Tensor,
     segmentations: Sequence[Mapping[str, Any]],
     placements: Sequence[Placement],
     sizes: Sequence[tuple[int, int]],
     stride: int,
     style: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mass-ness targets of E expressions.
+) -> tuple[Tensor, Tensor]:
+    """
+    Mass-ness targets of E expressions.
 
     Args:
         boxes: (E, 4) XYXY canvas pixels.
         segmentations: E structs in pixels of the original pictures.
         placements, sizes: of each expression's picture; sizes are (height, width) of the original.
         stride: width of a cell, canvas pixels.
-        style: ``"paper"`` or ``"released_code"``.
+        style: "paper" or "released_code".
 
     Returns:
-        targets float32 (E, P); repaired bool (E,): no point qualified, the nearest one got 1.
+        Targets float32 (E, P), and bool (E,), where no point qualified, so that the nearest one got 1.
     """
     cells = placements[0].canvas // stride
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    squares: dict[int, list[tuple[int, int, int, torch.Tensor]]] = defaultdict(list)
+    centers = box_centers(boxes)
+    squares: dict[int, list[tuple[int, int, int, Tensor]]] = defaultdict(list)
     for index, (segmentation, placement, size) in enumerate(zip(segmentations, placements, sizes, strict=True)):
         corners = placement.points(segmentation_extent(segmentation))
         row, col, side = _cells_around([*corners.tolist(), centers[index].tolist()], stride, cells)
@@ -69,3 +72,6 @@ def _cells_around(points: Sequence[Sequence[float]], stride: int, cells: int) ->
     side = max(end - first for first, end in spans)
     col, row = (min(first, cells - side) for first, _ in spans)
     return row, col, side
+
+
+__all__ = ["massness_labels"]

@@ -1,37 +1,57 @@
-"""Data sets as Parquet files that carry their images, for other machines and other readers.
+"""Data sets as Parquet files that carry their pictures, for other machines and other readers.
 
-`Dataset.to_parquet` keeps mere paths of images that lie on this disk; here their bytes travel along. Prefer the image
-view: the sentence view repeats an image for each of its expressions. Anyone reads the files with
-`load_dataset("parquet")`. Knows nothing of where the rows come from.
+    rows = load_own_data("my.jsonl", view="image")
+    files = write_parquet(datasets.DatasetDict(train=rows), "out")
+    datasets.load_dataset("parquet", data_files=files)      # or load_own_data(files["train"])
+
+`Dataset.to_parquet` keeps mere paths of pictures that are on this disk; here their bytes travel along. Prefer the
+image view: the sentence view repeats a picture for each of its expressions. Knows nothing of where the rows come from.
 """
 
-import os
 from pathlib import Path
 
 import datasets
+import pyarrow
 import pyarrow.parquet
 from datasets.table import embed_table_storage
 
+from ..hub.writing import replaced_file
+
 
 def write_parquet(splits: datasets.DatasetDict, folder: str | Path, batch_size: int = 100) -> dict[str, str]:
-    """Writes `<split>.parquet` for every split.
+    """
+    Write `<split>.parquet` for every split.
 
     A file appears under its name only when it is complete, so an interrupted call leaves no damaged one.
 
     Args:
-        batch_size: rows per row group; bounds the memory, since a batch's images are held at once.
+        splits: rows of either view, of any source of the package.
+        folder: made if need be.
+        batch_size: rows per row group; bounds the memory, since the pictures of a group are held at once.
 
     Returns:
         split → path, as `load_dataset("parquet", data_files=...)` takes it.
+
+    Raises:
+        ValueError: a picture cannot be read.
+        CannotWriteError: the folder cannot be written to; an OSError.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
     written = {}
     for split, rows in splits.items():
         path = Path(folder) / f"{split}.parquet"
-        unfinished = path.with_suffix(".parquet.unfinished")
-        with pyarrow.parquet.ParquetWriter(unfinished, rows.features.arrow_schema) as writer:
+        schema = rows.features.arrow_schema
+        with replaced_file(path) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
             for batch in rows.with_format("arrow").iter(batch_size):
-                writer.write_table(embed_table_storage(batch.cast(rows.features.arrow_schema)))
-        os.replace(unfinished, path)
+                writer.write_table(_with_pictures(batch.cast(schema), split))
         written[str(split)] = str(path)
     return written
+
+
+def _with_pictures(table: pyarrow.Table, split: str) -> pyarrow.Table:
+    try:
+        return embed_table_storage(table)
+    except OSError as error:
+        raise ValueError(f"A picture of the split {split} cannot be read ({error}): put it back.") from error
+
+
+__all__ = ["write_parquet"]

@@ -1,7 +1,7 @@
-"""Where a picture lies on the canvas after crop, flip and letterbox, and everything that moves with it.
+"""Where a picture is on the canvas after crop, flip and letterbox, and everything that moves with it.
 
-One `Placement` moves pixels, boxes, polygons and masks alike, so that they cannot drift apart. Pixels, boxes and masks
-move by torchvision's transforms v2 on `tv_tensors`; polygons move as points and are rasterised on the canvas directly.
+One `Placement` moves pixels, boxes, polygons and masks, so that they cannot drift apart. Pixels, boxes and masks move
+by torchvision's transforms v2 on `tv_tensors`; polygons move as points and are rasterised on the canvas directly.
 Knows nothing of randomness (`augmentation.py` draws placements) and of colours.
 """
 
@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask, TVTensor
 
-from ..images.segmentation import rasterise, rasterise_polygons
+from ..images.segmentation import SegmentationStruct, rasterise, rasterise_polygons
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Crop → flip → resize → paste at an offset of a square canvas.
+    """
+    Crop → flip → resize → paste at an offset of a square canvas.
 
     Attributes:
         crop: (top, left, height, width) of the part that is kept, pixels of the upright original.
@@ -37,7 +40,7 @@ class Placement:
 
     @classmethod
     def from_letterbox(cls, letterbox: Sequence[int], canvas: int) -> "Placement":
-        """The placement an image processor's letterbox row (6,) describes: all of the picture, not mirrored."""
+        """The placement that a letterbox row (6,) describes: all of the picture, not mirrored."""
         height, width, resized_height, resized_width, top, left = (int(value) for value in letterbox)
         return cls((0, 0, height, width), False, (resized_height, resized_width), (top, left), canvas)
 
@@ -52,13 +55,13 @@ class Placement:
         (top, left), (height, width) = self.offset, self.size
         return slice(top, top + height), slice(left, left + width)
 
-    def picture(self, image: torch.Tensor) -> torch.Tensor:
+    def picture(self, image: Tensor) -> Tensor:
         """Original uint8 (3, H, W) → the part on the canvas, uint8 (3, *size), without padding."""
-        # a decoder's channels lie interleaved; everything after this wants planes
-        return self._move(Image(image)).as_subclass(torch.Tensor).contiguous()
+        # A decoder's channels are interleaved; everything after this wants planes.
+        return self._move(Image(image)).contiguous()
 
-    def boxes(self, boxes: Sequence[Sequence[float]] | torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(E, 4) XYXY of the original (``height`` x ``width``) → float32 (E, 4) XYXY on the canvas."""
+    def boxes(self, boxes: Sequence[Sequence[float]] | Tensor, height: int, width: int) -> Tensor:
+        """XYXY boxes (E, 4) of the original (`height` × `width`) → float32 (E, 4) XYXY on the canvas."""
         moved = self._move(
             BoundingBoxes(
                 torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -67,29 +70,36 @@ class Placement:
             )
         )
         top, left = self.offset
-        return moved.as_subclass(torch.Tensor) + torch.tensor([left, top, left, top])
+        return moved + torch.tensor([left, top, left, top])
 
     def mask(
         self,
-        segmentation: Mapping[str, Any],
+        segmentation: SegmentationStruct | Mapping[str, Any],
         height: int,
         width: int,
         window: tuple[int, int, int, int] | None = None,
-    ) -> torch.Tensor:
-        """Segmentation struct of the original (``height`` x ``width``) → uint8 mask on the canvas.
+    ) -> Tensor:
+        """
+        A segmentation of the original → its mask on the canvas.
 
-        ``window`` (top, left, height, width), canvas pixels: only this part of it.
+        Args:
+            segmentation: struct, pixels of the original.
+            height, width: of the original, pixels.
+            window: (top, left, height, width) of the part of the canvas that is wanted; None = all of it.
+
+        Returns:
+            uint8 (height, width) of the window, 1 = object.
         """
         top, left, window_height, window_width = window or (0, 0, self.canvas, self.canvas)
-        if segmentation.get("polygons"):
-            parts = [self.points(part) - (left, top) for part in segmentation["polygons"]]
+        if polygons := segmentation.get("polygons"):
+            parts = [self.points(part) - (left, top) for part in polygons]
             return rasterise_polygons(parts, window_height, window_width)
         picture = self._move(Mask(rasterise(segmentation, height, width)))
         canvas = torch.zeros(self.canvas, self.canvas, dtype=torch.uint8)
         canvas[self.window] = picture
         return canvas[top : top + window_height, left : left + window_width]
 
-    def points(self, xy: Sequence[float] | np.ndarray) -> np.ndarray:
+    def points(self, xy: Sequence[float] | np.ndarray) -> NDArray[np.float64]:
         """Points of the original (n, 2) or flat [x0, y0, ...], pixels → float64 (n, 2) on the canvas."""
         crop_top, crop_left, height, width = self.crop
         moved = np.asarray(xy, dtype=np.float64).reshape(-1, 2) - (crop_left, crop_top)
@@ -97,8 +107,12 @@ class Placement:
             moved[:, 0] = width - moved[:, 0]  # an edge, not a pixel index: no -1
         return moved * (self.size[1] / width, self.size[0] / height) + self.offset[::-1]
 
-    def _move(self, item: TVTensor) -> TVTensor:
+    def _move(self, item: TVTensor) -> Tensor:
         if tuple(self.crop) != (0, 0, *tvf.get_size(item)):
             item = tvf.crop(item, *self.crop)
         item = tvf.resize(item, list(self.size), antialias=True)
-        return tvf.horizontal_flip(item) if self.flip else item
+        moved: Tensor = (tvf.horizontal_flip(item) if self.flip else item).as_subclass(Tensor)
+        return moved
+
+
+__all__ = ["Placement"]

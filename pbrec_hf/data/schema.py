@@ -1,12 +1,11 @@
-"""The columns every data source of the package shares, and the views of them.
+"""The columns that every data source of the package shares, and the two views of them.
 
-*Sentence view*: one row per expression. *Image view*: one row per image; its column ``expressions`` lists the sentence
-rows of that image without the image's own columns. Absent values are ``None``: a row without a mask has
-``segmentation=None``, a row without a referent ("no target") has ``bbox=None`` and ``segmentation=None``.
+*Sentence view*: one row per expression. *Image view*: one row per image; its column `expressions` lists the sentence
+rows of that image without the image's own columns. Absent values are None: a row without a mask has
+`segmentation=None`, a row without a referent ("no target") has `bbox=None` and `segmentation=None`.
 
-A segmentation is one struct of three fields, of which either the polygons or the RLE are filled:
-``polygons`` list of parts, each flat ``[x0, y0, x1, y1, ...]`` in pixels; ``counts`` COCO's compressed run lengths as
-an ASCII string, with ``size`` = ``[height, width]``. All coordinates are pixels of the picture turned upright.
+A segmentation is a struct of three fields: `SegmentationStruct` of `images/segmentation.py`, which also reads other
+forms. All coordinates are pixels of the upright picture.
 """
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value
@@ -43,11 +42,12 @@ GENERALIZED_COLUMNS = {  # expressions with several referents or none (gRefCOCO)
 
 
 def features(view: str = "sentence", generalized: bool = False) -> Features:
-    """`datasets.Features` of a view.
+    """
+    `datasets.Features` of a view.
 
     Args:
-        view: ``"sentence"`` (one row per expression) or ``"image"`` (one row per image, column ``expressions``).
-        generalized: add ``ann_ids`` and ``boxes``, for data whose expressions have several referents or none.
+        view: "sentence" (one row per expression) or "image" (one row per image, column `expressions`).
+        generalized: add `ann_ids` and `boxes`, for data whose expressions have several referents or none.
 
     Raises:
         ValueError: unknown view.
@@ -57,9 +57,19 @@ def features(view: str = "sentence", generalized: bool = False) -> Features:
         return Features(IMAGE_COLUMNS | per_expression)
     if view == "image":
         return Features({**IMAGE_COLUMNS, "expressions": List(per_expression)})
-    raise ValueError(f"view must be 'sentence' or 'image', got {view!r}")
+    raise ValueError(f"view={view!r} is unknown: give sentence or image.")
 
 
 def without_decoding(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
-    """The same data with the image column as ``{"path", "bytes"}``, which the collator decodes faster."""
+    """The same data with the image column as {"path", "bytes"}, which the collator decodes faster."""
     return dataset.cast_column("image", Image(decode=False))
+
+
+__all__ = [
+    "EXPRESSION_COLUMNS",
+    "GENERALIZED_COLUMNS",
+    "IMAGE_COLUMNS",
+    "SEGMENTATION",
+    "features",
+    "without_decoding",
+]

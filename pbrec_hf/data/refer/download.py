@@ -3,11 +3,12 @@
     folder/refcoco/refs(unc).p, instances.json     folder/grefcoco/grefs(unc).json, instances.json
     folder/images/train2014/*.jpg                  folder/images/saiapr_tc-12/...
 
-Where they lie is data: `mirrors.yaml`. A call that was interrupted goes on where it stopped; what is complete is not
+The addresses are data: `mirrors.yaml`. A call that was interrupted goes on where it stopped; what is complete is not
 fetched again. Knows nothing of the content.
 """
 
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from .unzip import unzip
 
 
 class Downloaded(NamedTuple):
-    """The arguments of `load_refcoco`."""
+    """Where the files are, by the names of `load_refcoco`'s arguments."""
 
     refer_dir: Path
     image_dir: Path | None
@@ -34,14 +35,15 @@ def download_refcoco(
     progress: Progress | None = None,
     **options: Any,
 ) -> Downloaded:
-    """Fetches one data set.
+    """
+    Fetch one data set.
 
     Args:
         name: "refcoco", "refcoco+", "refcocog", "referit" or "grefcoco".
         to: download folder, made if need be; several data sets share it and the photographs in it.
         images: fetch the photographs, too (COCO train2014: 13.5 GB, and as much again while unpacking).
         keep_archives: keep the zip files after unpacking.
-        mirrors: a file in the format of `mirrors.yaml` instead of it.
+        mirrors: a file to use in place of `mirrors.yaml`, in its format.
         progress: called with (file name, bytes there, bytes in all or None) while fetching.
         options: `attempts`, `pause` and `timeout` of `fetch`.
 
@@ -50,10 +52,9 @@ def download_refcoco(
         OSError: not enough disk space (`errno.ENOSPC`), found before anything is fetched where sizes are known.
         ValueError: unknown data set, or an archive that is damaged or not to be trusted.
     """
-    mirrors = resources.files(__package__).joinpath("mirrors.yaml") if mirrors is None else Path(mirrors)
-    table = _read_mirrors(mirrors)
+    table = _read_mirrors(resources.files(__package__).joinpath("mirrors.yaml") if mirrors is None else Path(mirrors))
     if name not in table["datasets"]:
-        raise ValueError(f"{name!r} is not a known data set; choose one of {', '.join(table['datasets'])}.")
+        raise ValueError(f"{name!r} is not a known data set: choose one of {', '.join(table['datasets'])}.")
     to = Path(to)
     to.mkdir(parents=True, exist_ok=True)
     entry = table["datasets"][name]
@@ -65,9 +66,9 @@ def download_refcoco(
     return Downloaded(to, to / table["files"][entry["images"]]["target"] if images else None)
 
 
-def _read_mirrors(path: Any) -> dict[str, Any]:
+def _read_mirrors(path: Traversable) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for entry in table["datasets"].values():
             for name in (*entry["annotations"], entry["images"]):
                 missing = {"urls", "bytes", "digest", "target"} - table["files"][name].keys()
@@ -103,7 +104,10 @@ def _fetch_and_place(
         except ValueError as error:
             if file["digest"] is not None:
                 raise
-            arrives.unlink()  # nothing else tells that it is not what was wanted
+            arrives.unlink()  # without a digest, nothing else shows that it is not what was wanted
             raise ValueError(f"{error} It is deleted: run the same again to fetch it anew.") from error
         if not keep_archives:
             arrives.unlink()
+
+
+__all__ = ["Downloaded", "download_refcoco"]

@@ -1,6 +1,6 @@
 """Fetches one large file from a list of mirrors, resuming where an earlier try broke off.
 
-What has arrived lies in `<name>.part` until it is complete and its digest is right; only then does the file get its
+What has arrived is in `<name>.part` until it is complete and its digest is right; only then does the file get its
 name. Knows nothing of archives and data sets.
 """
 
@@ -37,10 +37,12 @@ def fetch(
     timeout: float = 60.0,
     progress: Progress | None = None,
 ) -> None:
-    """Brings the file to `path`, unless it is there already with the right digest.
+    """
+    Bring the file to `path`, unless it is there already with the right digest.
 
     Args:
         urls: http(s) addresses of the same file, tried in order.
+        path: of the file; its folder must exist.
         size: expected bytes; a mirror that offers another number is passed over.
         digest: expected content, "sha256:..." or "md5:...".
         attempts: tries in a row without a new byte before a mirror is given up.
@@ -51,13 +53,13 @@ def fetch(
     Raises:
         ConnectionError: no mirror delivered the file; the message lists every mirror's failure.
         OSError: not enough disk space (`errno.ENOSPC`).
-        ValueError: an address is not http(s), or the digest's algorithm or length is not one of `digest`'s.
+        ValueError: an address is not http(s), or the digest is neither SHA-256 nor MD5.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
     for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise ValueError(f"{url} is neither http nor https.")
+            raise ValueError(f"{url} is neither http nor https: correct the address.")
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise ValueError(f"{digest!r} is no digest: write sha256: and 64 hexadecimal digits, or md5: and 32.")
     if path.exists() and _digest_is(path, digest):
@@ -67,9 +69,7 @@ def fetch(
         resumes = part.exists()
         try:
             _fetch_from(url, part, size, attempts, pause, timeout, progress)
-            if (
-                not _digest_is(part, digest) and resumes
-            ):  # what was there before may have been another file's beginning
+            if resumes and not _digest_is(part, digest):  # what was there may have been the beginning of another file
                 part.unlink()
                 _fetch_from(url, part, size, attempts, pause, timeout, progress)
             if not _digest_is(part, digest):
@@ -82,7 +82,7 @@ def fetch(
                 raise
             failures.append(f"  {url}: {error}")
             logger.info("%s failed: %s", url, error)
-            if digest is None:  # without a digest nothing tells whether two mirrors hold the same bytes
+            if digest is None:  # without a digest two mirrors may hold different bytes
                 part.unlink(missing_ok=True)
     raise ConnectionError(
         f"{path.name} could not be fetched:\n" + "\n".join(failures) + f"\nTry again later, or put the file at {path}."
@@ -90,10 +90,15 @@ def fetch(
 
 
 def require_space(folder: str | Path, needed: int, what: str) -> None:
-    """Raises OSError (`errno.ENOSPC`) if the disk of `folder` has less than `needed` bytes free."""
+    """
+    See that the disk of `folder` has `needed` bytes free for `what`.
+
+    Raises:
+        OSError: it has not (`errno.ENOSPC`).
+    """
     free = shutil.disk_usage(folder).free
     if free < needed:
-        message = f"{what} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        message = f"{what} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: make room"
         raise OSError(errno.ENOSPC, message, str(folder))
 
 
@@ -101,6 +106,7 @@ def _fetch_from(
     url: str, part: Path, size: int | None, attempts: int, pause: float, timeout: float, progress: Progress | None
 ) -> None:
     failures = 0
+    last: OSError | http.client.HTTPException
     while True:
         before = _size(part)
         if size is not None and before == size:
@@ -127,11 +133,11 @@ def _fetch_from(
 
 
 class _WrongSize(ConnectionError):
-    """The mirror holds something else; trying it again is of no use."""
+    """The mirror holds something else: trying it again is no use."""
 
 
 def _continue(url: str, part: Path, size: int | None, timeout: float, progress: Progress | None) -> None:
-    """One request for what is missing of `part`, which it appends; raises if the connection ends early."""
+    """One request for what is missing of `part`, appended to it; raises if the connection ends early."""
     start = _size(part)
     headers = {"User-Agent": "pbrec_hf", "Accept-Encoding": "identity"}
     if start:
@@ -172,3 +178,6 @@ def _digest_is(path: Path, digest: str | None) -> bool:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest() == expected.lower()
+
+
+__all__ = ["Progress", "fetch", "require_space"]

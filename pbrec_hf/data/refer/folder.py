@@ -104,7 +104,7 @@ def read_refer_folder(folder: str | Path, split_by: str) -> ReferFolder:
     _require(used, instances.images, "image", path)
     _require(wanted, annotations, "annotation", path)
     _require({annotation.category_id for annotation in annotations.values()}, instances.categories, "category", path)
-    images = {image_id: image for image_id, image in instances.images.items() if image_id in used}
+    images: dict[Id, CocoImage] = {image.id: image for image in instances.images.values() if image.id in used}
     return ReferFolder(references, images, annotations, instances.categories)
 
 

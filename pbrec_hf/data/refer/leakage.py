@@ -1,13 +1,13 @@
 """Finds training rows whose image is held out for validation or test elsewhere in the family.
 
-RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO draw on the same COCO images but split them differently, so that training on
-one, or on their mixture, shows a model test images of another. Expects REFER folders and rows with an `image_id`;
-`image_id` means the same photograph only within one kind of images (COCO, or ReferItGame's). Knows nothing of models
-and detectors.
+RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO share COCO's images but split them differently, so that training on one, or on
+their mixture, shows a model test images of another. Expects REFER folders and rows with an `image_id`, which means the
+same photograph only within one kind of images (COCO's, or ReferItGame's). Knows nothing of models and detectors.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
@@ -16,12 +16,13 @@ from .refcoco import CONFIGS, config_key, load_refcoco, refer_folder
 
 
 def held_out_images(refer_dir: str | Path, names: Iterable[str] | None = None) -> dict[str, list[str]]:
-    """Image id → the validation and test splits that hold it, such as {"581857": ["refcoco/unc testA"]}.
+    """
+    Image id → the validation and test splits that hold it, such as {"581857": ["refcoco/unc testA"]}.
 
     Args:
         refer_dir: folder of the REFER layout.
-        names: keys of `CONFIGS` ("refcoco/unc"), all of one kind of images. Omitted: every COCO data set except the
-            "google" splits, which part objects instead of images and therefore hold out nearly everything.
+        names: keys of `CONFIGS` ("refcoco/unc"), all of one kind of images; by default every COCO data set except the
+            "google" splits, which split objects instead of images and therefore hold out nearly everything.
 
     Raises:
         FileNotFoundError: a data set is not in `refer_dir`; with fewer of them the list would claim too little.
@@ -32,7 +33,10 @@ def held_out_images(refer_dir: str | Path, names: Iterable[str] | None = None) -
     keys = [config_key(name) for name in names]
     kinds = {CONFIGS[key]["images"] for key in keys}
     if len(kinds) > 1:
-        raise ValueError(f"{keys} use different images ({sorted(kinds)}), whose ids must not be compared.")
+        raise ValueError(
+            f"{keys} use different images ({sorted(kinds)}), whose ids must not be compared: ask for one kind at a "
+            "time."
+        )
     holders: dict[str, list[str]] = {}
     for key in keys:
         evaluation_splits = [split for split in CONFIGS[key]["splits"] if split != "train"]
@@ -57,7 +61,7 @@ def without_leaks(train: Dataset, held_out: Mapping[str, list[str]]) -> Dataset:
     return train.select([index for index in range(len(train)) if index not in leaks]) if leaks else train
 
 
-def load_mixture(names: Iterable[str], refer_dir: str | Path, **options) -> Dataset:
+def load_mixture(names: Iterable[str], refer_dir: str | Path, **options: Any) -> Dataset:
     """
     The train splits of several data sets of the family together, without the rows that any of them holds out.
 
@@ -75,7 +79,10 @@ def load_mixture(names: Iterable[str], refer_dir: str | Path, **options) -> Data
     for name, train in zip(names, trains, strict=True):
         if train.features != trains[0].features:
             raise ValueError(
-                f"Expressions of {name} and {names[0]} cannot be mixed: in only one of them may an expression mean "
-                "several things or none. Train on them one after the other."
+                f"Expressions of {name} and {names[0]} cannot be mixed: train on them one after the other. In only one "
+                "of the two, expressions may mean several things or none."
             )
     return concatenate_datasets([without_leaks(train, held_out) for train in trains])
+
+
+__all__ = ["held_out_images", "leaking_rows", "load_mixture", "without_leaks"]

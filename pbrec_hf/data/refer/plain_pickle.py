@@ -1,10 +1,10 @@
 """Reads pickles that hold plain data, and refuses every other pickle before anything of it runs.
 
-Plain means: None, bool, int, float, str, bytes, list, dict, tuple and set. The opcodes of the whole file are checked
-first against a list of allowed ones, none of which can look up a name, call, instantiate or set state; only then does
-Python's own unpickler read it, with name lookup switched off a second time. Memory stays proportional to the size of
-the file. Written by Python 2 (protocols 0 to 2; its byte strings are read as latin-1) or Python 3. Knows nothing of
-what is inside.
+Plain means: None, bool, int, float, str, bytes, list, dict, tuple and set. The opcodes of the whole file are first
+compared with a list of allowed ones, none of which can look up a name, call, instantiate or set state; only then does
+Python's own unpickler read it, with name lookup switched off once more. Memory stays proportional to the size of the
+file. Reads what Python 2 (protocols 0 to 2; its byte strings as latin-1) and Python 3 wrote. Knows nothing of what is
+inside.
 """
 
 import io
@@ -22,7 +22,7 @@ _PLAIN_OPCODES = """
 _ALLOWED = frozenset(_PLAIN_OPCODES.split())
 _NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 # Bytes of argument after each opcode; None = refused; negative = pickletools' marks for arguments of variable length.
-_ARGUMENT = [None] * 256
+_ARGUMENT: list[int | None] = [None] * 256
 for _opcode in pickletools.opcodes:
     if _opcode.name in _ALLOWED:
         _ARGUMENT[ord(_opcode.code)] = 0 if _opcode.arg is None else _opcode.arg.n
@@ -42,17 +42,18 @@ _HASHABLE_CONTAINERS = frozenset(b"t\x85\x86\x87\x91")  # TUPLE, TUPLE1 to TUPLE
 _CHANGING = (
     "PROTO FRAME STOP MARK POP APPEND APPENDS SETITEM SETITEMS ADDITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET"
 )
-# After these a new value lies on the stack, which picklers remember at once or not at all.
+# These put a new value on the stack, which picklers remember at once or not at all.
 _CREATING = frozenset(code for code, name in _NAMES.items() if name in _ALLOWED - {*_CHANGING.split(), "LONG_BINGET"})
-# A deeply nested tuple used as a key overflows the C stack when it is hashed, so their number bounds the depth.
+# A deeply nested tuple used as a key overflows the C stack when it is hashed: the number of tuples bounds the depth.
 MAX_TUPLES = 10_000
-# Tuples that hold a tuple twice, and that again, double the steps of hashing each time: these steps at most.
+# A tuple that holds another one twice doubles the steps of hashing, and so on: this bounds the steps.
 MAX_STEPS = 10**7
 MAX_BYTES = 2**30
 
 
 def load_plain_pickle(path: str | Path) -> Any:
-    """The object pickled in `path`.
+    """
+    The object pickled in `path`.
 
     Raises:
         ValueError: the file is larger than `MAX_BYTES`, damaged, or holds an opcode that could do more than build
@@ -60,15 +61,15 @@ def load_plain_pickle(path: str | Path) -> Any:
     """
     size = Path(path).stat().st_size
     if size > MAX_BYTES:
-        raise ValueError(f"{path} has {size} bytes; pickles of more than {MAX_BYTES} bytes are not read.")
+        raise ValueError(f"{path} has {size} bytes, pickles of more than {MAX_BYTES} are not read: check the path.")
     data = Path(path).read_bytes()
     try:
         _check_opcodes(data)
         return _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
-    except Exception as error:  # the C unpickler answers damaged input with a dozen kinds of exception
+    except Exception as error:  # on damaged input the C unpickler raises a dozen kinds of exception
         raise ValueError(
             f"{path} was not read: {error} Only pickles of plain lists, dictionaries, strings and numbers are "
-            "accepted; download the file again from its publisher if it should be one."
+            "accepted; if it should be one, download it again from its publisher."
         ) from error
 
 
@@ -84,7 +85,8 @@ def _check_opcodes(data: bytes) -> None:
     """Walks over the opcodes without interpreting them. Own loop: `pickletools.genops` is eight times slower."""
     position, end, tuples = 0, len(data), 0
     # `steps` bounds what it takes to hash the newest tuple; `known` holds that of the tuples in the memo.
-    steps, previous, known = 0, 0, {}
+    steps, previous = 0, 0
+    known: dict[int, int] = {}
     puts, memoized = False, 0  # picklers number their memo, or count
     while position < end:
         opcode = data[position]
@@ -133,3 +135,6 @@ def _check_opcodes(data: bytes) -> None:
 def _index(opcode: int, argument: bytes) -> int:
     """The place in the memo that a PUT or GET names."""
     return int(argument) if opcode in (_PUT, _GET) else int.from_bytes(argument, "little")
+
+
+__all__ = ["MAX_BYTES", "MAX_STEPS", "MAX_TUPLES", "load_plain_pickle"]

@@ -1,4 +1,4 @@
-"""Unpacks zip files from strangers: nothing lands outside the folder, no links, no bombs, all or nothing.
+"""Unpacks zip files from strangers: nothing is written outside the folder, no links, no bombs, all or nothing.
 
 Knows nothing of what the files are.
 """
@@ -17,10 +17,11 @@ MAX_RATIO = 100
 
 
 def unzip(archive: str | Path, folder: str | Path) -> None:
-    """Makes `folder` out of the archive.
+    """
+    Make `folder` out of the archive.
 
-    If the archive wraps everything in a folder of the same name, that wrapping goes. The content is unpacked beside
-    `folder` and moved when complete, so an existing `folder` is a complete one.
+    If the archive wraps everything in a folder of the same name, the wrapping is removed. The content is unpacked
+    beside `folder` and moved when complete, so an existing `folder` is a complete one.
 
     Raises:
         ValueError: not a zip file, damaged, or with an entry that is a link, leads out of the folder, or unpacks to
@@ -29,7 +30,7 @@ def unzip(archive: str | Path, folder: str | Path) -> None:
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder} exists; remove it to unpack {archive.name} again.")
+        raise FileExistsError(f"{folder} exists: remove it to unpack {archive.name} again.")
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a call that was killed
     unfinished.mkdir(parents=True)
@@ -58,3 +59,6 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ValueError(f"its entry {name!r} is a link or a device.")
+
+
+__all__ = ["MAX_RATIO", "unzip"]

@@ -1,1 +1,1 @@
-"""Targets and losses of the detectors."""
+"""Detectors: their data, augmentation, targets and losses, training and evaluation."""

@@ -94,9 +94,18 @@ def test_an_interrupted_parquet_file_never_gets_its_name(load, tmp_path, monkeyp
     monkeypatch.setattr(parquet, "embed_table_storage", break_off)
     with pytest.raises(KeyboardInterrupt):
         write_parquet(splits, tmp_path / "out", batch_size=10)
-    assert list((tmp_path / "out").glob("*.parquet")) == []
+    assert list((tmp_path / "out").iterdir()) == []
     write_parquet(splits, tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*.unfinished"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{split}.parquet" for split in splits)
+
+
+def test_a_picture_that_vanished_is_named_when_parquet_is_written(load, tmp_path):
+    splits = load()
+    (vanished,) = sorted(load.image_dir.iterdir())[:1]
+    vanished.unlink()
+    with pytest.raises(ValueError, match=rf"A picture of the split .*{vanished.name}"):
+        write_parquet(splits, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").iterdir() if path.suffix != ".parquet"]
 
 
 def test_a_row_says_what_was_published(load):

@@ -332,12 +332,14 @@ class PbrecProcessor(ProcessorMixin):
                 f"This processor was loaded without its detectors ({', '.join(missing)}), and cannot be saved as a "
                 "whole: load it with load_detectors=True, or give them with `replace_detector`."
             )
+        # `push_to_hub` of every class passes it on; the tokenizer and the image processor have no shards.
+        shards = {"max_shard_size": size} if (size := kwargs.pop("max_shard_size", None)) else {}
         if kwargs and not push_to_hub:
             raise TypeError(f"Unknown arguments {', '.join(sorted(kwargs))}: they are those of push_to_hub=True.")
         saved = super().save_pretrained(save_directory)
         for kind, detector in self.held_detectors.items():
             folder = Path(save_directory, _FOLDERS[kind])
-            detector.save_pretrained(folder)
+            detector.save_pretrained(folder, **shards)
             # Code of one's own (`register_for_auto_class`) is looked for beside the processor.
             for module in folder.glob("*.py"):
                 shutil.copyfile(module, Path(save_directory, module.name))

@@ -9,9 +9,9 @@ from checkpoints import tiny_model
 from released_checkpoint import GOLDEN, reduced_state_dict
 from safetensors.torch import load_file
 from seeded_weights import expand_image, pad_mask
-from transformers import BertConfig, ResNetConfig
+from transformers import AutoModel, BertConfig, ResNetConfig
 
-from pbrec_hf import PbrecConfig, PbrecForReferringExpression, bundled_checkpoint
+from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecModel, bundled_checkpoint
 from pbrec_hf.comprehension.loss import point_loss
 from pbrec_hf.comprehension.targets import centerness_targets
 from pbrec_hf.convert.pbrec import convert_pbrec
@@ -249,7 +249,7 @@ def test_eager_and_sdpa_agree(tiny, batch):
 def test_gradient_checkpointing_gives_the_same_gradients(tiny, batch):
     labels = {"centerness_labels": torch.rand(3, 4), "massness_labels": torch.rand(3, 4)}
     tiny.config.dropout = tiny.config.attention_dropout = 0.0
-    gradients = []
+    gradients, passes = [], []
     for checkpointing in (False, True):
         model = PbrecForReferringExpression(tiny_config(dropout=0.0, attention_dropout=0.0))
         model.load_state_dict(tiny.state_dict())
@@ -260,9 +260,44 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny, batch):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+        calls = []
+        for layer in model.model.fusion.layers:
+            layer.fc1.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         model(**batch, **labels).loss.backward()
         gradients.append(model.model.text_projection.weight.grad)
+        passes.append(len(calls))
     torch.testing.assert_close(*gradients)
+    assert passes == [2, 4]  # each of the two layers runs again in the backward pass
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ask", ["argument", "config"])
+def test_hidden_states_and_attentions_are_returned_if_asked_for(tiny, batch, ask):
+    tiny.set_attn_implementation("eager")
+    plain = tiny(**batch)
+    assert plain.hidden_states is None and plain.attentions is None
+    if ask == "config":
+        tiny.config.output_hidden_states = tiny.config.output_attentions = True
+    asked = {"output_hidden_states": True, "output_attentions": True} if ask == "argument" else {}
+    outputs = tiny(**batch, **asked)
+    assert [tuple(states.shape) for states in outputs.hidden_states] == [(3, 10, 16)] * 3
+    assert [tuple(weights.shape) for weights in outputs.attentions] == [(3, 2, 10, 10)] * 2
+    assert torch.equal(outputs.center_logits, plain.center_logits)
+
+
+@pytest.mark.parametrize("name", ["labels", "centerness_label", "pixel_value"])
+def test_an_argument_that_nothing_reads_is_refused(tiny, batch, name):
+    with pytest.raises(TypeError, match=f"Unknown arguments {name}: labels are `centerness_labels`"):
+        tiny(**batch, **{name: torch.zeros(1)})
+
+
+def test_auto_model_loads_the_class_that_was_saved(tiny, tmp_path):
+    tiny.save_pretrained(tmp_path / "heads")
+    tiny.model.save_pretrained(tmp_path / "base")
+    assert type(AutoModel.from_pretrained(tmp_path / "heads")) is PbrecForReferringExpression
+    base = AutoModel.from_pretrained(tmp_path / "base")
+    assert type(base) is PbrecModel
+    assert all(torch.equal(value, tiny.model.state_dict()[name]) for name, value in base.state_dict().items())
 
 
 def test_every_parameter_that_trains_gets_a_gradient(tiny, batch):
@@ -290,7 +325,7 @@ def test_a_single_task_has_a_single_head(batch, task):
         ({"image_index": None}, "3 expressions for 2 images"),
         ({"image_index": torch.tensor([0])}, "one entry per expression"),
         ({"pixel_values": torch.zeros(2, 3, 70, 64)}, "multiples of the stride"),
-        ({"centerness_labels": torch.zeros(3, 5)}, r"do not fit logits of shape \(3, 4\)"),
+        ({"centerness_labels": torch.zeros(3, 5)}, r"do not match logits of shape \(3, 4\)"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(tiny, batch, change, message):

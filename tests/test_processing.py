@@ -107,6 +107,35 @@ def test_options_of_the_parts_are_given_as_in_transformers(processor, photograph
     assert set(inputs) == set(processor.model_input_names)
 
 
+@torch.no_grad()
+def test_answers_come_in_the_sizes_and_with_the_masks_that_are_asked_for(processor, model, photographs):
+    inputs = processor(photographs, ["left dog", "red car"])
+    outputs = model(**inputs)
+    plain = processor.post_process_referring_expression(outputs, inputs)
+    bare = processor.post_process_referring_expression(outputs, inputs, return_masks=False)
+    twice = [(2 * image.height, 2 * image.width) for image in photographs]
+    large = processor.post_process_referring_expression(outputs, inputs, target_sizes=twice)
+    for image, one, other, double in zip(photographs, plain, bare, large, strict=True):
+        assert "masks" not in other and torch.equal(one["boxes"], other["boxes"])
+        assert one["masks"].shape[-2:] == (image.height, image.width)
+        assert double["masks"].shape[-2:] == (2 * image.height, 2 * image.width)
+        torch.testing.assert_close(double["boxes"], 2 * one["boxes"])
+    with pytest.raises(ValueError, match="target_sizes has 1 entries for 2 pictures"):
+        processor.post_process_referring_expression(outputs, inputs, target_sizes=twice[:1])
+
+
+@torch.no_grad()
+def test_further_expressions_are_asked_of_known_features(processor, model, photographs):
+    inputs = processor(photographs, [["left dog"], ["red car"]])
+    features = model(**inputs).image_features
+    more = {**inputs, **processor(text=[["the cat", "girl"], ["dog"]]), "pixel_values": None}
+    found = processor.post_process_referring_expression(model(**more, image_features=features), more)
+    fresh = processor(photographs, [["the cat", "girl"], ["dog"]])
+    expected = processor.post_process_referring_expression(model(**fresh), fresh)
+    assert len(found) == 3
+    assert all(torch.equal(one["boxes"], other["boxes"]) for one, other in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("threshold", ["0.5", [0.5], float("nan"), 1.5, -1])
 def test_a_threshold_is_a_share(processor, model, photographs, threshold):
     inputs = processor(photographs[0], "left dog")

@@ -41,7 +41,7 @@ def centerness_at(points: Tensor, boxes: Tensor, stride: float) -> Tensor:
     """
     Equation 2 at arbitrary points; where no point qualifies for a box, the nearest one gets 1.
 
-    Computed in double precision, so that training targets do not depend on the device.
+    Computed in double precision where the device has it, so that training targets do not depend on the device.
 
     Args:
         points: (P, 2) XY, or (E, P, 2), one set per box.
@@ -51,7 +51,8 @@ def centerness_at(points: Tensor, boxes: Tensor, stride: float) -> Tensor:
     Returns:
         float32 (E, P) in [0, 1].
     """
-    points, boxes = points.double(), boxes.double()
+    wide = torch.float32 if points.device.type == "mps" else torch.float64
+    points, boxes = points.to(wide), boxes.to(wide)
     return ensure_positive(central_centerness(points, boxes, stride), points, box_centers(boxes))[0]
 
 

@@ -22,7 +22,7 @@ from pbrec_hf.inference.grounder import Grounder
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
 TEXT = ["left dog", "red car"]
-SECONDS = 300  # a patience, not a pace
+SECONDS = 90  # patience with a busy machine
 
 
 @pytest.fixture(scope="module")

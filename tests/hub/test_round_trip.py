@@ -127,7 +127,29 @@ def test_dtype_and_device_map(published, tmp_path):
     assert loaded.box_detector.dtype == torch.float32
     inputs = loaded(PHOTO, TEXT)
     with torch.no_grad():
-        assert model(**inputs).center_logits.isfinite().all()
+        expected = tiny_model().to(torch.bfloat16)(**inputs).center_logits
+        assert torch.equal(model(**inputs).center_logits, expected)
+
+
+def test_a_model_may_be_spread_over_devices_and_the_disk(published, tmp_path):
+    places = dict.fromkeys(("model.backbone", "model.image_projection", "model.text_projection", "mass_head"), "cpu")
+    places |= dict.fromkeys(("model.text_model", "model.fusion", "center_head"), "disk")
+    model = AutoModel.from_pretrained(
+        published, device_map=places, offload_folder=tmp_path / "offload", cache_dir=tmp_path / "cache"
+    )
+    assert {p.device.type for p in model.model.fusion.parameters()} == {"meta"}  # loaded layer by layer when it runs
+    inputs = AutoProcessor.from_pretrained(published, cache_dir=tmp_path / "cache")(PHOTO, TEXT)
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).center_logits, tiny_model()(**inputs).center_logits)
+
+
+def test_a_processor_is_pushed_as_it_is_saved(hub, processor, tmp_path):
+    processor.save_pretrained(tmp_path / "tiny", push_to_hub=True, repo_id="owner/pushed")
+    assert "box_detector/model.safetensors" in hub.files("owner/pushed")
+    loaded = PbrecProcessor.from_pretrained("owner/pushed", cache_dir=tmp_path / "cache")
+    assert same_tensors(loaded.mask_detector, processor.mask_detector)
+    with pytest.raises(TypeError, match="Unknown arguments repo_id: they are those of push_to_hub=True"):
+        processor.save_pretrained(tmp_path / "again", repo_id="owner/pushed")
 
 
 OFFLINE = """

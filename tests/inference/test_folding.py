@@ -8,9 +8,9 @@ from checkpoints import tiny_model
 from torchvision.ops import FrozenBatchNorm2d
 
 from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector
-from pbrec_hf.inference import folding as inference_pbrec
+from pbrec_hf.inference import folding
 from pbrec_hf.inference.folding import optimize_for_inference
-from pbrec_hf.layers import residual_blocks as residual_blocks_pbrec
+from pbrec_hf.layers import residual_blocks
 from pbrec_hf.layers.residual_blocks import fused_block
 
 
@@ -48,7 +48,7 @@ def test_fused_blocks_compute_what_the_plain_ones_do(fused, depth, monkeypatch):
     from torchvision.models import resnet18, resnet50
     from transformers import ResNetBackbone, ResNetConfig
 
-    monkeypatch.setattr(residual_blocks_pbrec, "_works", lambda: fused)
+    monkeypatch.setattr(residual_blocks, "_works", lambda: fused)
     kind = {18: "basic", 50: "bottleneck"}[depth]
     config = ResNetConfig(depths=[1, 2, 1, 1], embedding_size=8, hidden_sizes=[16, 16, 24, 32], layer_type=kind)
     theirs = {18: resnet18, 50: resnet50}[depth](norm_layer=FrozenBatchNorm2d)
@@ -59,7 +59,7 @@ def test_fused_blocks_compute_what_the_plain_ones_do(fused, depth, monkeypatch):
     ):
         expected = output(model.eval()(pixels))
         for parent in list(model.modules()):
-            inference_pbrec._fold_children(parent)
+            folding._fold_children(parent)
         blocks = [
             (p, n, fused_block(c)) for p in list(model.modules()) for n, c in p.named_children() if fused_block(c)
         ]
@@ -71,8 +71,30 @@ def test_fused_blocks_compute_what_the_plain_ones_do(fused, depth, monkeypatch):
         torch.testing.assert_close(output(model(pixels)), expected, atol=1e-4, rtol=1e-4)  # with gradients
 
 
-def test_the_operators_of_this_torch_can_fuse():
-    assert residual_blocks_pbrec._works()
+def test_operators_that_fail_or_compute_something_else_are_not_used(monkeypatch):
+    class Wrong:
+        """oneDNN's operators as another version might have them."""
+
+        def __init__(self, error=None):
+            self.error = error
+
+        def __call__(self, features, weight, bias, padding, *rest):
+            if self.error:
+                raise self.error
+            return torch.nn.functional.conv2d(features, weight, bias, padding=padding)  # without the ReLU
+
+        def binary(self, features, other, *arguments):
+            return self(features, *arguments)
+
+    for operators in (Wrong(), Wrong(RuntimeError("unknown")), Wrong(TypeError("arguments"))):
+        monkeypatch.setattr(residual_blocks, "_pointwise", lambda operators=operators: operators)
+        assert not residual_blocks._works.__wrapped__()
+
+
+def test_trying_the_operators_leaves_the_random_state_alone():
+    state = torch.random.get_rng_state()
+    residual_blocks._works.__wrapped__()
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_blocks_with_norms_of_their_own_stay():

@@ -101,6 +101,18 @@ def test_the_fit_selects_the_box_whose_target_equals_the_scores():
         fit_boxes(values, logits, (4, 100), inputs["box_proposals"], inputs["image_index"], settings)
 
 
+def test_the_fit_of_one_expression_does_not_depend_on_the_others_of_its_picture():
+    boxes = torch.tensor([[[0.0, 0, 320, 320], [320, 320, 640, 640], [0, 0, 640, 640], [100, 100, 200, 200]]])
+    found = proposals(((2, 2),), boxes=boxes)
+    logits = torch.randn(2, 400, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(2, 4, generator=torch.Generator().manual_seed(1))
+    values[0] = -torch.inf  # nothing can be said of the first
+    both = fit_boxes(values, logits, (20, 20), found, torch.zeros(2, dtype=torch.long), SelectionSettings())
+    alone = fit_boxes(values[1:], logits[1:], (20, 20), found, torch.zeros(1, dtype=torch.long), SelectionSettings())
+    assert torch.equal(both.points[1], alone.points[0]) and both.score[1] == alone.score[0]
+    assert both.score[0] == -torch.inf
+
+
 def test_the_fit_uses_the_positions_of_the_points():
     # Both small boxes have the same nearest point, until it is moved to the centre of the second box.
     boxes = torch.tensor([[[317.0, 317, 329, 329], [338, 338, 350, 350]]])

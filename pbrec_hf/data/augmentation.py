@@ -58,9 +58,7 @@ class AugmentationConfig:
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales={self.scales} is out of range: give one or more numbers in (0, 1].")
         if not 0 < self.crop_smallest_side <= 1:
-            raise ValueError(
-                f"crop_smallest_side={self.crop_smallest_side} is out of range: give a number in (0, 1]."
-            )
+            raise ValueError(f"crop_smallest_side={self.crop_smallest_side} is out of range: give a number in (0, 1].")
         if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
             raise ValueError(f"blur_sigma={self.blur_sigma} is no range: give two positive numbers, smaller first.")
 

@@ -79,8 +79,8 @@ def load_mixture(names: Iterable[str], refer_dir: str | Path, **options: Any) ->
     for name, train in zip(names, trains, strict=True):
         if train.features != trains[0].features:
             raise ValueError(
-                f"Expressions of {name} and {names[0]} cannot be mixed: train on them one after the other. In only one "
-                "of the two, expressions may mean several things or none."
+                f"Expressions of {name} and {names[0]} cannot be mixed: train on them one after the other. In one of "
+                "the two alone, expressions may mean several things or none."
             )
     return concatenate_datasets([without_leaks(train, held_out) for train in trains])
 

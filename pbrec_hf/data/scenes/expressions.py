@@ -2,8 +2,8 @@
 
 `generate_expressions` composes a noun (category, synonym, hypernym, clothes) with attributes (colour, relation to
 another object, negation) and a selector (side, ordinal, size, distance), and keeps an expression only if it fits
-exactly one object and no other even possibly (see `expression_predicates`). Deterministic for a given generator.
-It knows what COCO annotates, no gender, age, action or material: "man" and "lady" are names of a person.
+exactly one object and no other even possibly (see `predicates.py`). Deterministic for a given generator. Knows what
+COCO annotates, and nothing of gender, age, action or material: "man" and "lady" are names of a person.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +16,14 @@ from ...small.colors import COLOR_NAMES
 from . import words
 from .objects import SceneObject
 from .predicates import Layout, Truth
-from .selectors import Statement, mirror_text, mirrored, pick, random_selector
+from .selectors import mirror_text, mirrored, pick, random_selection
 
 CATEGORIES_OF: dict[str, frozenset[str]] = {
     noun: frozenset(category for category, nouns in words.NOUNS.items() if noun in nouns)
     for nouns in words.NOUNS.values()
     for noun in nouns
 }
-SMALLEST_TARGET = 0.0016  # share of the picture; smaller things are nothing a person would point out
+SMALLEST_TARGET = 0.0016  # share of the picture; nobody would point out smaller things
 _CARRIED = frozenset(
     (
         "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "sports ball", "kite", "baseball bat",
@@ -43,7 +43,14 @@ _HOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class Expression:
-    """`text` fits the object number `target` and no other; `kind` names the statements it makes, joined by "+"."""
+    """
+    A text that fits one object and no other.
+
+    Attributes:
+        text: the expression.
+        target: index of the object.
+        kind: names of the statements that it makes, joined by "+".
+    """
 
     text: str
     target: int
@@ -65,8 +72,9 @@ def generate_expressions(
         objects: all annotated objects of the picture, with colours where colours are to be named.
         image_size: (height, width) of the picture.
         rng: the source of every choice.
-        complete: whether all objects of the 80 categories are annotated. If not, nothing is said that an object
-            without annotation could make false: hypernyms, "without".
+        count: at most so many.
+        complete: whether all objects of the 80 categories are annotated. If not, statements that an unannotated
+            object could make false are left out: hypernyms, "without".
         attempts: tries per expression asked for.
     """
     composer = _Composer(objects, image_size, rng, complete)
@@ -85,8 +93,19 @@ def generate_expressions(
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class _Statement:
+    """A noun or an attribute and the objects that it fits; `pattern` has {n} where the noun phrase goes."""
+
+    kind: str
+    pattern: str
+    truth: Truth
+
+
 class _Composer:
-    def __init__(self, objects: Sequence[SceneObject], image_size: tuple[int, int], rng: Generator, complete: bool):
+    def __init__(
+        self, objects: Sequence[SceneObject], image_size: tuple[int, int], rng: Generator, complete: bool
+    ) -> None:
         self.objects, self.rng, self.complete = objects, rng, complete
         self.layout = Layout(objects, image_size)
 
@@ -107,12 +126,12 @@ class _Composer:
             truth, kinds = truth & statement.truth, [*kinds, statement.kind]
             text = statement.pattern.replace("{n}", text)
         if self.rng.random() < (0.85 if not attributes else 0.35):
-            statement = random_selector(self.layout, target, self.rng)
-            # A side says nothing new of a thing that is told apart already.
+            selection = random_selection(self.layout, target, self.rng)
+            # Where the rest already picks one object, a side adds nothing.
             if truth.only() is not None and self.rng.random() < 0.6:
                 return None
-            truth, kinds = statement.select(truth) & truth, [*kinds, statement.kind]
-            text = statement.pattern.replace("{n}", text)
+            truth, kinds = selection.select(truth) & truth, [*kinds, selection.kind]
+            text = selection.pattern.replace("{n}", text)
         if truth.only() != target:
             return None
         return Expression(self._article(text), target, "+".join(kinds))
@@ -129,16 +148,16 @@ class _Composer:
         noun = pick(self.rng, words.NOUNS[category])
         return None if noun in words.LOOSE_NOUNS and not self.complete else noun
 
-    def _noun(self, target: int) -> Statement | None:
+    def _noun(self, target: int) -> _Statement | None:
         if self.complete and self.rng.random() < 0.02:
             everything = Truth(~self.layout.vague, np.ones(len(self.objects), dtype=bool))
-            return Statement("thing", pick(self.rng, ("thing", "object", "one")), everything)
+            return _Statement("thing", pick(self.rng, ("thing", "object", "one")), everything)
         if self.objects[target].category == "person" and self.rng.random() < 0.1:
             return self._role(target)
         noun = self._noun_word(self.objects[target].category)
-        return noun and Statement("noun", noun, self.layout.categories(CATEGORIES_OF[noun]))
+        return None if noun is None else _Statement("noun", noun, self.layout.categories(CATEGORIES_OF[noun]))
 
-    def _role(self, target: int) -> Statement | None:
+    def _role(self, target: int) -> _Statement | None:
         """A person by what it holds or rides: skier, batter, rider."""
         layout = self.layout
         persons = layout.categories(frozenset(["person"]))
@@ -147,10 +166,10 @@ class _Composer:
             held, ridden = (relation(layout.categories(things)) for relation in (layout.holding, layout.on))
             truth = persons & Truth(held.sure | ridden.sure, held.possible | ridden.possible)
             if truth.sure[target]:
-                true.append(Statement("role", role, truth))
+                true.append(_Statement("role", role, truth))
         return true[self.rng.integers(len(true))] if true else None
 
-    def _clothes(self, target: int) -> Statement | None:
+    def _clothes(self, target: int) -> _Statement | None:
         color = self._main_color(target, "upper")
         if color is None:
             return None
@@ -159,11 +178,13 @@ class _Composer:
             others = ~self.layout.categories(frozenset(["person"]))
             red = self.layout.colored(color, "whole")
             truth = Truth(truth.sure, truth.possible | (others.possible & red.sure))
-        return Statement("clothes", pick(self.rng, words.CLOTHES_NOUNS).replace("{c}", self._color_word(color)), truth)
+        return _Statement(
+            "clothes", pick(self.rng, words.CLOTHES_NOUNS).replace("{c}", self._color_word(color)), truth
+        )
 
-    def _attribute(self, target: int) -> Statement | None:
+    def _attribute(self, target: int) -> _Statement | None:
         person = self.objects[target].category == "person"
-        makers: list[Callable[[int], Statement | None]] = [self._color, self._relation, self._relation, self._color]
+        makers: list[Callable[[int], _Statement | None]] = [self._color, self._relation, self._relation, self._color]
         if person:
             makers += [self._trousers, self._with, self._color]
         if self.complete:
@@ -180,16 +201,16 @@ class _Composer:
     def _color_word(self, color: str) -> str:
         return pick(self.rng, words.COLOR_SYNONYMS.get(color, (color,)))
 
-    def _color(self, target: int) -> Statement | None:
+    def _color(self, target: int) -> _Statement | None:
         person = self.objects[target].category == "person"
         part = "upper" if person else "whole"
         color = self._main_color(target, part)
         if color is None:
             return None if person else self._two_colors(target)
         pattern = pick(self.rng, words.CLOTHED if person else words.COLORED).replace("{c}", self._color_word(color))
-        return Statement("color", pattern, self.layout.colored(color, part))
+        return _Statement("color", pattern, self.layout.colored(color, part))
 
-    def _two_colors(self, target: int) -> Statement | None:
+    def _two_colors(self, target: int) -> _Statement | None:
         shares = self.objects[target].colors.get("whole")
         if shares is None:
             return None
@@ -198,9 +219,9 @@ class _Composer:
         if not truth.sure[target]:
             return None
         pattern = pick(self.rng, words.TWO_COLORED).replace("{c}", first).replace("{d}", second)
-        return Statement("two colors", pattern, truth)
+        return _Statement("two colors", pattern, truth)
 
-    def _trousers(self, target: int) -> Statement | None:
+    def _trousers(self, target: int) -> _Statement | None:
         width, height = self.layout.width[target], self.layout.height[target]
         color, upper = self._main_color(target, "lower"), self._main_color(target, "upper")
         if color is None or self.objects[target].size[1] < 1.8 * self.objects[target].size[0] or height * width < 0.01:
@@ -208,11 +229,11 @@ class _Composer:
         truth = self.layout.colored(color, "lower")
         if upper is not None and self.rng.random() < 0.4:
             pattern = pick(self.rng, words.DRESSED).replace("{c}", upper).replace("{d}", color)
-            return Statement("dressed", pattern, truth & self.layout.colored(upper, "upper"))
-        return Statement("trousers", pick(self.rng, words.TROUSERED).replace("{c}", self._color_word(color)), truth)
+            return _Statement("dressed", pattern, truth & self.layout.colored(upper, "upper"))
+        return _Statement("trousers", pick(self.rng, words.TROUSERED).replace("{c}", self._color_word(color)), truth)
 
     def _other(self, categories: Iterator[str]) -> tuple[str, Truth] | None:
-        """Another thing to relate to: its phrase and which objects it names."""
+        """Another object to relate to: its phrase, and which objects the phrase fits."""
         present = sorted(set(categories))
         noun = self._noun_word(pick(self.rng, present)) if present else None
         if noun is None:
@@ -220,7 +241,7 @@ class _Composer:
         phrase = pick(self.rng, (f"the {noun}", f"the {noun}", noun, f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"))
         return phrase, self.layout.categories(CATEGORIES_OF[noun])
 
-    def _relation(self, target: int) -> Statement | None:
+    def _relation(self, target: int) -> _Statement | None:
         other = self._other(
             item.category for index, item in enumerate(self.objects) if index != target and not item.vague
         )
@@ -248,9 +269,9 @@ class _Composer:
         if not true:
             return None
         kind, patterns, truth = true[self.rng.integers(len(true))]
-        return Statement(kind, pick(self.rng, patterns).replace("{m}", phrase), truth)
+        return _Statement(kind, pick(self.rng, patterns).replace("{m}", phrase), truth)
 
-    def _with(self, target: int) -> Statement | None:
+    def _with(self, target: int) -> _Statement | None:
         other = self._other(item.category for item in self.objects if item.category in _CARRIED)
         if other is None:
             return None
@@ -259,9 +280,9 @@ class _Composer:
         pattern = pick(self.rng, words.WITH)
         if pattern.startswith("{m}"):
             phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
-        return Statement("with", pattern.replace("{m}", phrase), truth) if truth.sure[target] else None
+        return _Statement("with", pattern.replace("{m}", phrase), truth) if truth.sure[target] else None
 
-    def _without(self, target: int) -> Statement | None:
+    def _without(self, target: int) -> _Statement | None:
         other = self._other(item.category for item in self.objects if item.category in _CARRIED)
         if other is None or self.objects[target].category != "person":
             return None
@@ -270,23 +291,23 @@ class _Composer:
         phrase = phrase.removeprefix("the ").removeprefix("an ").removeprefix("a ")
         if not truth.sure[target]:
             return None
-        return Statement("without", pick(self.rng, words.WITHOUT).replace("{m}", phrase), truth)
+        return _Statement("without", pick(self.rng, words.WITHOUT).replace("{m}", phrase), truth)
 
-    def _negated(self, target: int) -> Statement | None:
+    def _negated(self, target: int) -> _Statement | None:
         """ "the one not on the left", "man not in red"."""
         if self.rng.random() < 0.5:
             low = bool(self.rng.integers(2))
             truth, phrase = ~self.layout.side("x", low), "on the left" if low else "on the right"
         else:
-            colors = [item.colors.get("upper") for item in self.objects if item.category == "person"]
-            colors = [COLOR_NAMES[int(share.argmax())] for share in colors if share is not None and share.max() > 0.5]
+            shares = [item.colors.get("upper") for item in self.objects if item.category == "person"]
+            colors = [COLOR_NAMES[int(share.argmax())] for share in shares if share is not None and share.max() > 0.5]
             if not colors or self.objects[target].category != "person":
                 return None
             color = pick(self.rng, colors)
             truth, phrase = ~self.layout.colored(color, "upper"), f"in {color}"
         if not truth.sure[target]:
             return None
-        return Statement("not", pick(self.rng, words.NEGATED[1:]).replace("{p}", phrase), truth)
+        return _Statement("not", pick(self.rng, words.NEGATED[1:]).replace("{p}", phrase), truth)
 
 
 __all__ = ["Expression", "generate_expressions", "mirror_text"]

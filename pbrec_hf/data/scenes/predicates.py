@@ -1,9 +1,9 @@
 """Statements about the objects of a picture in three values: true, false and unclear.
 
-A `Truth` holds, per object, whether the statement surely holds and whether it possibly holds. An expression is safe
-only if exactly one object possibly fits it, and that one surely does; thresholds with a gap between true and false
-therefore decide what is said at all. Attributes look at each object alone or beside others; selectors ("leftmost")
-compare the objects that an earlier statement left over. Lengths are shares of the picture's width or height.
+A `Truth` says of each object whether a statement surely fits and whether it possibly fits. An expression is safe only
+if exactly one object possibly fits it, and that one surely does: thresholds with a gap between true and false keep
+doubtful statements out. Attributes look at each object alone or beside others; selectors ("leftmost") compare the
+objects that an earlier statement left over. Lengths are shares of the picture's width or height.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,13 @@ from .words import CONFUSABLE
 
 
 class Truth(NamedTuple):
-    """`sure` and `possible`: bool (n,), sure implies possible."""
+    """
+    Of n objects, those that a statement fits.
+
+    Attributes:
+        sure: bool (n,), surely fits; implies possible.
+        possible: bool (n,), may fit.
+    """
 
     sure: NDArray[np.bool_]
     possible: NDArray[np.bool_]
@@ -30,15 +36,25 @@ class Truth(NamedTuple):
         return Truth(~self.possible, ~self.sure)
 
     def only(self) -> int | None:
-        """The one object that fits, if exactly one possibly and surely does."""
+        """The object that fits, if exactly one possibly does, and surely."""
         return int(self.sure.argmax()) if self.possible.sum() == 1 and self.sure.sum() == 1 else None
 
 
 class Layout:
-    """The numbers the statements are made of: boxes relative to the picture, once per picture."""
+    """
+    Statements about the objects of one picture, and the numbers that they are made of.
 
-    def __init__(self, objects: Sequence[SceneObject], image_size: tuple[int, int]):
-        """`image_size` is (height, width)."""
+    Args:
+        objects: n of them, boxes in pixels.
+        image_size: (height, width) of the picture, pixels.
+
+    Attributes:
+        boxes: (n, 4) XYXY, shares of the picture's width and height; `x`, `y` (centre), `width`, `height`, `area` and
+            `bottom` (n,) follow from them.
+        vague: bool (n,), objects that cannot surely be meant.
+    """
+
+    def __init__(self, objects: Sequence[SceneObject], image_size: tuple[int, int]) -> None:
         height, width = image_size
         self.objects = objects
         self.boxes = np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4)
@@ -50,7 +66,7 @@ class Layout:
         self.vague = np.array([item.vague for item in objects], dtype=bool)
 
     def categories(self, categories: frozenset[str]) -> Truth:
-        """The object is one of `categories`; possibly also what is easily confused with them."""
+        """Of one of `categories`; possibly also of one that is easily confused with them."""
         names = [item.category for item in self.objects]
         sure = np.array([name in categories for name in names], dtype=bool)
         related = {other for group in CONFUSABLE if categories & set(group) for other in group}
@@ -58,7 +74,7 @@ class Layout:
         return Truth(sure & ~self.vague, possible)
 
     def colored(self, color: str, part: str) -> Truth:
-        """Most of the part has this colour; possibly so from a fifth of it on, or where the colour is unknown."""
+        """Most of the part has this colour; possibly from a fifth of it on, or where the colour is unknown."""
         index = COLOR_NAMES.index(color)
         share = np.array([item.colors[part][index] if part in item.colors else 0.3 for item in self.objects])
         return Truth(share > 0.5, share > 0.2)
@@ -72,7 +88,7 @@ class Layout:
         return Truth(both, share.min(1) > 0.12)
 
     def side(self, axis: str, low: bool) -> Truth:
-        """The object lies on one side of the picture: its centre in the outer 42 %, possibly up to 52 %."""
+        """On one side of the picture: the centre in the outer 42 %, possibly up to 52 %."""
         position = self.x if axis == "x" else self.y
         position = position if low else 1 - position
         return Truth(position < 0.42, position < 0.52)
@@ -128,30 +144,41 @@ class Layout:
         clear = (offset > 0.04) & (overlap > 0.08) & (overlap < 0.85) & similar
         return self._any(others, clear, (offset > -0.02) & (self._shared_length(0, 2) > 0))
 
-    def _any(self, others: Truth, sure: NDArray, possible: NDArray) -> Truth:
+    def _any(self, others: Truth, sure: NDArray[np.bool_], possible: NDArray[np.bool_]) -> Truth:
+        """What is so beside any of `others`; `sure` and `possible` (n, n) hold for pairs of objects."""
         different = ~np.eye(len(self.objects), dtype=bool)
         possible = (possible | sure) & different
-        return Truth((sure & different & others.sure[None]).any(1), (possible & others.possible[None]).any(1))
+        return Truth(
+            np.asarray((sure & different & others.sure[None]).any(1)),
+            np.asarray((possible & others.possible[None]).any(1)),
+        )
 
-    def _shared_length(self, start: int, end: int) -> NDArray:
+    def _shared_length(self, start: int, end: int) -> NDArray[np.float64]:
+        """(n, n) overlap of pairs of boxes along one axis."""
         low = np.maximum(self.boxes[:, None, start], self.boxes[None, :, start])
-        return (np.minimum(self.boxes[:, None, end], self.boxes[None, :, end]) - low).clip(0)
+        return np.asarray((np.minimum(self.boxes[:, None, end], self.boxes[None, :, end]) - low).clip(0))
 
-    def _intersection(self) -> NDArray:
+    def _intersection(self) -> NDArray[np.float64]:
+        """(n, n) common area of pairs of boxes."""
         return self._shared_length(0, 2) * self._shared_length(1, 3)
 
 
 Selector = Callable[[Truth], Truth]
 
 
-def extreme(values: NDArray, margin: float, rank: int = 1) -> Selector:
+def nothing(like: Truth) -> Truth:
+    """Fits no object."""
+    return Truth(np.zeros_like(like.sure), np.zeros_like(like.possible))
+
+
+def extreme(values: NDArray[np.float64], margin: float, rank: int = 1) -> Selector:
     """Selects the object with the `rank`-th smallest of `values` (n,), apart from its neighbours by `margin`."""
 
     def select(base: Truth) -> Truth:
         members = np.flatnonzero(base.possible)
-        sure = np.zeros(len(values), dtype=bool)
         if len(members) < rank:
-            return Truth(sure, sure.copy())
+            return nothing(base)
+        sure = np.zeros(len(values), dtype=bool)
         order = members[np.argsort(values[members], kind="stable")]
         chosen = order[rank - 1]
         apart = np.abs(values[order] - values[chosen])
@@ -163,8 +190,8 @@ def extreme(values: NDArray, margin: float, rank: int = 1) -> Selector:
     return select
 
 
-def middle(values: NDArray, margin: float) -> Selector:
-    """Selects the middle one of three or five objects, or a lone one at the middle of the picture."""
+def middle(values: NDArray[np.float64], margin: float) -> Selector:
+    """Selects the middle one of three or five objects, or a single one in the middle of the picture."""
 
     def select(base: Truth) -> Truth:
         members = base.possible.sum()
@@ -176,4 +203,4 @@ def middle(values: NDArray, margin: float) -> Selector:
     return select
 
 
-__all__ = ["Layout", "Selector", "Truth", "extreme", "middle"]
+__all__ = ["Layout", "Selector", "Truth", "extreme", "middle", "nothing"]

@@ -1,16 +1,16 @@
-"""Reads what people wrote about other pictures, so that it can be said of the objects of this one.
+"""Reads expressions that people wrote about other pictures, to reuse them for the objects of this one.
 
 `read_expression` finds noun, colours, relations and places in a human expression, or gives up;
-`HumanExpressions.about` says which of many read expressions fit exactly one object of a picture, by the same
-three-valued statements that the generator uses. Words that it does not know ("with glasses", "looking at us") are
-left as they stand: they say nothing of the objects and show a model the language as it is. Knows nothing of pixels and
-models.
+`HumanExpressions.about` finds those of many expressions that fit exactly one object of a picture, by the same
+three-valued statements that the generator uses. Words that it does not know ("with glasses", "looking at us") stay in
+the text: they are not checked, and show a model the language as it is. Knows nothing of pixels and models.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.random import Generator
 
@@ -18,7 +18,7 @@ from ...small.colors import COLOR_NAMES
 from . import selectors, words
 from .expressions import CATEGORIES_OF, SMALLEST_TARGET, Expression
 from .objects import SceneObject
-from .predicates import Layout, Truth
+from .predicates import Layout, Selector, Truth
 
 _PERSONS = (
     "baby", "toddler", "child", "mom", "mother", "dad", "father", "bride", "groom", "chef", "cop", "officer",
@@ -55,7 +55,7 @@ def _either(options: Iterable[str]) -> str:
 
 
 _NOUN, _COLOR = f"(?:{_either(NOUNS)})", f"(?:{_either(_COLORS)})"
-# What no statement here can stand for: several things, parts of things, negations, other pictures.
+# What no statement here can express: several things, parts of things, negations, other pictures.
 _UNREADABLE = re.compile(
     r"\b(not|no|nor|neither|without|except|other|another|both|two|three|four|five|couple|group|bunch|pair|all|reflection"
     r"|mirror|shadow|between|or|isn|doesn|cant|last|than|middle of|in between|center of|hand of)\b|n't|'s|s'|[#&?]"
@@ -73,17 +73,27 @@ _STOP = re.compile(
 )
 
 
+Said = tuple[Any, ...]  # a name and its arguments
+
+
 @dataclass(frozen=True)
 class Reading:
-    """What a text says: `noun`, then `statements` (names with arguments, see `_ATTRIBUTES` and `_SELECTORS`)."""
+    """
+    The meaning of a text.
+
+    Attributes:
+        text: as it was written.
+        noun: its head.
+        attributes, places: names of `_ATTRIBUTES` and of `_SELECTORS`, each with the arguments.
+    """
 
     text: str
     noun: str
-    attributes: tuple[tuple, ...] = ()
-    places: tuple[tuple, ...] = ()
+    attributes: tuple[Said, ...] = ()
+    places: tuple[Said, ...] = ()
 
     def truth(self, layout: Layout) -> Truth:
-        """Which objects it fits."""
+        """The objects that it fits."""
         truth = layout.categories(NOUNS[self.noun])
         for name, *arguments in self.attributes:
             truth = truth & _ATTRIBUTES[name](layout, *arguments)
@@ -104,7 +114,7 @@ _ATTRIBUTES: dict[str, Callable[..., Truth]] = {
     "left of": lambda layout, noun: layout.left_of(layout.categories(NOUNS[noun])),
     "right of": lambda layout, noun: layout.left_of(layout.categories(NOUNS[noun]), mirrored=True),
 }
-_SELECTORS = {
+_SELECTORS: dict[str, Callable[..., Selector]] = {
     "side": selectors.side,
     "far side": selectors.far_side,
     "middle": selectors.in_the_middle,
@@ -127,7 +137,7 @@ _RELATIONS = (
     ("below", r"below|under|underneath|beneath"),
 )
 _ORDINALS = {"second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4}
-_PLACES: tuple[tuple[str, Callable[[re.Match], tuple]], ...] = (
+_PLACE_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Said]], ...] = (
     (
         rf"\b({_either(_ORDINALS)})\b(?: one)?((?: {_NOUN})?)(?: in)? (?:from|on|to) (?:the )?(left|right)(?: side)?"
         rf"{_FRAME}\b",
@@ -177,15 +187,16 @@ _PLACES: tuple[tuple[str, Callable[[re.Match], tuple]], ...] = (
     (r"\b(?:tallest|taller|tall)\b", lambda m: ("tall", True)),
     (r"\b(?:shortest|shorter)\b", lambda m: ("tall", False)),
 )
-_PLACES = tuple((re.compile(pattern), make) for pattern, make in _PLACES)
+_PLACES = tuple((re.compile(pattern), make) for pattern, make in _PLACE_PATTERNS)
 
 
 def read_expression(text: str) -> Reading | None:
-    """What `text` says of one object, or None where it says something that this reader cannot tell the truth of."""
+    """The meaning of a text about one object; None where it contains something that this reader cannot check."""
     rest = re.sub(r"\s+", " ", re.sub(r"[.,;!\"()]", " ", text.lower())).strip()
     if not rest or _UNREADABLE.search(rest):
         return None
-    attributes, places = [], []
+    attributes: list[Said] = []
+    places: list[Said] = []
     for name, pattern in _RELATIONS:
         match = re.search(rf"\b(?:{pattern}) {_ARTICLE}(?:{_COLOR} )?({_NOUN})\b(?! {_NOUN})", rest)
         if match:
@@ -196,8 +207,8 @@ def read_expression(text: str) -> Reading | None:
     clothes = _clothes(rest)
     for _, span in clothes:
         rest = rest.replace(span, " in it " if rest.strip() != span.strip() else "person")
-    for pattern, make in _PLACES:
-        match = pattern.search(rest)
+    for place, make in _PLACES:
+        match = place.search(rest)
         if match:
             places.append(make(match))
             kept = next((group for group in match.groups() if group and group.strip() in NOUNS), "")
@@ -210,13 +221,14 @@ def read_expression(text: str) -> Reading | None:
     if clothes and not person:
         return None
     attributes += [("colored", *color_and_part) for color_and_part, _ in clothes]
-    for named in {color, dressed} - {None}:
-        attributes.append(("colored", _COLORS[named], "upper" if person else "whole"))
+    for named in {color, dressed}:
+        if named is not None:
+            attributes.append(("colored", _COLORS[named], "upper" if person else "whole"))
     return Reading(text, noun, tuple(attributes), tuple(places))
 
 
 def _clothes(rest: str) -> list[tuple[tuple[str, str], str]]:
-    """(colour, part) and the words that say so."""
+    """(colour, part) of clothes, and the words for them."""
     found = []
     for part, nouns in (("upper", _CLOTHES), ("lower", _TROUSERS)):
         match = re.search(rf"(?:\b(?:in|wearing|with|and|w) )?{_ARTICLE}\b({_COLOR}) (?:{nouns})\b", rest)
@@ -226,7 +238,7 @@ def _clothes(rest: str) -> list[tuple[tuple[str, str], str]]:
 
 
 def _head(rest: str) -> tuple[str, str | None, str | None] | None:
-    """Noun, its colour and the colour that it is "in", of what is left of the text."""
+    """Noun, its colour and the colour that it is "in", from what is left of the text."""
     rest = re.sub(r"\s+", " ", rest).strip()
     dressed = re.search(rf"\b(?:in|wearing) (?:all )?({_COLOR})$", rest)
     stop = _STOP.search(rest)
@@ -235,18 +247,23 @@ def _head(rest: str) -> tuple[str, str | None, str | None] | None:
     if match is None:
         return None
     direct = re.search(rf"({_COLOR}) (?:colou?red )?{re.escape(match[2])}$", head.strip())
-    return match[2], direct and direct[1], dressed and dressed[1]
+    return match[2], direct[1] if direct else None, dressed[1] if dressed else None
 
 
 class HumanExpressions:
-    """Many read expressions, ready to be said of a picture's objects."""
+    """
+    Many read expressions, to be reused for the objects of pictures.
 
-    def __init__(self, texts: Iterable[str], exclude: Iterable[str] = ()):
-        """
-        Args:
-            texts: what people wrote.
-            exclude: texts that are kept for evaluation, left out whatever their case.
-        """
+    Args:
+        texts: what people wrote.
+        exclude: texts that are kept for evaluation, left out whatever their case.
+
+    Attributes:
+        readings: those that were read.
+        count: number of different texts.
+    """
+
+    def __init__(self, texts: Iterable[str], exclude: Iterable[str] = ()) -> None:
         excluded = {text.lower().strip() for text in exclude}
         given = sorted({text.lower().strip() for text in texts} - excluded)
         self.readings = [reading for reading in map(read_expression, given) if reading is not None]
@@ -265,7 +282,7 @@ class HumanExpressions:
         complete: bool = True,
         attempts: int = 6,
     ) -> list[Expression]:
-        """Up to `count` of them, each true of exactly one object; arguments as of `generate_expressions`."""
+        """Up to `count` expressions, each true of exactly one object; arguments as of `generate_expressions`."""
         layout = Layout(objects, image_size)
         targets = [
             index

@@ -1,7 +1,7 @@
 """Selectors in words: sides, corners, ordinals, size and distance, each with the patterns that people use for them.
 
-A selector picks one of several objects by comparing them ("leftmost", "second from right", "closest to us"); see
-`expression_predicates` for what it makes of unclear cases. Also the mirror image of texts, for flipped pictures.
+A selector picks one of several objects by comparing them ("leftmost", "second from right", "closest to us"); how it
+treats unclear cases is in `predicates.py`. Also the mirror image of texts, for flipped pictures.
 """
 
 import re
@@ -10,28 +10,35 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from . import words
-from .predicates import Layout, Selector, Truth, extreme, middle
+from .predicates import Layout, Selector, Truth, extreme, middle, nothing
 
 
 @dataclass(frozen=True)
-class Statement:
-    """An attribute with its truth per object, or a selector; `pattern` has the place {n} for the noun phrase."""
+class Selection:
+    """
+    A selector in words.
+
+    Attributes:
+        kind: which selector.
+        pattern: the words; {n} stands for the noun phrase.
+        select: picks among the objects that the noun phrase fits.
+    """
 
     kind: str
     pattern: str
-    truth: Truth | None = None
-    select: Selector | None = None
+    select: Selector
 
 
 def pick(rng: Generator, options: Sequence[str]) -> str:
     """One of `options`; entries that are repeated are likelier."""
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def mirror_text(text: str) -> str:
-    """`text` as it has to read for the picture flipped left to right; whole words only."""
+    """`text` as it reads for the mirrored picture; whole words only."""
     swap = words.MIRRORED | {value: key for key, value in words.MIRRORED.items()}
     return re.sub(r"[a-z]+", lambda match: swap.get(match[0], match[0]), text)
 
@@ -41,8 +48,8 @@ def mirrored(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(mirror_text(pattern) for pattern in patterns)
 
 
-def random_selector(layout: Layout, target: int, rng: Generator) -> Statement:
-    """A random selector, mostly one that speaks for the object `target`."""
+def random_selection(layout: Layout, target: int, rng: Generator) -> Selection:
+    """A random selector, mostly one that may pick the object `target`."""
     draw = rng.random()
     left, up = bool(layout.x[target] < 0.5), bool(layout.y[target] < 0.5)
     if rng.random() < 0.15:
@@ -58,12 +65,12 @@ def random_selector(layout: Layout, target: int, rng: Generator) -> Statement:
     if draw < 0.70:
         pattern = pick(rng, words.CORNER).replace("{h}", "left" if left else "right")
         vertical = pick(rng, ("top", "top", "upper") if up else ("bottom", "bottom", "lower"))
-        return Statement("corner", pattern.replace("{v}", vertical), select=corner(layout, left, up))
+        return Selection("corner", pattern.replace("{v}", vertical), corner(layout, left, up))
     if draw < 0.79:
         rank = int(rng.choice((2, 2, 2, 3, 3, 4)))
         pattern = pick(rng, words.NTH).replace("{o}", pick(rng, words.ORDINALS[rank]))
         pattern = pattern.replace("{h}", "left" if left else "right")
-        return Statement("ordinal", pattern, select=nth(layout, rank, left))
+        return Selection("ordinal", pattern, nth(layout, rank, left))
     big = bool(rng.integers(2))
     if draw < 0.86:
         if rng.random() < 0.25:
@@ -72,12 +79,13 @@ def random_selector(layout: Layout, target: int, rng: Generator) -> Statement:
     return _said(rng, "near" if big else "far", words.NEAR if big else words.FAR, nearest(layout, big))
 
 
-def _said(rng: Generator, kind: str, patterns: Sequence[str], select: Selector) -> Statement:
-    return Statement(kind, pick(rng, patterns), select=select)
+def _said(rng: Generator, kind: str, patterns: Sequence[str], select: Selector) -> Selection:
+    return Selection(kind, pick(rng, patterns), select)
 
 
 def side(layout: Layout, axis: str, low: bool) -> Selector:
-    """The outermost one, or a lone one on that side; of three and more, only one that is there, too."""
+    """The outermost one of two, a single one that is on that side, or the outermost of more if it is on that side."""
+    values: NDArray[np.float64]
     values, there = getattr(layout, axis), layout.side(axis, low)
     outermost = extreme(values if low else -values, 0.06)
 
@@ -97,12 +105,12 @@ def far_side(layout: Layout, left: bool) -> Selector:
 
 
 def in_the_middle(layout: Layout) -> Selector:
-    """The middle one of three or five, or a lone one at the middle of the picture."""
+    """The middle one of three or five, or a single one in the middle of the picture."""
     return middle(layout.x, 0.05)
 
 
 def corner(layout: Layout, left: bool, up: bool) -> Selector:
-    """The one in a corner of the picture, or the one nearest to it on that side."""
+    """The one in a corner of the picture, or of several there the one nearest to it."""
     there = layout.side("x", left) & layout.side("y", up)
     outermost = extreme((layout.x if left else -layout.x) + (layout.y if up else -layout.y), 0.12)
 
@@ -113,11 +121,11 @@ def corner(layout: Layout, left: bool, up: bool) -> Selector:
 
 
 def nth(layout: Layout, rank: int, left: bool) -> Selector:
-    """The `rank`-th from one side, of more than `rank`."""
+    """The `rank`-th from one side, of more than `rank` objects."""
     counted = extreme(layout.x if left else -layout.x, 0.025, rank)
 
     def select(base: Truth) -> Truth:
-        return counted(base) if base.possible.sum() > rank else Truth(*(np.zeros_like(base.sure),) * 2)
+        return counted(base) if base.possible.sum() > rank else nothing(base)
 
     return select
 
@@ -138,13 +146,14 @@ def nearest(layout: Layout, near: bool) -> Selector:
     return _of_several(-closeness if near else closeness, 0.5)
 
 
-def _of_several(values: np.ndarray, margin: float) -> Selector:
+def _of_several(values: NDArray[np.float64], margin: float) -> Selector:
+    """The object with the smallest of `values` (n,), if there is more than one."""
     select = extreme(values, margin)
-    return lambda base: select(base) if base.possible.sum() > 1 else Truth(*(np.zeros_like(base.sure),) * 2)
+    return lambda base: select(base) if base.possible.sum() > 1 else nothing(base)
 
 
 __all__ = [
-    "Statement",
+    "Selection",
     "biggest",
     "corner",
     "far_side",
@@ -154,7 +163,7 @@ __all__ = [
     "nearest",
     "nth",
     "pick",
-    "random_selector",
+    "random_selection",
     "side",
     "tallest",
 ]

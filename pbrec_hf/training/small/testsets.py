@@ -1,6 +1,6 @@
-"""Writes the generated test sets of pbrec-mt-small as pictures and JSONL rows in the form of the human expressions.
+"""The generated test sets of pbrec-mt-small, as pictures and JSONL rows in the form of the human expressions.
 
-    python scripts/small_testsets.py --data DATA --out TESTSETS
+    python scripts/small/testsets.py --data DATA --out TESTSETS
 
 Sets: `heldout` (generated expressions on the held-out photographs), `flipped` (the same, pictures and words mirrored),
 `composed` (scenes made of the held-out photographs' cut-outs) and `absent` (held-out expressions shown with another
@@ -9,20 +9,24 @@ photograph that holds nothing of their category; no target). Boxes are x, y, wid
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...data.scenes.composed import ComposedScenes, Scene, flip, with_expressions
-from ...data.scenes.expressions import mirror_text
-from .pool import split_photographs
+from ...data.scenes.composed import ComposedScenes
+from ...data.scenes.scene import Scene, flip, with_expressions
+from ...data.scenes.selectors import mirror_text
+from .pool import sayings, split_photographs
 
 COMPOSED_SCENES, COMPOSED_SEED, PER_SCENE = 100, 10**6, 12
+Row = dict[str, Any]
 
 
-def row(scene: Scene, file_name: str, text: str, target: int | None, kind: str) -> dict:
-    """One line of the JSONL; `target` None = no such thing in the picture."""
+def row(scene: Scene, file_name: str, text: str, target: int | None, kind: str) -> Row:
+    """One line of the JSONL; `target` None = the picture holds no such thing."""
     height, width = scene.size
     record = {"file_name": file_name, "width": width, "height": height, "expression": text, "kind": kind}
     if target is None:
@@ -33,24 +37,26 @@ def row(scene: Scene, file_name: str, text: str, target: int | None, kind: str) 
     return record | {"bbox": box, "category": item.category, "no_target": False}
 
 
-def test_sets(data: Path) -> dict[str, list[tuple[Scene, str, list[dict]]]]:
-    """Scene, file name and rows of every picture by set."""
+def build_sets(data: Path) -> dict[str, list[tuple[Scene, str, list[Row]]]]:
+    """By set: the scene, file name and rows of every picture."""
     held_out = [
         with_expressions(scene, np.random.default_rng((7, int(scene.name))), PER_SCENE)
         for scene in split_photographs(data)[1]
     ]
     composed = ComposedScenes(split_photographs(data)[1])
-    sets = {"heldout": [], "flipped": [], "composed": [], "absent": []}
+    sets: dict[str, list[tuple[Scene, str, list[Row]]]] = {
+        "heldout": [], "flipped": [], "composed": [], "absent": []
+    }  # fmt: skip
     for scene in held_out:
         name, mirrored = f"heldout_{scene.name}.png", flip(scene)
-        said = [(e.text, e.target, e.kind) for e in scene.expressions]
+        said = sayings(scene)
         sets["heldout"].append((scene, name, [row(scene, name, *each) for each in said]))
         name = f"flipped_{scene.name}.png"
         rows = [row(mirrored, name, mirror_text(text), target, kind) for text, target, kind in said]
         sets["flipped"].append((mirrored, name, rows))
     for number in range(COMPOSED_SCENES):
         scene, name = composed.sample(COMPOSED_SEED + number), f"composed_{number:03d}.png"
-        sets["composed"].append((scene, name, [row(scene, name, e.text, e.target, e.kind) for e in scene.expressions]))
+        sets["composed"].append((scene, name, [row(scene, name, *each) for each in sayings(scene)]))
     for number, scene in enumerate(held_out):
         present = {item.category for item in scene.objects}
         other = held_out[(number + len(held_out) // 2) % len(held_out)]
@@ -60,21 +66,18 @@ def test_sets(data: Path) -> dict[str, list[tuple[Scene, str, list[dict]]]]:
     return sets
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the pictures that are missing, and the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     images = args.out / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for kind, pictures in test_sets(args.data).items():
+    for kind, pictures in build_sets(args.data).items():
         lines = []
         for scene, name, rows in pictures:
             if not (images / name).exists():
                 Image.fromarray(scene.image).save(images / name)
             lines += [json.dumps(each) for each in rows]
         (args.out / f"expressions_{kind}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    main()

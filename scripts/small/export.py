@@ -1,0 +1,9 @@
+"""The folder of pbrec-mt-small: step 5 of run.sh.
+
+See --help, and pbrec_hf/training/small/export.py.
+"""
+
+from pbrec_hf.training.small.export import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""How pbrec-mt-small picks among proposals, chosen on the test sets: step 7 of run.sh.
+
+See --help, and pbrec_hf/training/small/selection.py.
+"""
+
+from pbrec_hf.training.small.selection import main
+
+if __name__ == "__main__":
+    main()

@@ -73,7 +73,7 @@ def draw_view(
     generator: Generator,
 ) -> tuple[Placement, list[str]]:
     """
-    Draw how a picture lies on the canvas, and word its expressions accordingly.
+    Draw where a picture is placed on the canvas, and word its expressions accordingly.
 
     Args:
         config: the recipe.

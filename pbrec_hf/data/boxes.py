@@ -1,4 +1,4 @@
-"""Boxes as files write them → XYXY. Knows nothing of pictures: whether a box lies inside one is checked elsewhere."""
+"""Boxes as files write them → XYXY. Knows nothing of pictures: `row_checks.py` checks that boxes are inside theirs."""
 
 import math
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Files in COCO's instances format → typed records: the one reader of such files.
 
 Own data, REFER folders, photographs for composed scenes and the training of detectors read through `read_coco`. Every
-record is checked and packed as soon as the parser has read it, and annotations that nobody wants are dropped there, so
-that a full COCO takes little memory. Boxes become XYXY, pixels of the picture. Ids are numbers or text (ReferItGame,
+record is checked and packed as soon as the parser has read it, and unwanted annotations are dropped there, so that a
+full COCO takes little memory. Boxes become XYXY, pixels of the picture. Ids are numbers or text (ReferItGame,
 some annotation tools). Knows nothing of pixels and of expressions.
 """
 
@@ -56,7 +56,7 @@ class CocoImage(NamedTuple):
 
     def require_size(self, found: tuple[int, int], path: str | PathLike[str]) -> None:
         """
-        See that a picture is the one that was annotated; without a size in the file it counts as that.
+        Check that a picture is the one that was annotated, as far as the file has a size.
 
         Args:
             found: (height, width) of the picture at `path`, upright.
@@ -82,7 +82,7 @@ class CocoAnnotation(NamedTuple):
         image_id: of its picture.
         category_id: None where the file has none.
         bbox: XYXY, pixels; where the file has none, the tight box of the segmentation.
-        area: as the file says, else of the box; pixels.
+        area: of the file, by default that of the box; pixels.
         segmentation: polygons of at least 3 points, one RLE or several, or None; see `images/segmentation.py`.
         iscrowd: a group that is annotated as one object.
     """
@@ -120,8 +120,8 @@ class CocoFile:
         The images that are annotated, each with its annotations, which may be none.
 
         Args:
-            exclude: ids of images to leave out. 7 and "7" are the same one: whether a file writes its ids as numbers
-                must not decide about what a model is trained on.
+            exclude: ids of images to leave out; 7 and "7" are the same one, so that the way a file writes its ids
+                does not decide what a model is trained on.
         """
         left_out = set(map(str, exclude))
         found: dict[Id, list[CocoAnnotation]] = {
@@ -149,48 +149,24 @@ def read_coco(
         FileNotFoundError: there is no such file.
         ValueError: not JSON, not COCO's format, or a record with a missing or impossible field.
     """
-    kept = None if wanted is None else frozenset(wanted)
-    annotations: list[CocoAnnotation] = []
-
-    def checked(kind: str, record: Mapping[str, Any], convert: Callable[[Mapping[str, Any]], T]) -> T | None:
-        name = f"{kind} {record.get('id')}"
-        try:
-            return convert(record)
-        except ValueError as error:
-            if problems is None:
-                raise ValueError(f"{path}, {name}: {error}.") from error
-            problems[name] = str(error)
-            return None
-
-    def pack(record: dict[str, Any]) -> dict[str, Any] | CocoImage | None:
-        """Called by the parser for every object as soon as it is complete."""
-        if "file_name" in record:
-            return checked("image", record, _image)
-        if "image_id" not in record and ("id" not in record or not ("bbox" in record or "segmentation" in record)):
-            return record
-        if kept is None or (isinstance(record.get("id"), (int, str)) and record["id"] in kept):
-            annotation = checked("annotation", record, _annotation)
-            annotations.extend([] if annotation is None else [annotation])
-        return None
-
-    content = read_json(path, object_hook=pack)
+    reader = _Reader(path, wanted, problems)
+    content = read_json(path, object_hook=reader.pack)
     lists = [content.get(name) for name in ("images", "annotations")] if isinstance(content, dict) else []
     if not lists or not all(isinstance(part, list) for part in (*lists, content.get("categories", []))):
         raise ValueError(
             f"{path} is no COCO instances file: it needs the lists 'images', 'annotations' and 'categories', each "
             "item with an 'id'."
         )
-    for kind, remainder in (("image", content["images"]), ("annotation", content["annotations"])):
-        for record in remainder:
-            if record is not None and not isinstance(record, CocoImage):
-                wrong = record if isinstance(record, dict) else {}
-                checked(kind, wrong, _image if kind == "image" else _annotation)
-    images = {record.id: record for record in content["images"] if isinstance(record, CocoImage)}
-    categories = [
-        checked("category", record if isinstance(record, dict) else {}, _category)
-        for record in content.get("categories", [])
-    ]
-    return CocoFile(images, annotations, dict(category for category in categories if category is not None))
+    # What the reader did not recognise while the file was parsed lacks a field.
+    packed = [one if isinstance(one, CocoImage) else reader.convert("image", one) for one in content["images"]]
+    for record in content["annotations"]:
+        reader.convert("annotation", record)
+    named = [reader.convert("category", record) for record in content.get("categories", [])]
+    return CocoFile(
+        images={image.id: image for image in packed if image is not None},
+        annotations=reader.annotations,
+        categories=dict(category for category in named if category is not None),
+    )
 
 
 def read_json(path: str | PathLike[str], object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -208,6 +184,44 @@ def read_json(path: str | PathLike[str], object_hook: Callable[[dict[str, Any]],
             return json.load(file, object_hook=object_hook)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): get the file again from where it is from.") from error
+
+
+class _Reader:
+    """Converts the records of a file; keeps the wanted annotations and what is wrong."""
+
+    def __init__(
+        self, path: str | PathLike[str], wanted: Collection[Id] | None, problems: dict[str, str] | None
+    ) -> None:
+        self.path, self.problems = path, problems
+        self.wanted = None if wanted is None else frozenset(wanted)
+        self.annotations: list[CocoAnnotation] = []
+
+    def pack(self, record: dict[str, Any]) -> dict[str, Any] | CocoImage | None:
+        """Called by the parser for every object as soon as it is complete; None drops it."""
+        if "file_name" in record:
+            image: CocoImage | None = self.convert("image", record)
+            return image
+        if "image_id" not in record and ("id" not in record or not ("bbox" in record or "segmentation" in record)):
+            return record
+        if self.wanted is None or (isinstance(record.get("id"), (int, str)) and record["id"] in self.wanted):
+            annotation: CocoAnnotation | None = self.convert("annotation", record)
+            if annotation is not None:
+                self.annotations.append(annotation)
+        return None
+
+    def convert(self, kind: str, record: Any) -> Any:
+        """A record in its type; None for one that was dropped or is wrong."""
+        if record is None:
+            return None
+        fields = record if isinstance(record, dict) else {}
+        try:
+            return _CONVERTERS[kind](fields)
+        except ValueError as error:
+            name, problem = f"{kind} {fields.get('id')}", str(error).rstrip(".")
+            if self.problems is None:
+                raise ValueError(f"{self.path}, {name}: {problem}.") from error
+            self.problems[name] = problem
+            return None
 
 
 def _image(record: Mapping[str, Any]) -> CocoImage:
@@ -241,6 +255,13 @@ def _annotation(record: Mapping[str, Any]) -> CocoAnnotation:
 
 def _category(record: Mapping[str, Any]) -> tuple[int, str]:
     return _field(record, "id", _integer), _field(record, "name", str)
+
+
+_CONVERTERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "image": _image,
+    "annotation": _annotation,
+    "category": _category,
+}
 
 
 @overload

@@ -73,7 +73,7 @@ def _ann_id(row: Mapping[str, Any]) -> Any:
 
 
 def _forms(value: Any) -> list[Id]:
-    """An id as it is and as a file may write it: numbers in COCO, text in a CSV and of some annotation tools."""
+    """An id, and the other way of writing it: COCO has numbers, a CSV and some annotation tools have text."""
     if isinstance(value, str):
         return [value, int(value)] if value.isdecimal() else [value]
     return [value, str(value)] if isinstance(value, int) else []

@@ -4,8 +4,8 @@
     files = write_parquet(datasets.DatasetDict(train=rows), "out")
     datasets.load_dataset("parquet", data_files=files)      # or load_own_data(files["train"])
 
-`Dataset.to_parquet` keeps mere paths of pictures that are on this disk; here their bytes travel along. Prefer the
-image view: the sentence view repeats a picture for each of its expressions. Knows nothing of where the rows come from.
+Of pictures on this disk `Dataset.to_parquet` writes only the paths; this writes their bytes, too. Prefer the image
+view: the sentence view repeats a picture for each of its expressions. Knows nothing of where the rows come from.
 """
 
 from pathlib import Path

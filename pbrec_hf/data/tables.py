@@ -1,6 +1,6 @@
 """Rows of own data from tables: JSONL, CSV and Parquet files.
 
-Gives each row as it is, with its line number. What the values mean, and whether they are right, is not known here.
+Yields each row unchanged, with its line number. Knows nothing of what the values mean and whether they are right.
 """
 
 import csv

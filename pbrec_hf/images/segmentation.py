@@ -70,8 +70,11 @@ def union_of_segmentations(
     The segmentations of several objects as one struct, None if none has any; polygons if all are polygons.
 
     Args:
-        segmentations: of one picture, each as for `segmentation_struct`, which also says what is raised.
+        segmentations: of one picture, each as for `segmentation_struct`.
         height, width: of the picture, pixels.
+
+    Raises:
+        ValueError: as of `segmentation_struct`.
     """
     present = [
         segmentation

@@ -91,10 +91,10 @@ def fetch(
 
 def require_space(folder: str | Path, needed: int, what: str) -> None:
     """
-    See that the disk of `folder` has `needed` bytes free for `what`.
+    Check that the disk of `folder` has `needed` bytes free for `what`.
 
     Raises:
-        OSError: it has not (`errno.ENOSPC`).
+        OSError: it does not (`errno.ENOSPC`).
     """
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -129,7 +129,7 @@ class Layout:
         return self._any(others, inside & above & touching & (shared > 0.8), touching)
 
     def holding(self, others: Truth) -> Truth:
-        """One of `others`, smaller, overlaps the object by more than half of itself, and lies nearest to this one."""
+        """One of `others`, a smaller one, has most of its box inside the object's; possibly a little of it."""
         part = self._intersection() / self.area[None].clip(1e-9)
         smaller = self.area[None] < 0.6 * self.area[:, None]
         return self._any(others, (part > 0.6) & smaller, part > 0.02)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from .objects import SceneObject, box_of_mask, with_colors
 from .photographs import read_photographs
-from .scene import Scene, crop, draw, flip, recolor, vary, with_expressions
+from .scene import Scene, crop, draw, with_expressions
 
 # What a person would still recognise without its surroundings: whole, sharp, with nothing in front of it.
 _SMALLEST_CUTOUT = 40  # pixels of the longer side
@@ -165,14 +165,4 @@ def _worth_cutting(item: SceneObject, scene: Scene) -> bool:
     return bool(others.mean() < _HIDDEN)
 
 
-__all__ = [
-    "ComposedScenes",
-    "Scene",
-    "crop",
-    "draw",
-    "flip",
-    "read_photographs",
-    "recolor",
-    "vary",
-    "with_expressions",
-]
+__all__ = ["ComposedScenes", "read_photographs"]  # `ComposedScenes(read_photographs(...))` is what most callers write

@@ -168,9 +168,9 @@ def test_the_hue_shifts_as_torchvision_shifts_it():
     jitter_colors_(changed, row_generator(0, 0, "a"), hue=0.1)
     errors = [
         (tvf.adjust_hue(picture, turns) * 255 - changed).abs().max().item()
-        for turns in torch.linspace(-0.1, 0.1, 4001).tolist()
+        for turns in torch.linspace(-0.1, 0.1, 401).tolist()
     ]
-    assert min(errors) < 0.1 < (picture * 255 - changed).abs().max()
+    assert min(errors) < 0.5 < (picture * 255 - changed).abs().max()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (30, 30)])

@@ -11,6 +11,8 @@ from .hub.registration import watch
 from .version import __version__
 
 _PUBLIC = {
+    "Detector": "detectors.base",
+    "DetectorConfig": "detectors.base",
     "FcosConfig": "detectors.fcos",
     "FcosDetector": "detectors.fcos",
     "Grounder": "inference.grounder",
@@ -29,6 +31,7 @@ _PUBLIC = {
     "SoloDetector": "detectors.solo",
     "bundled_checkpoint": "hub.bundled",
     "load_refcoco": "data.refer.refcoco",
+    "register_detector": "detectors.base",
     "optimize_for_inference": "inference.folding",
     "share_detector": "inference.sharing",
 }

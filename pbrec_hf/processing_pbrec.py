@@ -16,14 +16,12 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
 from .comprehension.expressions import as_groups, is_nested
+from .detectors.base import load_detector
 from .hub.loading import require_there
 from .images.reading import PictureSource
 from .selection.answers import answers
@@ -375,26 +373,9 @@ class PbrecProcessor(ProcessorMixin):
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
             for kind, model_type in processor.detectors.items():
                 subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _FOLDERS[kind])))
-                detector = _load_detector(pretrained_model_name_or_path, subfolder, model_type, hub)
+                detector = load_detector(pretrained_model_name_or_path, subfolder, model_type, hub)
                 processor.replace_detector(kind, detector)
         return processor
-
-
-def _load_detector(source: Any, subfolder: str, model_type: str, hub: dict[str, Any]) -> PreTrainedModel:
-    known: Any = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
-    if known is None and not hub.get("trust_remote_code"):
-        raise ValueError(
-            f"The processor's detector in {subfolder!r} is of the unknown type {model_type!r}: "
-            "import the module that defines it (and calls `register_detector`) first, pass trust_remote_code=True if "
-            "the folder carries its code, or pass load_detectors=False."
-        )
-    try:
-        return (known or AutoModel).from_pretrained(source, subfolder=subfolder, **hub)
-    except OSError as error:
-        raise OSError(
-            f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or pass "
-            "load_detectors=False."
-        ) from error
 
 
 __all__ = ["PbrecProcessor", "PbrecProcessorKwargs"]

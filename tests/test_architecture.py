@@ -37,8 +37,8 @@ ARROWS = {
     "configuration_pbrec": {"hub.loading"},
     "modeling_pbrec": {"configuration_pbrec", "comprehension", "geometry", "layers", "hub.loading"},
     "image_processing_pbrec": {"geometry", "images"},
-    "processing_pbrec": {"comprehension.expressions", "images", "selection", "hub.loading"},
-    "pipeline_pbrec": {"images", "selection", "inference.sharing"},
+    "processing_pbrec": {"comprehension.expressions", "detectors.base", "images", "selection", "hub.loading"},
+    "pipeline_pbrec": {"processing_pbrec", "images", "selection", "inference.sharing"},
 }
 # Libraries that only some users have, and libraries that whoever only asks questions should not wait for.
 OPTIONAL = {"gradio", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorboard", "supervision", "matplotlib"}

@@ -7,13 +7,15 @@ A detector is frozen and knows nothing of expressions. It takes the letterboxed,
 makes a detector known to transformers, so that a processor saved with it can be loaded again.
 """
 
+import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from ..geometry.proposals import Proposals
 from ..hub.loading import StrictConfig, StrictModel
@@ -193,8 +195,47 @@ def register_detector(detector: DetectorClass) -> DetectorClass:
     return detector
 
 
+def load_detector(
+    source: str | os.PathLike[str], subfolder: str, model_type: str, options: Mapping[str, Any]
+) -> PreTrainedModel:
+    """
+    The detector that a processor was saved with.
+
+    Args:
+        source: folder or Hub id of the checkpoint.
+        subfolder: of the detector.
+        model_type: of the detector's config.
+        options: of `from_pretrained`, such as `revision` and `trust_remote_code`.
+
+    Raises:
+        OSError: the detector cannot be read.
+        ValueError: no detector is registered for `model_type`.
+    """
+    known: Any = MODEL_MAPPING.get(CONFIG_MAPPING[model_type], None) if model_type in CONFIG_MAPPING else None
+    if known is None and not options.get("trust_remote_code"):
+        raise ValueError(
+            f"The processor's detector in {subfolder!r} is of the unknown type {model_type!r}: import the module that "
+            "defines it (and calls `register_detector`) first, pass trust_remote_code=True if the folder carries its "
+            "code, or pass load_detectors=False."
+        )
+    try:
+        return (known or AutoModel).from_pretrained(source, subfolder=subfolder, **options)
+    except OSError as error:
+        raise OSError(
+            f"The processor's detector in {subfolder!r} cannot be loaded ({error}): get the folder again, or pass "
+            "load_detectors=False."
+        ) from error
+
+
 def _numbers(value: object) -> str:
     return "numbers" if isinstance(value, Iterable) else "a number"
 
 
-__all__ = ["Detector", "DetectorConfig", "ProposalSource", "register_detector", "require_multiple"]
+__all__ = [
+    "Detector",
+    "DetectorConfig",
+    "ProposalSource",
+    "load_detector",
+    "register_detector",
+    "require_multiple",
+]

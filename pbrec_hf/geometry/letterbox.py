@@ -103,8 +103,9 @@ class Letterbox(NamedTuple):
         Returns:
             bool (h, w), False in the padding.
         """
-        rows = ((torch.arange(size[0]) + 0.5) * canvas[0] / size[0] - self.top) * self.height / self.resized_height
-        cols = ((torch.arange(size[1]) + 0.5) * canvas[1] / size[1] - self.left) * self.width / self.resized_width
+        y, x = (torch.arange(length, device=mask.device) + 0.5 for length in size)
+        rows = (y * canvas[0] / size[0] - self.top) * self.height / self.resized_height
+        cols = (x * canvas[1] / size[1] - self.left) * self.width / self.resized_width
         inside = ((rows >= 0) & (rows < self.height))[:, None] & ((cols >= 0) & (cols < self.width))
         return mask[rows.long().clamp(0, self.height - 1)][:, cols.long().clamp(0, self.width - 1)] & inside
 

@@ -42,6 +42,9 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
     """
     groups: dict[str, Group] = {}
     center, mass = outputs.center_logits, outputs.mass_logits
+    if center is None and mass is None:
+        raise ValueError("The outputs have neither center_logits nor mass_logits: give those of a model with heads.")
+    _require_finite(outputs, inputs)
     logits_of = {"boxes": center if center is not None else mass, "masks": mass if mass is not None else center}
     for kind, name in PROPOSALS.items():
         proposals = inputs.get(name)
@@ -69,6 +72,26 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
             "{**inputs, **processor(text=…)}."
         )
     return groups
+
+
+def _require_finite(outputs: Any, inputs: Mapping[str, Any]) -> None:
+    """NaN would sort last and look like an answer, or like none: name the first part that holds any."""
+    parts = {
+        "pixel_values": inputs.get("pixel_values"),
+        "image_features": getattr(getattr(outputs, "image_features", None), "features", None),
+        "center_logits": outputs.center_logits,
+        "mass_logits": outputs.mass_logits,
+    }
+    for kind, name in PROPOSALS.items():
+        proposals = inputs.get(name)
+        parts[f"the quality of the proposed {kind}"] = getattr(proposals, "quality", None)
+        parts[f"the boxes of the proposed {kind}"] = getattr(proposals, "boxes", None)
+    for name, tensor in parts.items():
+        if tensor is not None and not tensor.isfinite().all():
+            raise ValueError(
+                f"Not all numbers in {name} are finite: the weights or a config (image_std, layer_norm_eps …) are "
+                "damaged, or the precision is too low. Load the checkpoint again, or use float32."
+            )
 
 
 def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:

@@ -106,7 +106,7 @@ def test_the_fit_of_one_expression_does_not_depend_on_the_others_of_its_picture(
     found = proposals(((2, 2),), boxes=boxes)
     logits = torch.randn(2, 400, generator=torch.Generator().manual_seed(0))
     values = torch.rand(2, 4, generator=torch.Generator().manual_seed(1))
-    values[0] = -torch.inf  # nothing can be said of the first
+    values[0] = -torch.inf  # no proposal is valid for the first expression
     both = fit_boxes(values, logits, (20, 20), found, torch.zeros(2, dtype=torch.long), SelectionSettings())
     alone = fit_boxes(values[1:], logits[1:], (20, 20), found, torch.zeros(1, dtype=torch.long), SelectionSettings())
     assert torch.equal(both.points[1], alone.points[0]) and both.score[1] == alone.score[0]
@@ -178,3 +178,30 @@ def test_masks_may_follow_the_boxes():
     inputs["mask_proposals"].boxes = None
     with pytest.raises(ValueError, match="masks without boxes on"):
         rank_and_choose(outputs, inputs, SelectionSettings(masks_follow_boxes=True))
+
+
+@pytest.mark.parametrize("part", ["pixel_values", "image_features", "center_logits", "quality", "boxes"])
+def test_numbers_that_are_not_finite_are_refused_by_the_name_of_their_part(part):
+    boxes = torch.tensor([[[0.0, 0, 320, 320], [320, 320, 640, 640], [0, 0, 640, 640], [100, 100, 200, 200]]])
+    tensors = {
+        "pixel_values": torch.zeros(1, 3, 4, 4),
+        "image_features": torch.zeros(1, 400, 2),
+        "center_logits": torch.zeros(1, 400),
+        "quality": torch.full((1, 4), 0.5),
+        "boxes": boxes,
+    }
+    tensors[part].flatten()[0] = float("nan")
+    found = proposals(((2, 2),), boxes=tensors["boxes"], quality=tensors["quality"])
+    outputs = PbrecOutput(
+        center_logits=tensors["center_logits"], image_features=PbrecImageFeatures(tensors["image_features"])
+    )
+    inputs = {"letterbox": WHOLE, "box_proposals": found, "pixel_values": tensors["pixel_values"]}
+    with pytest.raises(ValueError, match=f"Not all numbers in .*{part}.* are finite"):
+        rank_and_choose(outputs, inputs, SelectionSettings())
+
+
+def test_outputs_without_a_head_are_refused():
+    with pytest.raises(ValueError, match="neither center_logits nor mass_logits"):
+        rank_and_choose(
+            PbrecOutput(), {"letterbox": WHOLE, "box_proposals": proposals(((2, 2),))}, SelectionSettings()
+        )

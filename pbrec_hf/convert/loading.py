@@ -1,4 +1,4 @@
-"""Checkpoint files that somebody else made -> tensors by key, without running anything that is in them.
+"""Checkpoint files that somebody else made → tensors by key, without running anything that is in them.
 
 safetensors are read directly. Pickled files (`.pth`, `.pt`) are opened by PyTorch's restricted reader
 (`weights_only=True`) in a process of its own, which writes the tensors to a temporary safetensors file: whatever a
@@ -6,12 +6,16 @@ hostile file might do to the reader happens there.
 """
 
 import argparse
+import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,59 +23,69 @@ from torch import Tensor
 
 # Where training code puts the weights among other things.
 CONTAINERS = ("model", "state_dict")
+# What data-parallel training and torch.compile put before every key.
+PREFIXES = ("module.", "_orig_mod.")
 TIMEOUT_SECONDS = 600
 
 
 def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by key, on the CPU.
+    """
+    The tensors of a checkpoint by key, on the CPU.
 
     Args:
         path: `.safetensors`, or a file of `torch.save`: a state dict, or a dict that holds one under "model" or
-            "state_dict". A leading `module.` of data-parallel training is removed from all keys.
+            "state_dict". `module.` and `_orig_mod.`, which data-parallel training and torch.compile put before all
+            keys, are removed.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: the file is damaged, holds no state dict, or holds objects other than tensors and plain data.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give the path of a checkpoint")
+        raise FileNotFoundError(f"{path} is no file: give the path of a checkpoint.")
     if path.suffix == ".safetensors":
-        return _without_prefix(_load_safetensors(path))
+        return _without_prefixes(_load_safetensors(path))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "weights.safetensors"
         command = [sys.executable, "-m", __name__, str(path.resolve()), str(target)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise ValueError(f"{path} could not be read within {TIMEOUT_SECONDS} s; it may be damaged") from error
+            raise ValueError(
+                f"{path} could not be read within {TIMEOUT_SECONDS} s: it may be damaged, so fetch it again."
+            ) from error
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines() or [f"the reader ended with code {done.returncode}"]
             raise ValueError(
                 f"{path} is refused: {reason[-1]}. Only tensors and plain data are read; if you trust the file, save "
-                "its state dict as safetensors and convert that"
+                "its state dict as safetensors and convert that."
             )
-        return _without_prefix(_load_safetensors(target))
+        return _without_prefixes(_load_safetensors(target))
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); fetch it again") from error
+        raise ValueError(f"{path} is no readable safetensors file ({error}): fetch it again.") from error
 
 
-def _without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    if not all(key.startswith("module.") for key in state_dict):
-        return state_dict
-    return {key.removeprefix("module."): value for key, value in state_dict.items()}
+def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    while prefix := next((p for p in PREFIXES if state_dict and all(key.startswith(p) for key in state_dict)), None):
+        state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    return state_dict
 
 
-def _state_dict_in(content) -> dict[str, Tensor]:
+def _state_dict_in(content: Any) -> dict[str, Tensor]:
     """The state dict that unpickled content is, or holds."""
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
+    passed = [id(content)]
     while inner := next((content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), None):
+        if id(inner) in passed:
+            raise ValueError("it holds a dict that holds itself")
+        passed.append(id(inner))
         content = inner
     others = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if others or not content:
@@ -79,13 +93,46 @@ def _state_dict_in(content) -> dict[str, Tensor]:
     return content
 
 
+def _copied(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without shared memory and views, which safetensors refuses."""
+    copies = {}
+    for key, value in state_dict.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{key} claims {value.numel()} values, more than the file holds")
+        copies[key] = value.clone().contiguous()
+    return copies
+
+
 def _resave(source: str, target: str) -> None:
-    """In the reader's process: `source` by the restricted unpickler, its tensors to `target`."""
-    # Training scripts store their options beside the weights; a Namespace holds data and runs nothing.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    """In the reader's process: read `source` with the restricted unpickler and write its tensors to `target`."""
+    with torch.serialization.safe_globals(_plain_data()):
         content = torch.load(source, weights_only=True, map_location="cpu")
-    # safetensors refuses tensors that share memory, and views.
-    save_file({key: value.clone().contiguous() for key, value in _state_dict_in(content).items()}, target)
+    save_file(_copied(_state_dict_in(content)), target)
+
+
+def _plain_data() -> list[type | Callable[..., Any] | tuple[type | Callable[..., Any], str]]:
+    """What training code stores beside the weights, and what holds data and runs nothing."""
+    # What pickles of NumPy call.
+    scalar: Any = np.float64(0).__reduce__()[0]
+    array: Any = np.zeros(1).__reduce__()[0]
+    dtypes = {type(np.dtype(kind)) for kind in np.typecodes["All"] if kind != "O"}
+    paths = [
+        (getattr(pathlib, f"Pure{kind}Path"), f"{module}.{kind}Path")
+        for kind in ("Posix", "Windows")
+        for module in ("pathlib", "pathlib._local")
+    ]
+    numpy_names = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for function, name in ((scalar, "scalar"), (array, "_reconstruct"))
+    ]
+    plain = [argparse.Namespace, dict, float, int, list, set, str, tuple, np.dtype, np.ndarray]
+    return [*plain, (_without_default, "collections.defaultdict"), *dtypes, *paths, *numpy_names]
+
+
+def _without_default(*_: object) -> dict[Any, Any]:
+    """In place of `collections.defaultdict`, which the restricted reader does not fill."""
+    return {}
 
 
 if __name__ == "__main__":

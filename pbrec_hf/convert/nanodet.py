@@ -1,8 +1,8 @@
-"""NanoDet-m from ncnn's graph (`.param`) and its weights as safetensors named by graph node -> `NanoDetDetector`.
+"""NanoDet-m from ncnn's graph (`.param`) and its weights as safetensors named by graph node → `NanoDetDetector`.
 
-The graph is read, not trusted: every convolution must have the kernel, stride, groups and activation of the module
-that takes its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and deviation in 0 … 255;
-that is the package's own normalisation with the channels turned round, so turning the stem's input channels is exact.
+The graph is checked: every convolution must have the kernel, stride, groups and activation of the module that takes
+its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and deviation in 0 … 255; that is the
+package's own normalisation with the channels reversed, so reversing the input channels of the stem is exact.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,14 @@ LEAKY_RELU = 2
 
 @dataclass(frozen=True)
 class Node:
-    """One convolution of the graph; `slope` is that of its leaky ReLU, None without activation."""
+    """
+    One convolution of the graph.
+
+    Attributes:
+        name: of the node, which its weights have, too.
+        out_channels, kernel, stride, groups: of the convolution.
+        slope: of the leaky ReLU behind it; None = no activation.
+    """
 
     name: str
     out_channels: int
@@ -37,7 +44,11 @@ class Node:
 
 
 def read_convolutions(param: str) -> list[Node]:
-    """The convolutions of an ncnn `.param` text, in the order in which they are computed.
+    """
+    The convolutions of an ncnn graph, in the order in which they are computed.
+
+    Args:
+        param: text of the `.param` file.
 
     Raises:
         ValueError: no ncnn graph, or a convolution with an activation other than a leaky ReLU.
@@ -45,7 +56,7 @@ def read_convolutions(param: str) -> list[Node]:
     lines = param.split("\n")
     if lines[0].strip() != MAGIC:
         raise ValueError(
-            f"the graph begins with {lines[0][:20]!r} instead of {MAGIC}; give ncnn's plain-text .param file"
+            f"The graph begins with {lines[0][:20]!r} instead of {MAGIC}: give ncnn's plain-text .param file."
         )
     nodes = []
     for line in lines[2:]:
@@ -56,7 +67,9 @@ def read_convolutions(param: str) -> list[Node]:
         values = dict(word.split("=", 1) for word in words[4 + inputs + outputs :])
         activation = int(values.get(ACTIVATION, 0))
         if activation not in (0, LEAKY_RELU):
-            raise ValueError(f"{words[1]} has activation {activation}; only none (0) and leaky ReLU (2) are known")
+            raise ValueError(
+                f"{words[1]} has activation {activation}: give a graph with none (0) and leaky ReLUs (2) alone."
+            )
         nodes.append(
             Node(
                 name=words[1],
@@ -73,7 +86,8 @@ def read_convolutions(param: str) -> list[Node]:
 def convert_nanodet(
     state_dict: dict[str, Tensor], param: str, config: NanoDetConfig | None = None
 ) -> tuple[NanoDetDetector, ConversionReport]:
-    """The detector with ncnn's weights.
+    """
+    The detector with ncnn's weights, and what became of every key.
 
     Args:
         state_dict: `<node>.weight` and `<node>.bias` of every convolution.
@@ -87,21 +101,22 @@ def convert_nanodet(
     nodes, modules = read_convolutions(param), _in_graph_order(model)
     if len(nodes) != len(modules):
         raise ValueError(
-            f"the graph has {len(nodes)} convolutions, the configured detector {len(modules)}; give the config (stage "
-            "depths, tower_depth) of the network that was exported"
+            f"The graph has {len(nodes)} convolutions, the configured detector {len(modules)}: give the config (stage "
+            "depths, tower_depth) of the network that was exported."
         )
-    report, weights = ConversionReport(), {}
+    report = ConversionReport()
+    weights: dict[str, Tensor] = {}
     for node, (name, conv, slope) in zip(nodes, modules, strict=True):
         ours = Node(node.name, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.groups, slope)
         if node != ours:
-            raise ValueError(f"{name} does not fit the graph: it is {ours}, the graph has {node}")
+            raise ValueError(f"{name} does not fit the graph, which has {node} for {ours}: give the network's config.")
         for kind in ("weight", "bias"):
             source, target = f"{node.name}.{kind}", f"{name}.{kind}"
             if source in state_dict:
                 report.used.append(source)
                 weights[target] = state_dict[source].float()
     report.missing = sorted(set(model.state_dict()) - set(weights))
-    report.require_complete(list(state_dict))
+    report.require_complete(state_dict)
     weights[STEM] = weights[STEM].flip(1)
     model.load_state_dict(weights)
     verify_forward(model)

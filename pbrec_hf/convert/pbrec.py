@@ -1,17 +1,21 @@
-"""Released PBREC / PBREC-MT checkpoints → `PbrecForReferringExpression`.
+"""Released PBREC and PBREC-MT checkpoints → `PbrecForReferringExpression`.
 
-Every key is used, or named as dead: the released network computes several tensors that no output reads.
-Sizes are read off the tensors; the numbers of attention heads leave no trace there and are arguments.
+Every key is used, or named as dead: the released network computes several tensors that no output reads. Sizes are read
+off the tensors; the numbers of attention heads leave no trace there and are arguments.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertConfig, ResNetConfig
+from transformers import BertConfig
 
 from ..configuration_pbrec import PbrecConfig
 from ..modeling_pbrec import PbrecForReferringExpression
 from .report import ConversionReport
 from .resnet import resnet_key, resnet_shape
+from .verification import verify_forward
 
 _BODY = "backbone.0.body."
 _LAYER_PARTS = {
@@ -37,7 +41,10 @@ _DEAD = {
 
 
 def convert_pbrec(
-    state_dict: dict[str, Tensor], num_attention_heads: int = 8, text_attention_heads: int | None = None, **config
+    state_dict: Mapping[str, Tensor],
+    num_attention_heads: int = 8,
+    text_attention_heads: int | None = None,
+    **config: Any,
 ) -> tuple[PbrecForReferringExpression, ConversionReport]:
     """
     Build the model that a released checkpoint holds.
@@ -49,12 +56,13 @@ def convert_pbrec(
         config: further fields of [`PbrecConfig`].
 
     Raises:
-        ValueError: if keys are unknown or missing.
+        ValueError: keys are unknown or missing.
     """
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    model = PbrecForReferringExpression(_config(state_dict, num_attention_heads, text_attention_heads, config))
-    report, weights = ConversionReport(), {}
-    for key, value in state_dict.items():
+    source = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    model = PbrecForReferringExpression(_config(source, num_attention_heads, text_attention_heads, config))
+    report = ConversionReport()
+    weights: dict[str, Tensor] = {}
+    for key, value in source.items():
         reason = next((why for prefix, why in _DEAD.items() if key.startswith(prefix)), None)
         if reason is None and key.startswith("ca.ca.layers.") and ".norm1." in key:
             reason = "norm1: declared by the released layer and never called"
@@ -66,13 +74,13 @@ def convert_pbrec(
         if converted:
             report.used.append(key)
     report.missing = sorted(set(model.state_dict()) - set(weights))
-    report.require_complete(list(state_dict))
+    report.require_complete(source)
     model.load_state_dict(weights)
     return model.eval(), report
 
 
 def _convert(key: str, value: Tensor) -> dict[str, Tensor]:
-    """The tensors that one released tensor becomes; none for an unknown key."""
+    """The tensors, by name, that one released tensor becomes; none for an unknown key."""
     if key.startswith(_BODY):
         name = resnet_key(key.removeprefix(_BODY))
         return {f"model.backbone.{name}": value} if name else {}
@@ -98,15 +106,17 @@ def _convert(key: str, value: Tensor) -> dict[str, Tensor]:
 
 
 def _config(
-    state_dict: dict[str, Tensor], num_attention_heads: int, text_attention_heads: int | None, config: dict
+    state_dict: dict[str, Tensor], num_attention_heads: int, text_attention_heads: int | None, config: dict[str, Any]
 ) -> PbrecConfig:
     missing = [key for key in ("txt_proj.weight", "ca.ca.layers.0.linear1.weight") if key not in state_dict]
     if missing:
-        raise ValueError(f"No {missing[0]!r} in the checkpoint: it is not a released PBREC checkpoint.")
+        raise ValueError(
+            f"There is no {missing[0]!r} in the checkpoint, so it is not a released PBREC checkpoint: give one."
+        )
     words = state_dict["bert.bert.embeddings.word_embeddings.weight"]
     heads = {"grounding": "box_mlp.layers.0.weight", "segmentation": "seg_mlp.layers.0.weight"}
     return PbrecConfig(
-        backbone_config=ResNetConfig(**resnet_shape(list(state_dict), _BODY), out_features=["stage4"]),
+        backbone_config=resnet_shape(state_dict, _BODY).config(),
         text_config=BertConfig(
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],
@@ -128,13 +138,12 @@ def _count(state_dict: dict[str, Tensor], prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state_dict if key.startswith(prefix)})
 
 
-@torch.no_grad()
 def verify(model: PbrecForReferringExpression) -> None:
-    """Run the converted model once; raise ValueError if its scores are not finite."""
+    """
+    Run the converted model once on an empty canvas.
+
+    Raises:
+        ValueError: its scores are not finite.
+    """
     size = model.config.image_size
-    ids = torch.tensor([[1, 2, 3]])
-    output = model(pixel_values=torch.zeros(1, 3, size, size), input_ids=ids)
-    for name in ("center_logits", "mass_logits"):
-        logits = getattr(output, name)
-        if logits is not None and not torch.isfinite(logits).all():
-            raise ValueError(f"The converted model gives non-finite {name}: the checkpoint is damaged.")
+    verify_forward(model, {"pixel_values": torch.zeros(1, 3, size, size), "input_ids": torch.tensor([[1, 2, 3]])})

@@ -1,11 +1,14 @@
 """What a converter did with every key of a checkpoint: nothing is dropped silently."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
 @dataclass
 class ConversionReport:
     """
+    What became of every key.
+
     Attributes:
         used: source keys whose values are in the result.
         dead: source key → why no output reads it.
@@ -16,13 +19,18 @@ class ConversionReport:
     dead: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
-    def require_complete(self, source_keys: list[str]) -> None:
-        """Raise ValueError if a source key is neither used nor dead, or a key of the result is missing."""
+    def require_complete(self, source_keys: Iterable[str]) -> None:
+        """
+        Check that nothing was forgotten.
+
+        Raises:
+            ValueError: a source key is neither used nor dead, or a key of the result is missing.
+        """
         unknown = sorted(set(source_keys) - set(self.used) - set(self.dead))
         if unknown or self.missing:
             raise ValueError(
-                f"The checkpoint does not have the expected layout. Unknown keys: {_some(unknown)}; "
-                f"missing: {_some(self.missing)}. Check that it is the kind of checkpoint this converter reads."
+                f"The checkpoint has another layout than expected. Unknown keys: {_some(unknown)}; "
+                f"missing: {_some(self.missing)}. Check that it is of the kind that this converter reads."
             )
 
     def summary(self) -> str:

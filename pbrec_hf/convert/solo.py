@@ -1,4 +1,4 @@
-"""SOLO checkpoints of the original repository and of mmdetection 2.x/3.x -> `SoloDetector`.
+"""SOLO checkpoints of the original repository and of mmdetection 2.x/3.x → `SoloDetector`.
 
 The two differ in names only: `bbox_head.{ins_convs,cate_convs,solo_ins_list,solo_cate}` is what mmdetection later
 called `mask_head.{mask_convs,cls_convs,conv_mask_list,conv_cls}`. Sizes are read off the tensors; what leaves no
@@ -11,10 +11,9 @@ import re
 from collections.abc import Mapping
 
 from torch import Tensor
-from transformers import ResNetConfig
 
-from ..detectors.coco_classes import COCO_CLASSES
 from ..detectors.solo import SoloConfig, SoloDetector
+from .labels import labels_of
 from .report import ConversionReport
 from .resnet import resnet_key, resnet_shape
 from .verification import verify_forward
@@ -49,7 +48,8 @@ def solo_key(key: str) -> str | None:
 
 
 def convert_solo(state_dict: Mapping[str, Tensor]) -> tuple[SoloDetector, ConversionReport]:
-    """The detector with the checkpoint's weights, in evaluation mode, and what became of every key.
+    """
+    The detector with the checkpoint's weights, in evaluation mode, and what became of every key.
 
     Args:
         state_dict: tensors of either layout, with or without a leading `module.`.
@@ -58,7 +58,8 @@ def convert_solo(state_dict: Mapping[str, Tensor]) -> tuple[SoloDetector, Conver
         ValueError: keys are unknown or missing, shapes do not fit, or the result gives numbers that are not finite.
     """
     weights = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    report, renamed = ConversionReport(), {}
+    report = ConversionReport()
+    renamed: dict[str, Tensor] = {}
     for key, value in weights.items():
         if name := solo_key(key):
             report.used.append(key)
@@ -66,38 +67,38 @@ def convert_solo(state_dict: Mapping[str, Tensor]) -> tuple[SoloDetector, Conver
         elif reason := next((why for prefix, why in _UNUSED.items() if key.startswith(prefix)), None):
             report.dead[key] = reason
     model = SoloDetector(_config_of(renamed, list(weights)))
-    # Counts of seen batches are no weights; old checkpoints lack them.
+    # The counters of BatchNorm are no weights; old checkpoints lack them.
     expected = {name for name in model.state_dict() if not name.endswith("num_batches_tracked")}
     report.missing = sorted(expected - set(renamed))
-    report.require_complete(list(weights))
+    report.require_complete(weights)
     try:
         model.load_state_dict(renamed, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"the checkpoint is no SOLO of the published sizes: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The checkpoint is no SOLO of a published size ({reason}): give one of those.") from error
     verify_forward(model)
     return model.eval(), report
 
 
 def _config_of(renamed: dict[str, Tensor], source_keys: list[str]) -> SoloConfig:
-    """Sizes read off the tensors' shapes; SOLO's default where nothing is to be read."""
+    """The sizes that the tensors have, and SOLO's defaults for what leaves no trace in them."""
     levels = [name for name in renamed if re.fullmatch(r"head\.mask_outputs\.\d+\.bias", name)]
     needed = ("head.mask_tower.0.conv.weight", "head.class_output.bias", "pyramid.lateral.0.weight")
     if absent := [name for name in needed if name not in renamed]:
         raise ValueError(
-            f"nothing in the checkpoint becomes {', '.join(absent)}; give a SOLO checkpoint of the original "
-            "repository (bbox_head.*) or of mmdetection (mask_head.*), its `state_dict` alone"
+            f"Nothing in the checkpoint becomes {', '.join(absent)}: give a SOLO of the original repository "
+            "(bbox_head.*) or of mmdetection (mask_head.*)."
         )
     channels, with_coordinates = renamed[needed[0]].shape[:2]
     classes = len(renamed[needed[1]])
-    named = {"id2label": dict(enumerate(COCO_CLASSES))} if classes == len(COCO_CLASSES) else {"num_labels": classes}
-    stages = ["stage1", "stage2", "stage3", "stage4"]
+    stages = [f"stage{number}" for number in range(1, 5)]
     return SoloConfig(
-        backbone_config=ResNetConfig(**resnet_shape(source_keys, prefix="backbone."), out_features=stages),
+        backbone_config=resnet_shape(source_keys, "backbone.").config(stages),
         neck_channels=with_coordinates - 2,
         channels=channels,
         stacked_convs=sum(bool(re.fullmatch(r"head\.mask_tower\.\d+\.conv\.weight", name)) for name in renamed),
         num_grids=[math.isqrt(len(renamed[name])) for name in sorted(levels)],
-        **named,
+        **labels_of(classes),
     )
 
 

@@ -1,9 +1,12 @@
 """Checkpoints of others are read without running what is in them."""
 
 import argparse
+import collections
 import os
+import pathlib
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -36,6 +39,39 @@ def test_a_state_dict_among_other_things_of_a_training(tmp_path):
     loaded = load_untrusted_state_dict(tmp_path / "training.pth")
     assert torch.equal(loaded.pop("strided"), base[::2])
     check(loaded)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        np.float64(0.7),
+        np.arange(3),
+        collections.defaultdict(list, losses=[0.5]),
+        argparse.Namespace(out=pathlib.Path("runs")),
+        None,
+    ],
+    ids=["number of NumPy", "array", "defaultdict", "path", "nothing"],
+)
+def test_harmless_things_beside_the_weights_are_passed_over(tmp_path, extra):
+    torch.save({"model": WEIGHTS, "extra": extra}, tmp_path / "training.pth")
+    check(load_untrusted_state_dict(tmp_path / "training.pth"))
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_compiled_and_parallel_models_are_removed(tmp_path, prefix):
+    save_file({prefix + key: value for key, value in WEIGHTS.items()}, tmp_path / "weights.safetensors")
+    check(load_untrusted_state_dict(tmp_path / "weights.safetensors"))
+
+
+def test_files_that_would_never_end_or_grow_are_refused(tmp_path):
+    ring = {"epoch": 3}
+    ring["model"] = ring
+    torch.save(ring, tmp_path / "ring.pth")
+    with pytest.raises(ValueError, match="a dict that holds itself"):
+        load_untrusted_state_dict(tmp_path / "ring.pth")
+    torch.save({"a.weight": torch.zeros(1).expand(10**9)}, tmp_path / "wide.pth")
+    with pytest.raises(ValueError, match=r"a\.weight claims 1000000000 values, more than the file holds"):
+        load_untrusted_state_dict(tmp_path / "wide.pth")
 
 
 def test_safetensors(tmp_path):

@@ -48,5 +48,5 @@ def test_weights_that_are_not_finite_are_refused():
     weights = reduced_state_dict()
     weights["txt_proj.weight"][0, 0] = float("nan")
     model, _ = convert_pbrec(weights, num_attention_heads=4, text_attention_heads=4)
-    with pytest.raises(ValueError, match="non-finite center_logits"):
+    with pytest.raises(ValueError, match="center_logits that are not finite"):
         verify(model)

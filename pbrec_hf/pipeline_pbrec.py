@@ -270,19 +270,15 @@ def _plain(answer: dict[str, Any], return_masks: bool | str) -> list[dict[str, A
         if return_masks:
             mask = answer["masks"][row, 0].numpy()
             result["mask_source"] = answer["mask_source"]
-            result["mask"] = (
-                mask_to_rle(mask) if return_masks == "rle" else Image.fromarray(mask.astype(np.uint8) * 255)
-            )
+            result["mask"] = _run_lengths(mask) if return_masks == "rle" else Image.fromarray(mask * np.uint8(255))
         results.append(result)
     return results
 
 
-def mask_to_rle(mask: np.ndarray) -> dict[str, Any]:
-    """A binary mask (H, W) as compressed COCO RLE that JSON can hold."""
-    from pycocotools import mask as coco_mask
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    from .images.segmentation import mask_to_rle  # late: pycocotools serves those alone who ask for run lengths
 
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
+    return {**mask_to_rle(mask)}
 
 
 __all__ = ["ReferringExpressionPipeline"]

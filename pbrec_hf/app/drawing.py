@@ -127,9 +127,9 @@ def _mask(mask: Image.Image | dict) -> Tensor:
     """bool (H, W) of a mask of the pipeline: a picture, or COCO's run lengths."""
     if isinstance(mask, Image.Image):
         return tvF.pil_to_tensor(mask)[0] > 0
-    from pycocotools import mask as coco_mask
+    from ..images.segmentation import rle_to_mask
 
-    return torch.from_numpy(coco_mask.decode({**mask, "counts": mask["counts"].encode("ascii")})).bool()
+    return rle_to_mask(mask)
 
 
 def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, float, float]:

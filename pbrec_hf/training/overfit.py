@@ -15,7 +15,8 @@ from torchvision.ops import box_iou
 
 from ..comprehension.targets import centerness_targets
 from ..configuration_pbrec import PbrecConfig
-from ..data.scenes.composed import Scene, read_photographs, with_expressions
+from ..data.scenes.photographs import read_photographs
+from ..data.scenes.scene import Scene, with_expressions
 from ..geometry.letterbox import Letterbox
 from ..modeling_pbrec import PbrecOutput
 from ..processing_pbrec import PbrecProcessor

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.scenes.composed import ComposedScenes, Scene
+from ..data.scenes.composed import ComposedScenes
+from ..data.scenes.scene import Scene
 from ..images.segmentation import mask_to_segmentation
 
 

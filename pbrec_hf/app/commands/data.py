@@ -59,7 +59,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from ...data.scenes.composed import ComposedScenes, read_photographs
+    from ...data.scenes.composed import ComposedScenes
+    from ...data.scenes.photographs import read_photographs
     from ..drawing import contact_sheet
 
     if options.count < 1:

@@ -70,7 +70,7 @@ def as_line(expression: str, answer: dict[str, Any]) -> str:
 
 
 def _as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
-    from ...pipeline_pbrec import mask_to_rle
+    from ...images.segmentation import mask_to_rle
 
     if not len(answer["scores"]):
         keys = ("score", "box", "box_source", "mask", "mask_source")
@@ -80,6 +80,6 @@ def _as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
         "score": answer["scores"][0].item(),
         "box": answer["boxes"][0].tolist(),
         "box_source": answer["box_source"],
-        "mask": mask_to_rle(answer["masks"][0, 0].numpy()),
+        "mask": mask_to_rle(answer["masks"][0, 0]),
         "mask_source": answer["mask_source"],
     }

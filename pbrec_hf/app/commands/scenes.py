@@ -26,7 +26,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write OUT/train.jsonl and OUT/held_out.jsonl with different scenes."""
-    from ...data.scenes.composed import ComposedScenes, read_photographs
+    from ...data.scenes.composed import ComposedScenes
+    from ...data.scenes.photographs import read_photographs
     from ...training.scenes import write_scenes
 
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .objects import SceneObject, box_of_mask, with_colors
-from .photographs import read_photographs
 from .scene import Scene, crop, draw, with_expressions
 
 # What a person would still recognise without its surroundings: whole, sharp, with nothing in front of it.
@@ -165,4 +164,4 @@ def _worth_cutting(item: SceneObject, scene: Scene) -> bool:
     return bool(others.mean() < _HIDDEN)
 
 
-__all__ = ["ComposedScenes", "read_photographs"]  # `ComposedScenes(read_photographs(...))` is what most callers write
+__all__ = ["ComposedScenes"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pbrec_hf.data.scenes.composed import Scene
 from pbrec_hf.data.scenes.expressions import CATEGORIES_OF
 from pbrec_hf.data.scenes.objects import SceneObject
 from pbrec_hf.data.scenes.reading import HumanExpressions
+from pbrec_hf.data.scenes.scene import Scene
 from pbrec_hf.small.backbone import GroundingBackbone, GroundingBackboneConfig
 from pbrec_hf.small.nanodet import NanoDetConfig
 from pbrec_hf.small.objects import object_channel_names

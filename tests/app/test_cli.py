@@ -100,7 +100,7 @@ def test_composed_scenes_are_drawn(tmp_path, capsys):
     assert main(["data", "preview", *sources, "--count", "0"]) == 2
     assert "--count 0" in capsys.readouterr().err
     assert main(["data", "preview", *arguments[:3], str(tmp_path)]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert "No picture at" in capsys.readouterr().err
 
 
 def test_answers_of_the_pipeline_are_drawn_like_those_of_the_processor(checkpoint, photograph):

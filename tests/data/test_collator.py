@@ -10,7 +10,9 @@ from datasets import Dataset
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import PreTrainedTokenizerFast
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from pbrec_hf.comprehension.targets import centerness_targets, massness_targets
 from pbrec_hf.configuration_pbrec import PbrecConfig
@@ -105,6 +107,15 @@ def test_evaluation_uses_the_image_processors_canvas(image_rows):
     )
     for name in ("pixel_values", "pixel_mask", "letterbox"):
         assert torch.equal(batch[name], inputs[name]), name
+    # Pillow's own bilinear resize in the middle of the canvas is the same to a few grey levels.
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    for canvas, row in zip(batch["pixel_values"], image_rows, strict=True):
+        scale = CANVAS / max(row["width"], row["height"])
+        width, height = round(row["width"] * scale), round(row["height"] * scale)
+        picture = Image.open(row["image"]).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (CANVAS - width) // 2, (CANVAS - height) // 2
+        levels = ((canvas * std + mean) * 255)[:, top : top + height, left : left + width]
+        torch.testing.assert_close(levels, pil_to_tensor(picture).float(), atol=3, rtol=0)
 
 
 @pytest.mark.parametrize("style", ["paper", "released_code"])

@@ -77,7 +77,7 @@ def _gradio_version() -> str:
     try:
         return version("gradio")
     except PackageNotFoundError:
-        return "6.0.0"
+        return "6.29.1"
 
 
 __all__ = ["write_space"]

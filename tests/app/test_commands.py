@@ -13,6 +13,7 @@ from training_data import write_data
 
 import pbrec_hf
 from pbrec_hf.app.cli import VERBS, command, main, parse
+from pbrec_hf.data.own_data import load_own_data
 
 COMMANDS = Path(pbrec_hf.__file__).parent / "app" / "commands"
 OF_OTHERS = {"train_detector.py", "evaluate_detector.py"}
@@ -130,6 +131,19 @@ def test_proposals_are_computed_once_and_used(data, checkpoint, tmp_path, capsys
     out = str(tmp_path / "out")
     evaluation = ["evaluate", checkpoint, "--cpu", "--data", data, "--num_workers", "0", "--output_dir", out]
     assert main([*evaluation, "--proposals", folder]) == 0
+
+
+def test_rows_are_packed_with_their_pictures(data, tmp_path, capsys):
+    moved = tmp_path / "elsewhere" / "packed.parquet"
+    assert main(["data", "parquet", data, "--to", str(tmp_path / "out")]) == 0
+    packed = Path(capsys.readouterr().out.strip())
+    assert packed == tmp_path / "out" / f"{Path(data).stem}.parquet"
+    moved.parent.mkdir()
+    packed.rename(moved)
+    rows = load_own_data(moved, view="image")
+    assert rows.num_rows == 3 and rows[0]["image"].size == load_own_data(data, view="image")[0]["image"].size
+    assert main(["data", "parquet", data, data, "--to", str(tmp_path / "out")]) == 2
+    assert "rename one" in capsys.readouterr().err
 
 
 def test_failures_are_counted_and_drawn(data, checkpoint, tmp_path, capsys):

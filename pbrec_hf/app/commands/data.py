@@ -1,4 +1,4 @@
-"""`pbrec-hf data`: fetch the published data sets, look at composed scenes."""
+"""`pbrec-hf data`: fetch the published data sets, look at composed scenes, pack rows with their pictures."""
 
 import argparse
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from . import Commands, new_verb
 
-HELP = "fetch data sets, look at composed scenes"
+HELP = "fetch data sets, look at composed scenes, pack rows with their pictures"
 _DATASETS = ("refcoco", "refcoco+", "refcocog", "referit", "grefcoco")
 
 
 def add(commands: Commands) -> None:
-    """Add the verb with a sub-command for each data set, and `preview`."""
+    """Add the verb with a sub-command for each data set, `preview` and `parquet`."""
     parser = new_verb(commands, "data", run, HELP)
     verbs = parser.add_subparsers(required=True, metavar="WHAT")
     for name in _DATASETS:
@@ -27,6 +27,13 @@ def add(commands: Commands) -> None:
     preview.add_argument("--seed", type=int, default=0, help="number of the first scene (default: %(default)s)")
     preview.add_argument("--count", type=int, default=6, help="how many scenes (default: %(default)s)")
     preview.add_argument("--out", type=Path, default=Path("pbrec-scenes.png"), help="picture to write (%(default)s)")
+    parquet = verbs.add_parser("parquet", help="check your own rows and write them as Parquet with their pictures")
+    parquet.set_defaults(act=_parquet)
+    parquet.add_argument("tables", nargs="+", type=Path, metavar="TABLE", help="a split each, named like its file")
+    parquet.add_argument("--to", type=Path, required=True, help="folder to write to")
+    parquet.add_argument("--image_dir", type=Path, help="folder of the pictures (default: the table's own)")
+    parquet.add_argument("--instances", type=Path, help="COCO instances file for tables with ann_id")
+    parquet.add_argument("--bbox_format", default="xyxy", help="of the tables' boxes: xyxy or xywh (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,4 +76,21 @@ def _preview(options: argparse.Namespace) -> int:
     seeds = range(options.seed, options.seed + options.count)
     contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]).save(options.out)
     print(f"picture written to {options.out}", file=sys.stderr)
+    return 0
+
+
+def _parquet(options: argparse.Namespace) -> int:
+    import datasets
+
+    from ...data.own_data import load_own_data
+    from ...data.parquet import write_parquet
+
+    tables = {path.stem: path for path in options.tables}
+    if len(tables) < len(options.tables):
+        names = ", ".join(str(path) for path in options.tables)
+        raise ValueError(f"Two of {names} have one name, but a table becomes the split of its name: rename one.")
+    sources = {"instances": options.instances, "bbox_format": options.bbox_format}
+    splits = {name: load_own_data(path, options.image_dir, view="image", **sources) for name, path in tables.items()}
+    for path in write_parquet(datasets.DatasetDict(splits), options.to).values():
+        print(path)
     return 0

@@ -1,11 +1,15 @@
 """`pbrec-hf`: ground expressions in a photograph, train, evaluate and publish, from a shell.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0 done, 1 done but with a negative
-answer (nothing found, not learned), 2 bad input, told in one line, 130 interrupted.
+answer (nothing found, not learned), 2 bad input, told in one line, 3 a fault of the program, with its traceback, 130
+interrupted, 141 nobody reads the output any more.
 """
 
 import argparse
+import io
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -34,10 +38,17 @@ class Command(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an answer is worth more than a letter of its words
     try:
         options = parse(arguments)
         status: int = options.run(options)
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 141
     except (ImportError, OSError, TypeError, ValueError, FloatingPointError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"pbrec-hf: error: {message}", file=sys.stderr)
@@ -45,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         print(": ".join(["pbrec-hf: interrupted", *map(str, interruption.args)]), file=sys.stderr)
         return 130
+    except Exception:  # Python's own status would be the 1 of a negative answer
+        traceback.print_exc()
+        return 3
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

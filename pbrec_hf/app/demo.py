@@ -1,31 +1,34 @@
-"""The demo: the bundled checkpoint on photographs that ship with the package and that it was not trained on."""
+"""The demo: answers on photographs that ship with the package, which the bundled checkpoint was not trained on."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from ..inference.grounder import Grounded, Grounder
-from .drawing import contact_sheet, draw_answers, draw_proposals, draw_score_map
+from .drawing import contact_sheet, draw_answers
+from .explain import box_proposals, score_map
 
 ASSETS = Path(__file__).parents[1] / "assets" / "demo"
 _PROPOSALS = 12
-_EXPLAINED = 2  # which photograph is shown with what is behind its answer
+_EXPLAINED = 2  # the photograph that is shown with what is behind its answer
 
 
-def demo_photographs() -> list[dict]:
+def demo_photographs() -> list[dict[str, Any]]:
     """The shipped photographs: `image` (path), `expressions`, `source`, `license`."""
-    rows = json.loads((ASSETS / "demo.json").read_text())
+    rows = json.loads((ASSETS / "demo.json").read_text(encoding="utf-8"))
     return [{**row, "image": ASSETS / row["image"]} for row in rows]
 
 
-def run_demo(grounder: Grounder, on_answer: Callable[[dict, Grounded], None]) -> Image.Image:
+def run_demo(grounder: Grounder, on_answer: Callable[[dict[str, Any], Grounded], None]) -> Image.Image:
     """
-    Ground every expression of the demo and draw one sheet: all answers, and for one photograph what is behind its
-    first answer, the map of scores and the best proposals.
+    Answer every expression of the demo and draw one sheet: all answers, and for one photograph what is behind its
+    first answer.
 
     Args:
+        grounder: the checkpoint.
         on_answer: called with each photograph's row and its result.
     """
     pictures: list[tuple[str, Image.Image]] = []
@@ -39,17 +42,9 @@ def run_demo(grounder: Grounder, on_answer: Callable[[dict, Grounded], None]) ->
 
 
 def _behind(grounder: Grounder, result: Grounded) -> list[tuple[str, Image.Image]]:
-    letterbox = result.inputs["letterbox"][0].cpu()
-    logits = result.outputs.center_logits if result.outputs.center_logits is not None else result.outputs.mass_logits
-    side = round(logits.shape[1] ** 0.5)
-    scores = draw_score_map(result.image, logits[0].sigmoid(), (side, side), letterbox)
-    pictures = [(f"scores for «{result.inputs['expressions'][0]}»", scores)]
-    if "boxes" in result.groups:
-        answer = result.groups["boxes"]
-        group = grounder.processor.rank(result.outputs, result.inputs, _PROPOSALS)["boxes"]
-        boxes = group.boxes[0][group.values[0].isfinite()]
-        chosen = answer.points[0, answer.winner[0]]
-        winner = int((group.points[0] == chosen).nonzero()[0])  # every vote is among the best of these
-        drawn = draw_proposals(result.image, boxes, winner, letterbox)
-        pictures.append((f"the {len(boxes)} best proposals, and the answer", drawn))
+    """What is behind the first answer: the map of scores, and the best proposals."""
+    pictures = [(f"scores for «{result.inputs['expressions'][0]}»", score_map(result))]
+    ranked = grounder.processor.rank(result.outputs, result.inputs, _PROPOSALS)
+    if (drawn := box_proposals(result, ranked=ranked.get("boxes"))) is not None:
+        pictures.append((f"the {drawn[1]} best proposals, and the answer", drawn[0]))
     return pictures

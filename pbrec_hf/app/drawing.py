@@ -1,9 +1,10 @@
 """Pictures of answers: boxes and masks on the photograph, the map of scores, the proposals behind a choice.
 
-Takes PIL images and the results of the pipeline or the processor, gives PIL images. Opens no window, writes no file.
+Takes PIL images and the results of the pipeline or the processor, returns PIL images. Opens no window, writes no file.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from torchvision.utils import draw_segmentation_masks
 
 from ..geometry.letterbox import Letterbox
 from ..geometry.points import resample_grid
+from ..images.segmentation import Rle, rle_to_mask
 
-# Distinguishable by the colour-blind (Okabe and Ito), bright enough on photographs.
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Box = tuple[float, float, float, float]
+# Colour-blind people can tell them apart (Okabe and Ito), and they are bright enough on photographs.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
-def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
+def draw_answers(image: Image.Image, answers: Sequence[Any]) -> Image.Image:
     """
     The photograph with the box, mask and expression of each answer in a colour of its own.
 
@@ -28,22 +32,22 @@ def draw_answers(image: Image.Image, answers: Sequence[dict]) -> Image.Image:
         answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`, or what the
             pipeline gives for a picture. Masks that were only filled in from boxes are not drawn.
     """
-    answers = _of_pipeline(answers)
+    found = _of_processor(answers)
     canvas = tvF.pil_to_tensor(image.convert("RGB"))
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(found):
         masks = answer.get("masks")
         if masks is not None and len(masks) and answer.get("mask_source") != "box":
             canvas = draw_segmentation_masks(canvas, masks[:, 0], alpha=0.45, colors=COLORS[number % len(COLORS)])
-    picture = tvF.to_pil_image(canvas)
+    picture: Image.Image = tvF.to_pil_image(canvas)
     draw = ImageDraw.Draw(picture)
-    captions = []
-    for number, answer in enumerate(answers):
+    captions: list[tuple[list[float], str, str]] = []
+    for number, answer in enumerate(found):
         color = COLORS[number % len(COLORS)]
         for label, score, box in zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True):
             corners = [float(value) for value in box]
             draw.rectangle(corners, outline=color, width=_line_width(image))
             captions.append((corners[:2], f"{label}  {float(score):.2f}", color))
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[_Box] = []
     for corner, text, color in captions:  # last, so that no box crosses them
         taken.append(_caption(draw, picture.size, corner, text, color, taken))
     return picture
@@ -58,12 +62,12 @@ def draw_score_map(image: Image.Image, probabilities: Tensor, grid: tuple[int, i
         probabilities: (P,) in [0, 1] on `grid` (rows, cols).
         letterbox: (6,) of the photograph.
     """
-    place = Letterbox.of(letterbox)
+    place = Letterbox.of(letterbox.cpu())
     side = max(place.resized_height, place.resized_width)
     scores = resample_grid(probabilities.float().cpu()[None], grid, (side, side)).view(side, side)
     scores = scores[place.window]
-    scores = (scores / scores.max().clamp(min=1e-6)).numpy()
-    heat = Image.fromarray((scores * 255).astype(np.uint8)).resize(image.size, Image.BILINEAR)
+    levels = (scores / scores.max().clamp(min=1e-6)).numpy()
+    heat = Image.fromarray((levels * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
     strength = np.asarray(heat, dtype=np.float32)[..., None] / 255
     red = np.array([255.0, 60.0, 0.0], dtype=np.float32)
     pixels = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32)
@@ -72,13 +76,21 @@ def draw_score_map(image: Image.Image, probabilities: Tensor, grid: tuple[int, i
 
 
 def draw_proposals(image: Image.Image, boxes: Tensor, winner: int, letterbox: Tensor) -> Image.Image:
-    """The photograph with the best k proposals (k, 4) XYXY of the canvas, the chosen one on top."""
+    """
+    The photograph with some proposals, one of them on top.
+
+    Args:
+        image: the upright original.
+        boxes: (k, 4) XYXY in pixels of the canvas.
+        winner: row of the box on top.
+        letterbox: (6,) of the photograph.
+    """
     picture = Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "black"), 0.35)
     draw = ImageDraw.Draw(picture)
-    boxes = Letterbox.of(letterbox).boxes_to_original(boxes.cpu()).tolist()
-    for box in boxes:
+    original = Letterbox.of(letterbox.cpu()).boxes_to_original(boxes.cpu()).tolist()
+    for box in original:
         draw.rectangle(box, outline="white", width=max(1, _line_width(image) // 2))
-    draw.rectangle(boxes[winner], outline=COLORS[0], width=_line_width(image) + 1)
+    draw.rectangle(original[winner], outline=COLORS[0], width=_line_width(image) + 1)
     return picture
 
 
@@ -104,36 +116,39 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320
     return sheet
 
 
-def _of_pipeline(answers: Sequence) -> Sequence[dict]:
-    """Answers of the pipeline as those of the processor, which are left as they are."""
+def _of_processor(answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answers of the pipeline in the form of the processor's, which are left as they are."""
     if answers and isinstance(answers[0], dict) and "box" in answers[0]:
         answers = [answers]  # of a single expression
     if not answers or isinstance(answers[0], dict):
-        return answers
+        return list(answers)
     converted = []
     for found in answers:
-        answer = {
-            "text_labels": [one["label"] for one in found],
-            "scores": [one["score"] for one in found],
-            "boxes": [[one["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")] for one in found],
-        }
         masks = [_mask(one["mask"]) for one in found if "mask" in one]
-        answer["masks"] = torch.stack(masks)[:, None] if masks else None
-        converted.append(answer | {"mask_source": next((one.get("mask_source") for one in found), None)})
+        converted.append(
+            {
+                "text_labels": [one["label"] for one in found],
+                "scores": [one["score"] for one in found],
+                "boxes": [[one["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")] for one in found],
+                "masks": torch.stack(masks)[:, None] if masks else None,
+                "mask_source": next((one.get("mask_source") for one in found), None),
+            }
+        )
     return converted
 
 
-def _mask(mask: Image.Image | dict) -> Tensor:
+def _mask(mask: Image.Image | Rle) -> Tensor:
     """bool (H, W) of a mask of the pipeline: a picture, or COCO's run lengths."""
     if isinstance(mask, Image.Image):
-        return tvF.pil_to_tensor(mask)[0] > 0
-    from ..images.segmentation import rle_to_mask
-
+        pixels: Tensor = tvF.pil_to_tensor(mask)
+        return pixels[0] > 0
     return rle_to_mask(mask)
 
 
-def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, float, float]:
-    """Write `text` above `corner`, inside the picture and off the captions written so far."""
+def _caption(
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], corner: Sequence[float], text: str, color: str, taken: list[_Box]
+) -> _Box:
+    """Write `text` above `corner`, inside the picture and off the captions in `taken`; returns its box."""
     font = _font(max(12, size[1] // 24))
     text = _fitting(text, font, size[0] - 6)
     left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -150,7 +165,7 @@ def _caption(draw, size, corner, text, color, taken) -> tuple[float, float, floa
     return x, y, x + width, y + height
 
 
-def _fitting(text: str, font, width: float) -> str:
+def _fitting(text: str, font: _Font, width: float) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -158,7 +173,7 @@ def _fitting(text: str, font, width: float) -> str:
     return text + "…"
 
 
-def _font(size: int):
+def _font(size: int) -> _Font:
     return ImageFont.load_default(size)
 
 

@@ -1,15 +1,16 @@
 """A web page for trying a model: photograph and expressions in; answers, score maps and the proposals that voted out.
 
-Runs on this machine (`pbrec-hf serve`) and as a Gradio Space. Needs `pip install 'pbrec_hf[serve]'`. The page asks no
-other server for anything.
+Runs on this machine (`pbrec-hf serve`) and as a Gradio Space. Needs `pip install 'pbrec_hf[serve]'`. The page loads
+nothing from other servers.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from ..inference.grounder import Grounded, Grounder
-from .drawing import draw_answers, draw_proposals, draw_score_map
+from .drawing import draw_answers
+from .explain import box_proposals, score_map
 
 if TYPE_CHECKING:
     import gradio
@@ -27,14 +28,14 @@ def split_expressions(text: str) -> list[str]:
     """
     expressions = [line.strip() for line in text.splitlines() if line.strip()]
     if not expressions:
-        raise ValueError("Write what to find, such as: the dog on the left")
+        raise ValueError("Write what to find, such as: the dog on the left.")
     if len(expressions) > MOST_EXPRESSIONS:
         raise ValueError(f"{len(expressions)} expressions at once: give at most {MOST_EXPRESSIONS}.")
     return expressions
 
 
 def describe(result: Grounded, expressions: list[str]) -> list[list[str]]:
-    """A row for each expression: expression, score, box in pixels of the photograph."""
+    """A row for each expression: the expression, its score, its box in pixels of the photograph."""
     rows = []
     for expression, answer in zip(expressions, result.answers, strict=True):
         if len(answer["scores"]):
@@ -47,27 +48,16 @@ def describe(result: Grounded, expressions: list[str]) -> list[list[str]]:
 
 def score_maps(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, str]]:
     """The photograph under each expression's scores, with the expression as caption."""
-    center = result.outputs.center_logits
-    logits = center if center is not None else result.outputs.mass_logits
-    side = round(logits.shape[1] ** 0.5)
-    letterbox = result.inputs["letterbox"][0].cpu()
-    return [
-        (draw_score_map(result.image, row.sigmoid(), (side, side), letterbox), expression)
-        for row, expression in zip(logits, expressions, strict=True)
-    ]
+    return [(score_map(result, row), expression) for row, expression in enumerate(expressions)]
 
 
 def voters(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, str]]:
     """The photograph with the proposals that voted, for each expression; none where there is no box detector."""
-    if "boxes" not in result.groups:
-        return []
-    group, letterbox = result.groups["boxes"], result.inputs["letterbox"][0].cpu()
     pictures = []
     for row, expression in enumerate(expressions):
-        boxes = group.boxes[row][group.values[row].isfinite()]
-        if len(boxes):
-            picture = draw_proposals(result.image, boxes, int(group.winner[row]), letterbox)
-            pictures.append((picture, f"{expression}: {len(boxes)} proposal{'s' if len(boxes) > 1 else ''}"))
+        if (drawn := box_proposals(result, row)) is not None:
+            picture, count = drawn
+            pictures.append((picture, f"{expression}: {count} proposal{'s' if count > 1 else ''}"))
     return pictures
 
 
@@ -81,7 +71,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
     gradio = _gradio()
     votes = grounder.processor.settings.choose == "vote"
 
-    def answer(photograph: Image.Image | None, text: str, top_k: int, threshold: float):
+    def answer(photograph: Image.Image | None, text: str, top_k: int, threshold: float) -> tuple[Any, ...]:
         try:
             if photograph is None:
                 raise ValueError("Choose a photograph first.")
@@ -149,11 +139,11 @@ def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = No
     except OSError as error:
         if port is None:
             raise
-        raise OSError(f"Port {port} of {host} cannot be listened on ({error}): give another port.") from error
-    return address
+        raise OSError(f"Port {port} of {host} cannot be used ({error}): give another port.") from error
+    return str(address)
 
 
-def _gradio():
+def _gradio() -> Any:
     try:
         import gradio
     except ImportError as error:

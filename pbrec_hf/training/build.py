@@ -1,10 +1,11 @@
-"""From a `TrainingConfig` to what a run is made of: model, processor, rows, collator.
+"""What a run is made of: from a `TrainingConfig` to model, processor, rows and collator.
 
-Loads from folders and the Hub. Knows nothing of the loop.
+Loads from folders and the Hub. Knows nothing of the training loop.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import datasets
 from pyarrow import compute
@@ -28,15 +29,15 @@ from .config import TrainingConfig
 
 def load_model_and_processor(config: TrainingConfig) -> tuple[PbrecForReferringExpression, PbrecProcessor]:
     """
-    The model to train, in float32, and its processor with the detectors there are.
+    The model to train, in float32, and its processor with its detectors, if any.
 
     Raises:
-        OSError: a checkpoint that is not there.
-        ValueError: a tower's weights that do not fit.
+        OSError: a checkpoint does not exist.
+        ValueError: the weights of a tower do not fit the config.
     """
-    tasks = {"tasks": config.tasks} if config.tasks else {}
+    tasks: dict[str, Any] = {"tasks": config.tasks} if config.tasks else {}
     if config.init is not None:
-        # With other tasks than it was saved with, a checkpoint has a head too many or starts with a new one.
+        # With other tasks than it was saved with, a checkpoint has a head too many or one too few.
         model = PbrecForReferringExpression.from_pretrained(config.init, dtype="float32", strict=not tasks, **tasks)
         processor = PbrecProcessor.from_pretrained(config.init)
     else:
@@ -79,7 +80,7 @@ def add_detectors(
 def load_rows(
     data: str | None = None,
     dataset: str | None = None,
-    split: str = "train",
+    split: str | None = "train",
     split_by: str | None = None,
     refer_dir: str | None = None,
     image_dir: str | None = None,
@@ -88,20 +89,26 @@ def load_rows(
     instances: str | None = None,
 ) -> datasets.Dataset:
     """
-    Rows of the image view, images not decoded: of a file of one's own (`data`), or of a split of a published set.
+    Rows of the image view, images not decoded: of a file of one's own, or of a split of a published data set.
 
     Args:
-        bbox_format: of `data`.
-        instances: COCO instances file of `data`; see `load_own_data`.
+        data: JSONL, CSV or Parquet; see `load_own_data`.
+        dataset: instead, name of a published data set; see `load_refcoco`.
+        split, split_by: of the data set.
+        refer_dir: folder of its annotations.
+        image_dir: folder of the images.
+        check_counts: compare the splits with their published sizes.
+        bbox_format: of `data`, "xyxy" or "xywh".
+        instances: COCO instances file of `data`.
 
     Raises:
-        ValueError: rows that are wrong, or a split that the data set does not have.
+        ValueError: rows are wrong, or the data set does not have this split.
     """
     if data is not None:
         own = load_own_data(data, image_dir, instances=instances, bbox_format=bbox_format, view="image")
         return without_decoding(own)
-    if refer_dir is None:
-        raise ValueError(f"dataset={dataset!r} needs refer_dir, the folder of its annotations.")
+    if dataset is None or refer_dir is None:
+        raise ValueError(f"dataset={dataset!r} needs the folder of its annotations: give refer_dir.")
     splits = load_refcoco(
         dataset, split_by=split_by, refer_dir=refer_dir, image_dir=image_dir, view="image", check_counts=check_counts
     )
@@ -115,10 +122,10 @@ def training_rows(config: TrainingConfig) -> datasets.Dataset:
     The rows to train on; of several data sets, without the images that any of them holds out.
 
     Raises:
-        ValueError: an expression without what the tasks need.
+        ValueError: rows are wrong, or a data set does not have this split.
     """
     names = _datasets(config)
-    if len(names) < 2:
+    if len(names) < 2 or config.refer_dir is None:
         rows = _rows(config, config.data, config.train_split)
     else:
         options = {"image_dir": config.image_dir, "view": "image", "check_counts": config.check_counts}
@@ -128,8 +135,10 @@ def training_rows(config: TrainingConfig) -> datasets.Dataset:
 
 def require_targets(rows: datasets.Dataset, tasks: Iterable[str]) -> None:
     """
+    Check that every expression of `rows` (image view) has what training `tasks` needs.
+
     Raises:
-        ValueError: an expression of `rows`, of the image view, lacks what training `tasks` needs.
+        ValueError: one lacks a box or a segmentation; names the first one.
     """
     needed = {"bbox": "drop_no_target=True leaves such expressions out"}
     if "segmentation" in tasks:
@@ -159,7 +168,7 @@ def measured_on(config: TrainingConfig) -> tuple[str, str] | None:
         return None
     if config.validation_data is not None:
         return Path(config.validation_data).stem, "validation"
-    return _datasets(config)[0], config.validation_split  # a mixture is validated on the first
+    return _datasets(config)[0], str(config.validation_split)  # a mixture is validated on the first
 
 
 def training_collator(
@@ -176,7 +185,7 @@ def training_collator(
         processor.image_processor,
         processor.tokenizer,
         augmentation=augmentation if config.augment else None,
-        text_padding="max_length" if config.compile else "longest",  # a new length would compile anew
+        text_padding="max_length" if config.compile else "longest",  # a new length would compile again
         seed=config.seed,
     )
 
@@ -201,7 +210,7 @@ def _datasets(config: TrainingConfig) -> list[str]:
 
 
 def _without_absent(rows: datasets.Dataset) -> datasets.Dataset:
-    def present(row: dict) -> dict:
+    def present(row: dict[str, Any]) -> dict[str, Any]:
         return {"expressions": [sentence for sentence in row["expressions"] if sentence["bbox"] is not None]}
 
     return rows.map(present, features=rows.features, desc="no target").filter(lambda row: len(row["expressions"]) > 0)
@@ -217,9 +226,12 @@ def _load_towers(model: PbrecForReferringExpression, config: TrainingConfig) -> 
 
 
 def _copy(source: nn.Module, target: nn.Module, name: str) -> None:
-    """Every tensor of `target` from `source`, which may have more (a pooler, counters of BatchNorm)."""
+    """Copy every tensor of `target` from `source`, which may have more (a pooler, counters of BatchNorm)."""
     there, wanted = source.state_dict(), target.state_dict()
     wrong = [key for key, value in wanted.items() if key not in there or there[key].shape != value.shape]
     if wrong:
-        raise ValueError(f"{name!r} does not fit the config: {', '.join(wrong[:3])} … missing or of another shape.")
+        raise ValueError(
+            f"{name!r} does not fit the config, for {', '.join(wrong[:3])} … are missing or of another shape: give "
+            "weights of the tower that `model_config` describes."
+        )
     target.load_state_dict({key: there[key] for key in wanted})

@@ -7,8 +7,9 @@ from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .build import measured_on
 from .config import TrainingConfig
+from .predictions import Scores
 
-# Scores of `predictions.score` that a card names: score → (task, metric of the card).
+# Scores of `predictions.score` that a card shows: score → (task, metric of the card).
 _METRICS = {
     "accuracy@0.5": ("grounding", "accuracy"),
     "overall_iou": ("segmentation", "overall_iou"),
@@ -17,15 +18,21 @@ _METRICS = {
 
 
 def write_card(
-    config: TrainingConfig, model: PbrecForReferringExpression, processor: PbrecProcessor, scores: dict[str, float]
+    config: TrainingConfig, model: PbrecForReferringExpression, processor: PbrecProcessor, scores: Scores
 ) -> str:
-    """README.md of the checkpoint, with the scores of its last validation as measured results."""
-    trained_on = config.dataset or Path(config.data).stem
-    measured, split = measured_on(config) or (None, None)
+    """
+    The text of README.md.
+
+    Args:
+        config: the run.
+        scores: of the validation of these weights, which become measured results.
+    """
+    trained_on = config.dataset or Path(str(config.data)).stem
+    measured = measured_on(config)
     results = [
-        Result(task, measured, measured, split, metric, 100 * scores[name])
+        Result(task, measured[0], *measured, metric, 100 * scores[name])
         for name, (task, metric) in _METRICS.items()
-        if name in scores
+        if measured is not None and name in scores
     ]
     start = config.init or f"the recipe {config.model_config}"
     name = (config.hub_model_id or Path(config.output_dir).resolve().name).split("/")[-1]

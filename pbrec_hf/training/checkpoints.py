@@ -1,8 +1,8 @@
-"""Checkpoints of a run that survive being killed: written aside, described by a manifest, renamed when whole.
+"""Checkpoints of a run that survive being killed: written aside, described by a manifest, renamed when complete.
 
-A checkpoint is a folder `step-00000123` with whatever `Accelerator.save_state` writes and a `manifest.json` that holds
-the SHA-256 of every file and the position in the run. A folder without manifest, or with a file that is not as the
-manifest says, is damaged and passed over. Knows nothing of models.
+A checkpoint is a folder `step-00000123` with whatever `Accelerator.save_state` writes and a `manifest.json` with the
+SHA-256 of every file and the position in the run. A folder without a manifest, or with a file that differs from it, is
+damaged and skipped. Knows nothing of models.
 """
 
 import hashlib
@@ -27,7 +27,13 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: where it is, and the position in the run that was saved with it."""
+    """
+    A complete checkpoint.
+
+    Attributes:
+        path: its folder.
+        position: in the run, as it was saved.
+    """
 
     path: Path
     position: dict[str, Any]
@@ -35,8 +41,10 @@ class Checkpoint:
 
 class CheckpointFolder:
     """
+    The checkpoints of one run.
+
     Args:
-        folder: of all checkpoints of one run.
+        folder: of all checkpoints.
         accelerator: saves and restores the state; several processes act together.
         keep: number of checkpoints that are kept.
     """
@@ -46,11 +54,15 @@ class CheckpointFolder:
 
     def save(self, position: dict[str, Any]) -> Path:
         """
-        Save the accelerator's state; what was saved of this step and of later ones is of another run, and is deleted.
-        All processes must call it, between optimiser steps.
+        Save the accelerator's state. All processes must call it, between optimiser steps.
+
+        Checkpoints of this step and of later ones are of an earlier run, and are deleted.
 
         Args:
-            position: plain values, among them "step"; what `last` gives back.
+            position: plain values, among them "step"; `last` returns them.
+
+        Returns:
+            The folder of the checkpoint.
 
         Raises:
             OSError: it cannot be written, in one line.
@@ -66,7 +78,7 @@ class CheckpointFolder:
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
                 write_manifest(partial, {"position": position})
-                self._delete(path for path in self._newest_first() if path.name >= name)  # of a run that is no more
+                self._delete(path for path in self._newest_first() if path.name >= name)  # of an earlier run
                 os.replace(partial, final)
                 self._delete(self._newest_first()[self.keep :])
         self.accelerator.wait_for_everyone()
@@ -80,11 +92,12 @@ class CheckpointFolder:
         self.accelerator.wait_for_everyone()
 
     def last(self) -> Checkpoint | None:
-        """The last whole checkpoint, the same on every process; damaged ones are reported and passed over."""
-        found = [None]
+        """The last complete checkpoint, the same on every process; damaged ones are reported and skipped."""
+        found: list[Checkpoint | None] = [None]
         if self.accelerator.is_main_process:
             found = [next((entry for path in self._newest_first() if (entry := _read(path))), None)]
-        return broadcast_object_list(found)[0]
+        last: Checkpoint | None = broadcast_object_list(found)[0]
+        return last
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Restore the accelerator's state from `checkpoint`."""
@@ -98,7 +111,7 @@ class CheckpointFolder:
     @staticmethod
     def _delete(paths: Iterable[Path]) -> None:
         for path in paths:
-            # Without its manifest it is no checkpoint any more, should the deletion be cut short.
+            # Without its manifest it is no checkpoint any more, even if the deletion is interrupted.
             (path / _MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
 
@@ -131,8 +144,8 @@ def _read(path: Path) -> Checkpoint | None:
         for name, digest in manifest["files"].items():
             with open(path / name, "rb") as file:
                 if _sha256(file) != digest:
-                    raise ValueError(f"{name} is not as it was written")
+                    raise ValueError(f"{name} differs from what was written")
         return Checkpoint(path, manifest["position"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.warning(f"Checkpoint {path} is damaged ({error}): passing over it.")
+        logger.warning(f"Checkpoint {path} is damaged ({error}) and is skipped.")
         return None

@@ -1,7 +1,7 @@
-"""`TrainingConfig`: every number of a training run, checked before anything is loaded.
+"""`TrainingConfig`: every setting of a training run, checked before anything is loaded.
 
-Read from YAML and from flags (`parse_arguments`: every field is a flag, flags win). The defaults are the paper's
-recipe. Knows nothing of how the numbers are used.
+Read from YAML and from flags (`config_of`: every field is a flag, flags win). The defaults are the paper's recipe.
+Knows nothing of how the settings are used.
 """
 
 # ruff: noqa: RUF009 (the calls in the class make its fields)
@@ -57,10 +57,11 @@ def _say(default: Any, text: str) -> Any:
 
 @dataclass
 class TrainingConfig:
-    """Each field is explained beside it; the same text is the help of its flag.
+    """
+    The settings of a run. Each field is explained beside it; the same text is the help of its flag.
 
     Raises:
-        ValueError: naming field, value, legal set and remedy.
+        ValueError: a value is not legal; names the field, the value and the legal ones.
     """
 
     output_dir: str = _say("runs/pbrec", "Folder of checkpoints, logs and the trained model.")
@@ -74,60 +75,60 @@ class TrainingConfig:
 
     data: str | None = _say(None, "Own training data: JSONL, CSV or Parquet.")
     validation_data: str | None = _say(None, "Own validation data.")
-    bbox_format: str = _say("xyxy", "Of the boxes in own data: xyxy or xywh, pixels.")
-    instances: str | None = _say(None, "COCO instances file that the expressions of own data name their objects in.")
+    bbox_format: str = _say("xyxy", "Form of the boxes in own data: xyxy or xywh, in pixels.")
+    instances: str | None = _say(None, "COCO instances file whose objects the expressions of own data name.")
     dataset: str | None = _say(None, "Instead of `data`: refcoco, refcoco+ … or several, as refcoco/unc,refcocog/umd.")
     split_by: str | None = _say(None, "unc, google, umd or berkeley. Default: the data set's first.")
     refer_dir: str | None = _say(None, "Folder of the REFER annotations.")
     image_dir: str | None = _say(None, "Folder of the images.")
     train_split: str = _say("train", "Split to train on.")
     validation_split: str | None = _say("val", "Split to validate on; empty = none.")
-    drop_no_target: bool = _say(False, "Leave out training expressions that mean nothing in their picture.")
+    drop_no_target: bool = _say(False, "Leave out training expressions that refer to nothing in their picture.")
     check_counts: bool = _say(True, "Compare the splits with their published sizes.")
 
     epochs: int = _say(15, "Passes over all expressions.")
     batch_size: int = _say(64, "Pictures, each with its group of expressions, per optimiser step over all processes.")
-    gradient_accumulation_steps: int = _say(1, "Parts in which a process works through its share of the batch.")
-    expressions_per_image: int = _say(1, "Expressions of a picture that share one pass through the backbone.")
+    gradient_accumulation_steps: int = _say(1, "Parts into which each process divides its share of a batch.")
+    expressions_per_image: int = _say(1, "Expressions of a picture that share a pass through the backbone.")
     learning_rate: float = _say(1e-4, "Peak rate of fusion, projections and heads.")
     backbone_learning_rate: float = _say(1e-6, "Peak rate of the image backbone; 0 freezes it.")
     text_learning_rate: float = _say(1e-6, "Peak rate of the text encoder; 0 freezes it.")
     min_learning_rate: float = _say(1e-6, "End of the cosine; lower peaks stay constant.")
     warmup_steps: int = _say(0, "Optimiser steps of linear warm-up.")
     weight_decay: float = _say(1e-4, "AdamW's weight decay.")
-    decay_norms_and_biases: bool = _say(True, "Decay norms and biases, too, as released.")
-    layer_decay: float = _say(1.0, "Factor on a tower's rate per layer away from its output; 1 = none.")
+    decay_norms_and_biases: bool = _say(True, "Also decay norms and biases, as released.")
+    layer_decay: float = _say(1.0, "Factor on a tower's rate for each layer away from its output; 1 = none.")
     clip_norm: float | None = _say(None, "Largest norm of the gradient. Default: no clipping.")
-    ema_decay: float | None = _say(None, "Decay of an average of the weights that is validated and saved.")
-    augment: bool = _say(True, "The released augmentation; off = the test-time view.")
-    flip_probability: float = _say(0.5, "Of mirroring a picture and its words left and right.")
-    crop_probability: float = _say(0.0, "Of TransVG's crop, which the released recipe leaves out.")
-    blur_probability: float = _say(0.0, "Of Gaussian blur.")
-    seed: int = _say(13, "Of weights, order, views and dropout.")
+    ema_decay: float | None = _say(None, "Decay of a running average of the weights, which is validated and saved.")
+    augment: bool = _say(True, "Use the released augmentation; off = the test-time view.")
+    flip_probability: float = _say(0.5, "Probability of mirroring a picture and its words left and right.")
+    crop_probability: float = _say(0.0, "Probability of TransVG's crop, which the released recipe leaves out.")
+    blur_probability: float = _say(0.0, "Probability of Gaussian blur.")
+    seed: int = _say(13, "Seed of weights, order, views and dropout.")
 
     mixed_precision: str = _say("no", "no, bf16 or fp16.")
     gradient_checkpointing: bool = _say(False, "Recompute activations of fusion and text encoder to save memory.")
     compile: bool = _say(False, "torch.compile the model.")
-    channels_last: bool = _say(True, "Memory layout that convolutions prefer, above all in bf16 and fp16.")
+    channels_last: bool = _say(True, "Use the memory layout that convolutions prefer, above all in bf16 and fp16.")
     cpu: bool = _say(False, "Train on the CPU even if there is a GPU.")
     num_workers: int = _say(4, "Loader processes per training process.")
 
-    resume: bool = _say(True, "Go on from the last whole checkpoint of `output_dir`, if there is one.")
+    resume: bool = _say(True, "Go on from the last complete checkpoint of `output_dir`, if there is one.")
     save_steps: int = _say(1000, "Steps between checkpoints; one is saved after each epoch, too. 0 = only then.")
-    checkpoints_to_keep: int = _say(2, "Older ones are deleted.")
-    metric: str = _say("accuracy@0.5", "Validation score that names the best weights, larger is better.")
+    checkpoints_to_keep: int = _say(2, "Number of checkpoints to keep; older ones are deleted.")
+    metric: str = _say("accuracy@0.5", "Validation score by which the best weights are chosen; larger is better.")
     validation_epochs: int = _say(1, "Epochs between validations; the last epoch is always validated.")
     validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
     proposals: str | None = _say(None, "Folder that `pbrec-hf precompute` wrote, for validation.")
-    trackers: list[str] = _say(["tensorboard"], "Accelerate's trackers, or none.")
+    trackers: list[str] = _say(["tensorboard"], "Accelerate's trackers, such as tensorboard, or none.")
     log_steps: int = _say(50, "Steps between lines of loss, throughput, memory and time left.")
-    progress: bool = _say(True, "Progress bars.")
+    progress: bool = _say(True, "Show progress bars.")
 
     push_to_hub: str = _say("no", "no, end or epoch: when to upload model, processor, detectors and card.")
     hub_model_id: str | None = _say(None, "Repository to upload to.")
     hub_private: bool = _say(False, "Create the repository as a private one.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.validation_split = self.validation_split or None
         self.trackers = [name for name in self.trackers if name != "none"]
         for name in _AT_LEAST_ONE:
@@ -144,16 +145,18 @@ class TrainingConfig:
         self._check("bbox_format", self.bbox_format in BBOX_FORMATS, f"one of {', '.join(BBOX_FORMATS)}")
         self._check("tasks", set(self.tasks) <= set(TASKS), f"one or both of {', '.join(TASKS)}")
         self._check(
-            "hub_model_id", self.hub_model_id or self.push_to_hub == "no", "the repository, or drop `push_to_hub`"
+            "hub_model_id",
+            bool(self.hub_model_id) or self.push_to_hub == "no",
+            "the repository, or leave `push_to_hub` out",
         )
         if (self.init is None) == (self.model_config is None):
             raise ValueError(
-                "Give `init` (a checkpoint to start from) or `model_config` (of a new model): one of them."
+                "Give `init` (a checkpoint to start from) or `model_config` (of a new model): one of the two."
             )
         if (self.data is None) == (self.dataset is None):
             raise ValueError("Give `data` (a file of your own) or `dataset` (such as refcoco): one of the two.")
         if self.dataset is not None and self.refer_dir is None:
-            raise ValueError(f"dataset={self.dataset!r} needs `refer_dir`, the folder of its annotations.")
+            raise ValueError(f"dataset={self.dataset!r} needs the folder of its annotations: give `refer_dir`.")
 
     @property
     def validates(self) -> bool:
@@ -167,7 +170,8 @@ class TrainingConfig:
 
 def training_parser(add_help: bool = True) -> HfArgumentParser:
     """A parser with a flag for every field, and `--config`; `config_of` makes the config of what it parses."""
-    parser = HfArgumentParser(TrainingConfig, add_help=add_help, formatter_class=HelpFormatter)
+    kind: Any = TrainingConfig  # the parser types an alias of classes that a class itself does not match
+    parser = HfArgumentParser(kind, add_help=add_help, formatter_class=HelpFormatter)
     parser.add_argument("--config", help="Published recipe (such as pbrec-mt-refcoco) or YAML file of fields.")
     # So that flags that were given can be told from defaults, which the recipe overrides.
     parser.set_defaults(**{entry.name: _NOT_GIVEN for entry in fields(TrainingConfig)})
@@ -192,16 +196,21 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
     return config_of(training_parser().parse_args(arguments))
 
 
-def read_yaml(path: str | Path) -> dict:
-    """The fields of a training.yaml; see `parse_arguments`."""
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """
+    The fields in a YAML file.
+
+    Raises:
+        ValueError: it is no YAML, has a key that is no field, or a value of another type.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is no YAML ({' '.join(str(error).split())}): correct it.") from error
     types = {entry.name: entry.type for entry in fields(TrainingConfig)}
     if not isinstance(values, dict) or (unknown := values.keys() - types.keys()):
         wrong = sorted(unknown) if isinstance(values, dict) else values
-        raise ValueError(f"{path}: {wrong} are not among the fields {', '.join(types)}.")
+        raise ValueError(f"{path}: {wrong} are no fields: give some of {', '.join(types)}.")
     for name, value in values.items():
         legal = get_args(types[name]) or (types[name],)
         if float in legal:
@@ -210,7 +219,7 @@ def read_yaml(path: str | Path) -> dict:
             legal = (*legal, int)
         mistaken = isinstance(value, bool) and bool not in legal  # True is an int, too
         if mistaken or not isinstance(value, list if get_origin(types[name]) is list else legal):
-            raise ValueError(f"{path}: {name}={value!r} is not of type {types[name]}.")
+            raise ValueError(f"{path}: {name}={value!r} is of another type: give {types[name]}.")
     return values
 
 

@@ -1,11 +1,11 @@
 """Answers of a checkpoint for every expression of a set of pictures, in any number of processes.
 
-Each picture is encoded once for all its expressions, and its proposals are computed once, or come from a cache. Beside
-the answer stands what the detector could have given at best, and the released rule of model selection. Knows nothing
-of how answers are scored (`predictions.py`).
+Each picture is encoded once for all its expressions, and its proposals are computed once or come from a cache. Every
+answer comes with what the detector could have given at best, and with the released rule of model selection. Knows
+nothing of how answers are scored (`predictions.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,24 +15,21 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, tqdm
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.ops import box_iou
 from transformers.utils import logging
 
 from ..configuration_pbrec import PbrecConfig
 from ..data.collator import PbrecCollator
-from ..geometry.letterbox import Letterbox
-from ..geometry.proposals import Proposals
-from ..images.segmentation import mask_to_segmentation, rasterise
+from ..images.segmentation import mask_to_rle
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, center_targets
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
+from .oracles import MaskOracle, box_oracle
 from .predictions import Prediction
 from .proposal_cache import KINDS, ProposalCache, image_hash
 
 logger = logging.get_logger(__name__)
 
-_ORACLE_PROPOSALS = 1000  # masks of an image that an oracle looks at: those of the highest quality
-_ORACLE_MASKS = 8  # masks compared at full size: the best ones at the resolution of the masks
+_Item = tuple[dict[str, Any], int, bool]  # a row, its number, and whether it counts
 
 
 @torch.no_grad()
@@ -49,7 +46,7 @@ def predict(
     progress: bool = False,
 ) -> list[Prediction]:
     """
-    One prediction per expression, the same list in every process; see `predictions.py` for its fields.
+    Answer every expression; see `predictions.py` for the fields of a prediction.
 
     Args:
         model: not wrapped for several processes.
@@ -60,12 +57,16 @@ def predict(
         caches: proposals by kind ("boxes", "masks"), instead of the processor's detector of that kind.
         num_workers: loader processes.
         oracles: also find the best of all boxes, and of the 1,000 masks of the highest quality.
+        progress: show a progress bar.
+
+    Returns:
+        One prediction per expression, the same list in every process.
 
     Raises:
         ValueError: there are no proposals, or a cache does not hold a picture.
     """
     index, number = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    # Every process makes as many passes: with sharded weights they wait for each other in each. Repeats are dropped.
+    # Every process makes as many passes, since with sharded weights they wait for each other; repeats are dropped.
     share = [(row % len(rows), row < len(rows)) for row in range(index, -(-len(rows) // number) * number, number)]
     loader = DataLoader(
         _Share(rows, share),
@@ -77,7 +78,7 @@ def predict(
     was_training = model.training
     model.eval()
     processor.to(model.device)
-    predictions = []
+    predictions: list[Prediction] = []
     for batch in tqdm(loader, desc="predictions", disable=not progress):
         predictions += _predict_batch(model, processor, batch, caches or {}, threshold, oracles)
     model.train(was_training)
@@ -87,7 +88,12 @@ def predict(
 
 
 def _predict_batch(
-    model, processor, batch: dict, caches: Mapping, threshold: float, oracles: bool
+    model: PbrecForReferringExpression,
+    processor: PbrecProcessor,
+    batch: dict[str, Any],
+    caches: Mapping[str, ProposalCache],
+    threshold: float,
+    oracles: bool,
 ) -> list[Prediction]:
     images = batch["pixel_values"].to(model.device)
     mask = batch["pixel_mask"].to(model.device)
@@ -105,7 +111,7 @@ def _predict_batch(
     answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
     hits = _point_hits(outputs, batch, model.config)
     predictions = []
-    drawn: dict[int, _DrawnMasks] = {}
+    drawn: dict[int, MaskOracle] = {}
     for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
         if place is None:
             continue
@@ -119,107 +125,76 @@ def _predict_batch(
             "expression": sentence["expression"],
             "score": answer["scores"][0].item() if there else None,
             "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
-            "mask": _rle(answer["masks"][0, 0]) if masked else None,
+            "mask": mask_to_rle(answer["masks"][0, 0].cpu()) if masked else None,
             "point_hit": None if hits is None else bool(hits[number]),
         }
         if oracles:
             letterbox = batch["letterbox"][image]
-            prediction["box_oracle"] = _box_oracle(found.get("box_proposals"), image, letterbox, sentence)
+            prediction["box_oracle"] = box_oracle(found.get("box_proposals"), image, letterbox, sentence)
             prediction["mask_oracle"] = None
             if found.get("mask_proposals") is not None and sentence.get("segmentation") is not None:
                 if image not in drawn:
-                    drawn = {image: _DrawnMasks(found["mask_proposals"], image)}
-                prediction["mask_oracle"] = drawn[image].oracle(letterbox, sentence["segmentation"])
+                    drawn = {image: MaskOracle(found["mask_proposals"], image, letterbox)}
+                prediction["mask_oracle"] = drawn[image].best(sentence["segmentation"])
         predictions.append(prediction)
     return predictions
 
 
-def _rle(mask: Tensor) -> dict[str, Any]:
-    struct = mask_to_segmentation(mask.cpu())
-    return {"size": struct["size"], "counts": struct["counts"]}
+def _point_hits(outputs: PbrecOutput, batch: dict[str, Any], config: PbrecConfig) -> Tensor | None:
+    """
+    The released rule of model selection: whether the best point of all, padding included, has a target above 0.
 
-
-def _point_hits(outputs: PbrecOutput, batch: dict, config: PbrecConfig) -> Tensor | None:
-    """Whether the best point of all, padding included, has a target above 0: the released rule of model selection."""
+    Returns:
+        bool (E,), or None where targets are not known.
+    """
+    targets: Tensor | None
     if outputs.center_logits is not None:
         if batch["boxes"].isnan().any():
             return None
         logits = outputs.center_logits
+        assert outputs.image_features is not None  # as of every forward pass on pictures
         targets = center_targets(batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
     else:
-        logits, targets = outputs.mass_logits, batch.get("massness_labels")
-        if targets is None:
+        targets = batch.get("massness_labels")
+        if targets is None or outputs.mass_logits is None:
             return None
+        logits = outputs.mass_logits
     best = logits.float().argmax(dim=1).cpu()
     return targets[torch.arange(len(best)), best] > 0
 
 
-def _box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict) -> float | None:
-    """IoU of the best of all boxes with the referent's."""
-    if proposals is None or proposals.boxes is None or sentence["bbox"] is None:
-        return None
-    boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[image].cpu())
-    return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
+class _Share(Dataset[_Item]):
+    """The pictures of one process."""
 
-
-class _DrawnMasks:
-    """The masks of the best proposals of one image at their own resolution, drawn once for all its expressions."""
-
-    def __init__(self, proposals: Proposals, image: int):
-        self.proposals, self.image = proposals, image
-        quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[image]
-        self.points = quality.topk(min(_ORACLE_PROPOSALS, proposals.num_points)).indices
-        small = self._at(self.points) > 0.5
-        self.size, self.small = small.shape[-2:], small.flatten(1).float()
-
-    def oracle(self, letterbox: Tensor, segmentation: dict | list) -> float:
-        """IoU of the best mask with the referent's; those best at their own resolution are compared in full."""
-        place = Letterbox.of(letterbox)
-        reference = rasterise(segmentation, place.height, place.width).bool()
-        small = place.mask_to_canvas(reference, self.proposals.canvas, self.size).flatten().float()
-        both = self.small @ small
-        likely = (both / (self.small.sum(1) + small.sum() - both).clamp(min=1)).topk(min(_ORACLE_MASKS, len(both)))
-        masks = self._at(self.points[likely.indices])
-        full = torch.stack([place.mask_to_original(mask, self.proposals.canvas) for mask in masks])
-        union = (full | reference).flatten(1).sum(1).clamp(min=1)
-        return ((full & reference).flatten(1).sum(1) / union).max().item()
-
-    def _at(self, points: Tensor) -> Tensor:
-        points = points.to(self.proposals.masks.features.device)
-        return self.proposals.masks.at(torch.full_like(points, self.image), points).cpu()
-
-
-class _Share(Dataset):
-    """The pictures of one process, each with its row and whether it counts."""
-
-    def __init__(self, rows: datasets.Dataset, share: list[tuple[int, bool]]):
+    def __init__(self, rows: datasets.Dataset, share: Sequence[tuple[int, bool]]):
         self.rows, self.share = rows, share
 
     def __len__(self) -> int:
         return len(self.share)
 
-    def __getitem__(self, position: int) -> tuple[dict, int, bool]:
+    def __getitem__(self, position: int) -> _Item:
         row, counts = self.share[position]
         return self.rows[row], row, counts
 
 
 class _Collate:
-    """The collator's test-time batch and what `predict` needs of the rows."""
+    """The collator's test-time batch, and what `predict` needs of the rows."""
 
     def __init__(self, model: PbrecForReferringExpression, processor: PbrecProcessor, hashes: bool):
         collator = PbrecCollator.for_model(model.config, processor.image_processor, processor.tokenizer, targets=False)
-        # Center-ness is compared where the points stand, which the model alone knows; mass-ness in the cells.
+        # Center-ness is compared at the points, which the model alone knows; mass-ness in the cells.
         self.masks_alone = "grounding" not in model.config.tasks
         self.without_targets = collator
         self.with_targets = replace(collator, targets=True)
         self.hashes = hashes
 
-    def __call__(self, items: list[tuple[dict, int, bool]]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[_Item]) -> dict[str, Any]:
         sentences = [sentence for row, _, _ in items for sentence in row["expressions"]]
         known = self.masks_alone and all(
             sentence["bbox"] is not None and sentence.get("segmentation") is not None for sentence in sentences
         )
-        batch = (self.with_targets if known else self.without_targets)([row for row, _, _ in items])
+        collator = self.with_targets if known else self.without_targets
+        batch: dict[str, Any] = collator([row for row, _, _ in items])
         batch["sentences"] = sentences
         batch["expressions"] = [sentence["expression"] for sentence in sentences]
         batch["places"] = [

@@ -22,7 +22,8 @@ class Meter:
     def __init__(self, steps: int, accelerator: Accelerator):
         self.steps, self.accelerator, self.done = steps, accelerator, 0
         self.memory = _Memory(accelerator.device)
-        self._reset()
+        self.loss = torch.zeros((), device=accelerator.device)
+        self.expressions, self.count, self.start = 0.0, 0, time.perf_counter()
 
     def add(self, loss: Tensor, expressions: float) -> None:
         """Take in this process's share of a step's loss, and the step's expressions over all processes."""
@@ -47,16 +48,13 @@ class Meter:
             "memory_gib": self.memory.most / 2**30,
             "hours_left": (self.steps - self.done) * seconds / self.count / 3600,
         }
-        self._reset()
-        return values
-
-    def _reset(self) -> None:
-        self.loss = torch.zeros((), device=self.accelerator.device)
+        self.loss = torch.zeros_like(self.loss)
         self.expressions, self.count, self.start = 0.0, 0, time.perf_counter()
+        return values
 
 
 class _Memory:
-    """The most memory in bytes: of a GPU as CUDA counts it, else what this process has held whenever `look` looked."""
+    """The most memory in bytes: of a GPU as CUDA counts it, or what this process held whenever `look` was called."""
 
     def __init__(self, device: torch.device):
         self.device, self.process, self.seen = device, psutil.Process(), 0

@@ -1,4 +1,4 @@
-"""Fills caches of proposals with the pictures of a data set: this process's share of those that are not there yet."""
+"""Filling caches of proposals: this process's share of the pictures of a data set that are not in them yet."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,9 @@ def fill_caches(
         caches: by kind, of the processor's detectors.
         rows: with a column "image" that is not decoded.
         share: (index, number) of this process.
-        pictures_per_file: what an interruption costs at most.
+        batch_size: pictures per pass.
+        pictures_per_file: also what an interruption costs at most.
+        num_workers: loader processes.
 
     Returns:
         Number of pictures that this process added.
@@ -41,7 +43,8 @@ def fill_caches(
     loader = DataLoader(pictures, batch_size, collate_fn=_Canvases(processor, caches), num_workers=num_workers)
     names = {"boxes": "box_proposals", "masks": "mask_proposals"}
     waiting: dict[str, list[tuple[str, Proposals]]] = {kind: [] for kind in caches}
-    seen, added = set(), 0
+    seen: set[str] = set()
+    added = 0
     for hashes, batch in loader:
         new = [position for position, image in enumerate(hashes) if image not in seen]
         seen.update(hashes)
@@ -67,14 +70,14 @@ def _write(cache: ProposalCache, pictures: list[tuple[str, Proposals]]) -> None:
 
 
 class _Canvases:
-    """Hashes and canvases of the pictures that some cache lacks; decoding the others would be in vain."""
+    """Hashes and canvases of the pictures that some cache lacks; the others are not decoded."""
 
     def __init__(self, processor: PbrecProcessor, caches: Mapping[str, ProposalCache]):
         self.image_processor = processor.image_processor
         self.known = [cache.images() for cache in caches.values()]
 
     def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[str], Any]:
-        found = [(image_hash(row["image"]), row["image"]) for row in rows]
-        found = {image: source for image, source in found if not all(image in known for known in self.known)}
+        sources = {image_hash(row["image"]): row["image"] for row in rows}
+        found = {key: source for key, source in sources.items() if not all(key in known for known in self.known)}
         canvases = self.image_processor([load_pixels(source) for source in found.values()]) if found else None
         return list(found), canvases

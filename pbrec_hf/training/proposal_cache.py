@@ -1,28 +1,31 @@
 """Proposals of a frozen detector kept in Parquet, so that validation and evaluation need not run it again.
 
-A row holds one picture's proposals under the SHA-256 of its file; every file names the detector by a hash of its
-weights, its config and the way pictures reach it. A picture that is not there, or another detector, is an error.
-Pictures are written in parts, each whole or not there: an interrupted run goes on where it stopped. Knows nothing of
-expressions.
+A row holds one picture's proposals under the SHA-256 of its file; every file identifies the detector by a hash of its
+weights, its config and the preprocessing of pictures. A picture that is missing, or another detector, is an error.
+Pictures are written in parts that appear complete or not at all: an interrupted run goes on where it stopped. Knows
+nothing of expressions.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import BaseImageProcessor, PreTrainedModel
 
+from ..detectors.base import Detector
 from ..geometry.proposals import Proposals
 from ..hub.writing import replaced_file
+from ..image_processing_pbrec import PbrecImageProcessor
 from ..processing_pbrec import PbrecProcessor
+from ..selection.choose import PROPOSALS
 
-KINDS = ("boxes", "masks")
+KINDS = tuple(PROPOSALS)
 
 _MASKS = "mask_features"
 _TYPES = {
@@ -39,11 +42,11 @@ def image_hash(source: Mapping[str, Any]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def detector_hash(detector: PreTrainedModel, image_processor: BaseImageProcessor) -> str:
-    """SHA-256 of everything that proposals depend on, apart from the picture."""
+def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> str:
+    """SHA-256 of everything that proposals depend on, except the picture."""
     digest = hashlib.sha256()
     for settings in (detector.config.to_dict(), image_processor.to_dict()):
-        # Where it was loaded from, and by which version, changes no proposal.
+        # Where it was loaded from, and by which version, does not change a proposal.
         plain = {name: value for name, value in settings.items() if name not in _NO_MATTER}
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
     for name, value in sorted(detector.state_dict().items()):
@@ -57,16 +60,18 @@ _NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype",
 
 class ProposalCache:
     """
+    The stored proposals of one detector.
+
     Args:
-        folder: of the Parquet files of one detector.
-        detector: the one they are of.
+        folder: of the Parquet files.
+        detector: which proposes.
         image_processor: makes the canvases.
 
     Raises:
-        ValueError: a file that another detector or another canvas made, or that is damaged.
+        ValueError: a file is of another detector or another canvas, or is damaged.
     """
 
-    def __init__(self, folder: str | Path, detector: PreTrainedModel, image_processor: BaseImageProcessor):
+    def __init__(self, folder: str | Path, detector: Detector, image_processor: PbrecImageProcessor):
         self.folder, self.detector = Path(folder), detector
         self.hash = detector_hash(detector, image_processor)
         self.side = image_processor.size["longest_edge"]
@@ -78,12 +83,22 @@ class ProposalCache:
         return len(self._where)
 
     def images(self) -> set[str]:
-        """Hashes of the pictures that are there."""
+        """Hashes of the pictures whose proposals are stored."""
         return set(self._where)
 
     def write(self, images: Sequence[str], proposals: Proposals) -> None:
-        """Add the proposals of pictures with these hashes, as one file that appears when it is whole."""
-        columns, shapes = {"image": pa.array(images)}, {}
+        """
+        Add the proposals of pictures, as one file.
+
+        Args:
+            images: hash of each picture.
+            proposals: of these pictures, in this order.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        columns: dict[str, pa.Array] = {"image": pa.array(images)}
+        shapes: dict[str, list[int]] = {}
         for name, value in _tensors(proposals).items():
             shapes[name] = list(value.shape[1:])
             flat = pa.array(value.cpu().flatten().numpy(), type=_TYPES[value.dtype])
@@ -98,7 +113,7 @@ class ProposalCache:
 
     def get(self, images: Iterable[str]) -> Proposals:
         """
-        The proposals of pictures with these hashes, as the detector itself would give them.
+        The proposals of pictures with these hashes, as the detector itself would give them, on the CPU.
 
         Raises:
             ValueError: a picture is not in the cache.
@@ -107,8 +122,8 @@ class ProposalCache:
         for image in images:
             if image not in self._where:
                 raise ValueError(
-                    f"The cache {self.folder} of {len(self)} pictures has none with the hash {image[:12]}…: the file "
-                    "changed or is new; run `pbrec-hf precompute` on this data again."
+                    f"The cache {self.folder} of {len(self)} pictures has none with the hash {image[:12]}…, so the "
+                    "picture changed or is new: run `pbrec-hf precompute` on this data again."
                 )
             path, row = self._where[image]
             file = pq.ParquetFile(path)
@@ -133,18 +148,17 @@ class ProposalCache:
         self._where.update({image: (path, row) for row, image in enumerate(images)})
 
     def _like_template(self, tensors: dict[str, torch.Tensor]) -> Proposals:
-        template = self._template()
-        masks = tensors.pop(_MASKS, None)
-        if masks is not None:
-            tensors["masks"] = replace(template.masks, features=masks)
-        return replace(template, **tensors)
+        fields: dict[str, Any] = dict(tensors)
+        features = fields.pop(_MASKS, None)
+        if features is not None:
+            fields["masks"] = replace(self._template.require_masks(), features=features)
+        return replace(self._template, **fields)
 
+    @cached_property
     def _template(self) -> Proposals:
-        """Grids and mask kernels, which no picture changes, from one empty canvas."""
-        if not hasattr(self, "_empty"):
-            canvas = torch.zeros(1, 3, self.side, self.side, device=self.detector.device)
-            self._empty = self.detector.propose(canvas, torch.ones_like(canvas[:, 0], dtype=torch.int64)).to("cpu")
-        return self._empty
+        """Grids and mask kernels, which are the same for every picture, from one empty canvas."""
+        canvas = torch.zeros(1, 3, self.side, self.side, device=self.detector.device)
+        return self.detector.propose(canvas, torch.ones_like(canvas[:, 0], dtype=torch.int64)).to("cpu")
 
 
 def open_caches(
@@ -158,11 +172,10 @@ def open_caches(
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ValueError(f"kinds={unknown}: choose from {', '.join(KINDS)}.")
-    detectors = {"boxes": processor.box_detector, "masks": processor.mask_detector}
     return {
-        kind: ProposalCache(Path(folder) / kind, detectors[kind], processor.image_processor)
-        for kind in KINDS
-        if kind in kinds and detectors[kind] is not None
+        kind: ProposalCache(Path(folder) / kind, detector, processor.image_processor)
+        for kind, detector in processor.held_detectors.items()
+        if kind in kinds
     }
 
 
@@ -189,6 +202,7 @@ def _tensors(proposals: Proposals) -> dict[str, torch.Tensor]:
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(pq.read_schema(path).metadata[b"pbrec_hf"])
+        about: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"pbrec_hf"])
+        return about
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no file of proposals ({error}): delete it and compute it again.") from error
+        raise ValueError(f"{path} is no file of proposals ({error}): delete it and compute them again.") from error

@@ -1,12 +1,13 @@
-"""A whole training run: everything `TrainingConfig` names, put together, trained, validated, saved and uploaded.
+"""A complete training run: what `TrainingConfig` names, assembled, trained, validated, saved and uploaded.
 
 Expects to be one of the processes that a launcher started, or the only one. Configures no logging and prints nothing
-but progress bars, if asked for.
+but progress bars, if wanted.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import datasets
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration, set_seed
+from filelock import FileLock, Timeout
+from transformers.utils import logging
 
 from ..hub.publishing import upload
 from ..hub.writing import replaced_file
@@ -28,15 +32,20 @@ from .evaluation import predict
 from .export import save_checkpoint
 from .predictions import Scores, possible_scores, score
 from .proposal_cache import filled_caches
-from .trainer import Trainer
+from .trainer import Export, Trainer, Validate
+
+logger = logging.get_logger(__name__)
 
 
 def train(config: TrainingConfig) -> Scores:
     """
-    Run `config`. OUTPUT_DIR gets the folders last and best (for `from_pretrained`), checkpoints, logs and scores.json.
+    Run `config`.
+
+    `output_dir` gets the folders last and best (for `from_pretrained`), checkpoints, logs, and scores.json with the
+    scores and `repaired_targets`, the number of targets that had no positive point.
 
     Returns:
-        See `Trainer.fit`.
+        The scores; see `Trainer.fit`.
 
     Raises:
         OSError, ValueError, FloatingPointError: each says what to do.
@@ -46,18 +55,30 @@ def train(config: TrainingConfig) -> Scores:
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
     if config.channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # its decorator hides the arguments
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)
     require_targets(rows, model.config.tasks)
     if held_out is not None and config.metric not in (names := possible_scores(held_out)):
-        raise ValueError(f"metric={config.metric!r}: validation gives {', '.join(names)}; give one of them.")
+        raise ValueError(f"metric={config.metric!r} is not measured in validation: give one of {', '.join(names)}.")
     if held_out is not None and not processor.detectors:
         raise ValueError(
             "Validation needs proposals, but the processor has no detector: give box_detector or mask_detector, or "
             "validate on nothing (an empty validation_split)."
         )
+    with _alone_in(config.output_dir) if accelerator.is_main_process else nullcontext():
+        return _fit(config, model, processor, rows, held_out, accelerator)
+
+
+def _fit(
+    config: TrainingConfig,
+    model: PbrecForReferringExpression,
+    processor: PbrecProcessor,
+    rows: datasets.Dataset,
+    held_out: datasets.Dataset | None,
+    accelerator: Accelerator,
+) -> Scores:
     set_seed(config.seed, device_specific=True)
     accelerator.init_trackers("logs", {name: str(value) for name, value in asdict(config).items()})
     trainer = Trainer(
@@ -89,20 +110,47 @@ def _require_output_dir(config: TrainingConfig) -> None:
         raise ValueError(f"output_dir={config.output_dir!r}: {there} {wrong}; give a folder of your own.")
 
 
+@contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Keep a second training out of `folder`, where each would overwrite the other's files."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"Another training is running in output_dir={folder!r}: wait for its end, or give another output_dir."
+        ) from error
+    except NotImplementedError:
+        logger.warning(f"The file system of {folder} has no locks: start no second training there.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def require_joined(accelerator: Accelerator) -> None:
     """
+    Check that the processes that a launcher started work together.
+
     Raises:
-        ValueError: torchrun started processes that work alone, each on everything and all into one folder.
+        ValueError: each would work alone, on everything and into the same folder.
     """
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched != accelerator.num_processes:
         raise ValueError(
-            f"{launched} processes were started, but Accelerate joined {accelerator.num_processes}: pass --cpu if "
-            "they are to work on CPUs, or start as many as there are GPUs."
+            f"{launched} processes were started, but Accelerate joined {accelerator.num_processes}: pass --cpu to "
+            "work on CPUs, or start as many processes as there are GPUs."
         )
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
+    installed = {str(tracker.value) for tracker in get_available_trackers()}
+    if missing := [name for name in config.trackers if name not in installed]:
+        logger.warning(
+            f"trackers={missing} are not installed and record nothing: pip install 'pbrec_hf[train]' for tensorboard, "
+            "or give trackers=none."
+        )
     accelerator = Accelerator(
         cpu=config.cpu,
         mixed_precision=config.mixed_precision,
@@ -112,7 +160,7 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     )
     require_joined(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        # Accelerate would read it off a prepared loader; the loop shares out batches itself.
+        # Accelerate would read it off a prepared loader, but the loop divides batches itself.
         parts = accelerator.num_processes * config.gradient_accumulation_steps
         settings = accelerator.state.deepspeed_plugin.deepspeed_config
         settings["train_micro_batch_size_per_gpu"] = max(1, config.batch_size // parts)
@@ -121,7 +169,7 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
 
 def _validation(
     config: TrainingConfig, processor: PbrecProcessor, rows: datasets.Dataset, accelerator: Accelerator
-) -> Callable[[PbrecForReferringExpression], Scores]:
+) -> Validate:
     caches = filled_caches(config.proposals, processor) if config.proposals else None
 
     def validate(model: PbrecForReferringExpression) -> Scores:
@@ -141,7 +189,7 @@ def _validation(
     return validate
 
 
-def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Accelerator) -> Callable[..., None]:
+def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Accelerator) -> Export:
     def export(
         model: PbrecForReferringExpression, state_dict: dict[str, Any] | None, name: str, scores: Scores
     ) -> None:

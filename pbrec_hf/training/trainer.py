@@ -1,12 +1,12 @@
 """The training loop: batches in, trained weights out, in any number of processes.
 
 The loss is the mean over the expressions of the *global* batch, whatever the shares of the processes: each part's mean
-is weighed by its number of expressions, so that N processes, or N accumulation steps, train as one does. Validation,
-export and tracking are what the caller passes in; this module knows nothing of detectors and pictures.
+is weighted by its number of expressions, so that N processes, or N accumulation steps, train like one. Validation,
+export and tracking are passed in by the caller; this module knows nothing of detectors and pictures.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ import datasets
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import tqdm
-from torch import nn
 from transformers.utils import logging
 
 from ..data.collator import PbrecCollator
+from ..modeling_pbrec import PbrecForReferringExpression
 from .batches import EpochPlan, expression_counts, rows_digest, training_loader
-from .checkpoints import CheckpointFolder
+from .checkpoints import Checkpoint, CheckpointFolder
 from .config import TrainingConfig
 from .ema import WeightAverage
 from .meter import Meter
@@ -29,8 +29,11 @@ from .predictions import Scores
 
 logger = logging.get_logger(__name__)
 
-# Fields of the config that may change when a run goes on: what it started from, where data lie (digests tell whether
-# they are the same), how fast it goes, and what is shown, kept and uploaded.
+Validate = Callable[[PbrecForReferringExpression], Scores]
+Export = Callable[[PbrecForReferringExpression, dict[str, Any] | None, str, Scores], None]
+
+# Fields of the config that may change when a run goes on: what it started from, where the data are (digests tell
+# whether they are the same), how fast it runs, and what is shown, kept and uploaded.
 _FREE = {
     "init", "model_config", "backbone_checkpoint", "text_checkpoint", "output_dir", "data", "validation_data",
     "refer_dir", "image_dir", "instances", "proposals", "check_counts", "validation_batch_size",
@@ -42,26 +45,28 @@ _FREE = {
 
 class Trainer:
     """
+    A run that can be interrupted.
+
     Args:
         model: a `PbrecForReferringExpression`.
         rows: training rows of the image view, images not decoded.
         collator: with targets that fit the model.
         config: the run.
         accelerator: without dataloaders of its own; its accumulation steps are the config's.
-        validate: gives the scores of the model it is called with, the same in every process. Called by all.
-        measured: digest of what `validate` measures on; a run does not go on with another.
+        validate: returns the scores of the model it is called with, the same in every process. Called by all.
         export: called by all with the unwrapped model, its state dict (or None), "last" or "best", and its scores.
+        measured: digest of what `validate` measures on; a run does not go on with another one.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PbrecForReferringExpression,
         rows: datasets.Dataset,
         collator: PbrecCollator,
         config: TrainingConfig,
         accelerator: Accelerator,
-        validate: Callable[[nn.Module], Scores] | None = None,
-        export: Callable[[nn.Module, dict | None, str, Scores], None] | None = None,
+        validate: Validate | None = None,
+        export: Export | None = None,
         measured: str | None = None,
     ):
         self.rows, self.collator, self.config, self.accelerator = rows, collator, config, accelerator
@@ -95,14 +100,14 @@ class Trainer:
 
     def fit(self) -> Scores:
         """
-        Train to the end, from the last whole checkpoint on if `config.resume`.
+        Train to the end, from the last complete checkpoint on if `config.resume`.
 
         Returns:
             The last validation's scores, with the best value of `config.metric` under "best".
 
         Raises:
             ValueError: the checkpoint is of a run with other settings or other rows.
-            FloatingPointError: the loss or a weight is no number; what was saved before stays.
+            FloatingPointError: the loss or a weight is not finite; what was saved before stays.
         """
         if self.config.resume and (checkpoint := self.checkpoints.last()):
             self._resume(checkpoint)
@@ -174,7 +179,7 @@ class Trainer:
         self.meter.add(loss_sum / total, total)
 
     def _end_epoch(self, epoch: int) -> None:
-        # Saved before validation, which may fail, and as not ended, so that a resumed run validates this epoch.
+        # Saved before validation, which may fail, and as unfinished, so that a resumed run validates this epoch.
         step = self.position["step"]
         saved = self.saved[1] if self.saved is not None and self.saved[0] == step else self._save()
         self.position |= {"epoch": epoch + 1, "batch": 0}
@@ -184,7 +189,9 @@ class Trainer:
             with self._averaged():
                 scores = self.validate(self.accelerator.unwrap_model(self.model))
             if self.config.metric not in scores:
-                raise ValueError(f"metric={self.config.metric!r}: give one of {', '.join(scores)}.")
+                raise ValueError(
+                    f"metric={self.config.metric!r} is not measured in validation: give one of {', '.join(scores)}."
+                )
             best = self.position["best"]
             improved = best is None or scores[self.config.metric] > best
             self.position["scores"] = scores
@@ -195,18 +202,18 @@ class Trainer:
             )
             logger.info(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
         if self.export is not None:
-            self._export("best" if improved else None, scores)
+            self._export(self.export, "best" if improved else None, scores)
         self.checkpoints.amend(saved, self._saved_position())
 
-    def _export(self, best: str | None, scores: Scores) -> None:
+    def _export(self, export: Export, best: str | None, scores: Scores) -> None:
         with self._averaged():
-            # What sharded training needs; None leaves it to `save_pretrained`.
+            # Sharded weights must be gathered; None leaves it to `save_pretrained`.
             whole = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
             state = self.accelerator.get_state_dict(self.model) if whole else None
             for name in filter(None, (best, "last")):
-                self.export(self.accelerator.unwrap_model(self.model), state, name, scores)
+                export(self.accelerator.unwrap_model(self.model), state, name, scores)
 
-    def _averaged(self):
+    def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()
 
     def _save(self) -> Path:
@@ -216,7 +223,7 @@ class Trainer:
         return path
 
     def _require_finite(self) -> None:
-        """Weights that are no numbers must not take the place of good ones."""
+        """Weights that are not finite must not replace good ones."""
         tensors = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         tensors += [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         with torch.no_grad():
@@ -228,26 +235,26 @@ class Trainer:
     def _diverged(self, what: str) -> str:
         return (
             f"{what} at step {self.position['step']}: lower the learning rate, set clip_norm, or use bf16 instead of "
-            f"fp16, in another output_dir. {self.checkpoints.folder} keeps the checkpoints before."
+            f"fp16, in another output_dir. {self.checkpoints.folder} keeps the checkpoints from before."
         )
 
     def _saved_position(self) -> dict[str, Any]:
         return self.position | {"settings": self._settings()}
 
-    def _resume(self, checkpoint) -> None:
+    def _resume(self, checkpoint: Checkpoint) -> None:
         position = dict(checkpoint.position)
         saved, now = position.pop("settings", None), self._settings()
         if saved is None:
-            raise ValueError(f"{checkpoint.path} is of an older version: start in another output_dir.")
+            raise ValueError(f"{checkpoint.path} is of an older version of pbrec_hf: start in another output_dir.")
         if position["best"] is None:
-            saved.pop("metric", None)  # nothing was measured by it
+            saved.pop("metric", None)  # nothing was measured with it
         changed = [f"{name} {saved[name]} → {now[name]}" for name in now if saved.get(name, now[name]) != now[name]]
         if changed:
             last = Path(self.config.output_dir, "last")
-            weights = f", from its weights with init={str(last)!r} if you like" if last.is_dir() else ""
+            weights = f", if you like from its weights (init={str(last)!r})" if last.is_dir() else ""
             raise ValueError(
                 f"The run in {self.config.output_dir} was started with other settings ({', '.join(changed)}): go on "
-                f"with the same, or start in another output_dir{weights}."
+                f"with the same ones, or start in another output_dir{weights}."
             )
         self.checkpoints.load(checkpoint)
         self.position = {"repaired": 0} | position  # which older checkpoints do not say
@@ -255,7 +262,7 @@ class Trainer:
         logger.info(f"going on from {checkpoint.path}")
 
     def _settings(self) -> dict[str, Any]:
-        """What must stay as it is for a run to go on as if it had not been interrupted."""
+        """What must not change for a run to go on as if it had not been interrupted."""
         values = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
         return values | {"groups": self.plan.num_groups} | self.digests
 

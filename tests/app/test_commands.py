@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,25 @@ def test_scenes_and_overfit_need_photographs(capsys):
     with pytest.raises(SystemExit):
         parse(["scenes", "--out", "scenes"])
     assert "--annotations" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_not_bad_input(data, checkpoint, tmp_path):
+    """Words that the terminal's encoding lacks are escaped; a reader that leaves ends the program quietly."""
+    picture = str(Path(data).parent / "0.png")
+    command = [sys.executable, "-m", "pbrec_hf", "ground", picture, "左边的狗", "--model", checkpoint]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and done.stdout.startswith(b"\\u5de6") and b"score 0." in done.stdout, done.stderr
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_fault_of_the_program_is_no_negative_answer(monkeypatch, capsys):
+    def fail(_):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("pbrec_hf.app.commands.cards.run", fail)
+    assert main(["cards"]) == 3
+    assert "Traceback" in capsys.readouterr().err

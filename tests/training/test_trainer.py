@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from checkpoints import save_tiny_checkpoint, tiny_box_detector, tiny_model, tiny_processor
+from filelock import FileLock
 from safetensors.torch import load_file
 from training_data import tiny_config, write_data
 from training_runs import kill_when, losses, run, start, train_and_record
@@ -159,6 +160,14 @@ def test_expressions_without_what_a_task_needs_are_told_before(folder):
     config = dropping(folder, "never", tasks=["grounding", "segmentation"])
     with pytest.raises(ValueError, match="15 of 15 expressions have no segmentation, the first is 'left dog'"):
         train(config)
+
+
+def test_two_trainings_do_not_share_a_folder(folder):
+    config = dropping(folder, "shared")
+    (folder / "shared").mkdir()
+    with FileLock(folder / "shared" / ".lock"), pytest.raises(ValueError, match="Another training is running"):
+        train(config)
+    assert not (folder / "shared" / "checkpoints").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""Checkpoints from elsewhere -> this package's models. Every converter reports what it did with every key."""
+"""Checkpoints from elsewhere → models of this package. Every converter reports what became of every key."""

@@ -1,4 +1,4 @@
-"""Where the checkpoint that ships with the package lies."""
+"""The checkpoint that ships with the package."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Model cards, rendered from data: what a checkpoint is, was trained on, scores, and must not be trusted with.
+"""Model cards, rendered from data: what a checkpoint is, was trained on and scores, and what it is not fit for.
 
-`CardInfo` is one checkpoint's data, read from YAML; `render_card` makes the Hub's README.md of it, with the measured
-results as `model-index`. Numbers of the paper are shown as the paper's and never enter `model-index`: they were not
-measured on the weights that the card describes.
+`CardInfo` is one checkpoint's data, read from YAML; `render_card` turns it into the README.md of a Hub repository,
+with the measured results as `model-index`. Numbers of the paper are shown as the paper's and never enter
+`model-index`: they were not measured on the weights that the card describes.
 """
 
 from dataclasses import dataclass, field, fields
@@ -15,14 +15,26 @@ from ..configuration_pbrec import TASKS
 from .writing import replaced_file
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "model_card.md"
-# What the Hub calls the nearest task that it knows.
+# The closest task that the Hub knows.
 PIPELINE_TAG = "zero-shot-object-detection"
 METRICS = {"accuracy": "Acc@0.5", "overall_iou": "overall IoU", "mean_iou": "mean IoU"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measured number, in per cent."""
+    """
+    One measured number.
+
+    Attributes:
+        task: one of `TASKS`.
+        dataset, split: ids of what it was measured on.
+        dataset_name: for readers.
+        metric: one of `METRICS`.
+        value: in per cent.
+
+    Raises:
+        ValueError: a field is not legal.
+    """
 
     task: str
     dataset: str
@@ -35,7 +47,7 @@ class Result:
         _choose("task", self.task, TASKS)
         _choose("metric", self.metric, tuple(METRICS))
         if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
-            raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent, from 0 to 100.")
+            raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent from 0 to 100.")
 
     @property
     def metric_name(self) -> str:
@@ -52,15 +64,18 @@ class CardInfo:
         name: of the repository, such as "pbrec-mt-refcoco".
         summary: one or two sentences.
         trained: whether there are weights.
-        tasks: out of `TASKS`.
+        tasks: some of `TASKS`.
         data: what it is, or is to be, trained on; a sentence.
+        leakage: which test images the detectors or the data have seen.
         datasets, base_models: ids for the Hub.
         detectors: a sentence for each frozen detector.
-        leakage: which test images the detectors or the data have seen.
         limits: further limits, a sentence each.
         results: measured on these weights.
-        paper: published by the authors, of their weights.
+        paper: published by the authors for their weights.
         paper_note: remark on these.
+
+    Raises:
+        ValueError: a task is unknown, or there are results without weights.
     """
 
     name: str
@@ -81,41 +96,50 @@ class CardInfo:
         for task in self.tasks:
             _choose("tasks", task, TASKS)
         if self.results and not self.trained:
-            raise ValueError(f"{self.name} has results but trained is false: what was measured?")
+            raise ValueError(
+                f"{self.name} has results but trained is false, so what was measured? Set trained, or drop the results."
+            )
 
 
 def read_cards(path: str | Path) -> dict[str, CardInfo]:
     """
-    The cards of a YAML file, a mapping from name to the fields of [`CardInfo`]; names with a leading dot are
-    fragments for YAML's merge keys.
+    The cards of a YAML file.
+
+    Args:
+        path: a mapping from name to the fields of [`CardInfo`]; names with a leading dot are fragments for YAML's
+            merge keys.
+
+    Returns:
+        The cards by name.
 
     Raises:
         ValueError: a card has an unknown field, lacks one, or a value is not legal.
     """
-    cards = {}
+    cards: dict[str, CardInfo] = {}
     for name, values in yaml.safe_load(Path(path).read_text(encoding="utf-8")).items():
         if name.startswith("."):
             continue
         unknown = set(values) - {field.name for field in fields(CardInfo)}
         if unknown:
-            raise ValueError(f"{path}: {name} has unknown fields {', '.join(sorted(unknown))}.")
+            legal = ", ".join(field.name for field in fields(CardInfo))
+            raise ValueError(f"{path}: {name} has unknown fields {', '.join(sorted(unknown))}: give some of {legal}.")
         values = dict(values)
         try:
             for kind in ("results", "paper"):
                 values[kind] = [Result(**row) for row in values.get(kind, [])]
             cards[name] = CardInfo(name=name, **values)
         except TypeError as error:
-            raise ValueError(f"{path}: {name}: {error}") from error
+            raise ValueError(f"{path}: {name}: {error}. Give the field, or correct its name.") from error
     return cards
 
 
 def render_card(info: CardInfo, repo: str | None = None) -> str:
     """
-    README.md of a repository.
+    The text of a repository's README.md.
 
     Args:
-        info: the card's data.
-        repo: id on the Hub that the examples name; default "org/<name>".
+        info: the data of the card.
+        repo: id on the Hub for the examples; default "org/<name>".
     """
     data = ModelCardData(
         language="en",
@@ -177,7 +201,7 @@ def _table(results: list[Result]) -> str:
 
 def _choose(name: str, value: str, legal: tuple[str, ...]) -> None:
     if value not in legal:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(legal)}.")
+        raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(legal)}.")
 
 
 __all__ = ["CardInfo", "Result", "read_cards", "render_card", "render_cards"]

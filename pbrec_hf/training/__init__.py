@@ -1,1 +1,1 @@
-"""Training and evaluation: what `scripts/train.py` and `scripts/evaluate.py` are made of."""
+"""Training and evaluation: the loop, its data and checkpoints, predictions, scores and caches of proposals."""

@@ -27,7 +27,7 @@ INFO = CardInfo(
 @pytest.mark.parametrize("name", sorted(CARDS))
 def test_the_committed_cards_are_those_of_the_data(name):
     committed = (ROOT / "model_cards" / f"{name}.md").read_text(encoding="utf-8")
-    assert committed == render_card(CARDS[name]), "run scripts/render_model_cards.py"
+    assert committed == render_card(CARDS[name]), "run pbrec-hf cards"
 
 
 def test_every_published_configuration_has_a_card():
@@ -65,7 +65,7 @@ def test_measured_results_become_the_model_index_and_the_papers_do_not():
         ("mine: {trained: true, scores: 3}", "unknown fields scores"),
         ("mine: {trained: true}", "mine: .*missing"),
         ("mine: {trained: true, results: [{task: grounding}]}", "mine: .*dataset"),
-        ("mine: {summary: s, trained: true, tasks: [counting], data: d, leakage: l}", "tasks='counting': choose one"),
+        ("mine: {summary: s, trained: true, tasks: [counting], data: d, leakage: l}", "tasks='counting' is unknown"),
     ],
 )
 def test_wrong_data_are_named(tmp_path, yaml, message):

@@ -4,7 +4,7 @@
     N GPUs     accelerate launch --config_file hub_configs/accelerate/multi_gpu.yaml scripts/precompute_proposals.py …
     CPU        python scripts/precompute_proposals.py CHECKPOINT --cpu --data my.jsonl --out D
 
-As `pbrec-hf precompute`. Run it again to go on after an interruption, or to add the pictures of another data set.
+As `pbrec-hf precompute`. Run it again to resume after an interruption, or to add the pictures of another data set.
 """
 
 from pbrec_hf.app.cli import run_script

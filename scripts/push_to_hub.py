@@ -1,4 +1,4 @@
-"""Publish a checkpoint: load it strictly, write it anew with its card (and code), upload everything in one commit.
+"""Publish a checkpoint: load it strictly, write it again with its card (and code), upload everything in one commit.
 
     python scripts/push_to_hub.py runs/mine/best me/mine --card card.yaml          # log in first: hf auth login
     python scripts/push_to_hub.py runs/mine/best me/mine --card card.yaml --with_code --private

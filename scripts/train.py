@@ -6,7 +6,7 @@
                    --output_dir runs/mine --batch_size 8
     N CPUs     ACCELERATE_USE_CPU=1 torchrun --nproc_per_node N scripts/train.py --cpu …
 
-Every field of `TrainingConfig` is a flag (`--help`) and may stand in a YAML file; flags win. To go on after an
+Every field of `TrainingConfig` is a flag (`--help`) and may be set in a YAML file; flags win. To resume after an
 interruption, run the same command again. OUTPUT_DIR/last and OUTPUT_DIR/best are folders for `from_pretrained`.
 """
 

@@ -29,7 +29,7 @@ def draw_answers(image: Image.Image, answers: Sequence[Any]) -> Image.Image:
 
     Args:
         image: the upright original.
-        answers: one dict per expression, as of `PbrecProcessor.post_process_referring_expression`, or what the
+        answers: one dict per expression, as from `PbrecProcessor.post_process_referring_expression`, or what the
             pipeline gives for a picture. Masks that were only filled in from boxes are not drawn.
     """
     found = _of_processor(answers)

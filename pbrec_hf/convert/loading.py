@@ -43,7 +43,7 @@ def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: give the path of a checkpoint.")
+        raise FileNotFoundError(f"{path} is not a file: give the path of a checkpoint.")
     if path.suffix == ".safetensors":
         return _without_prefixes(_load_safetensors(path))
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}): fetch it again.") from error
+        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch it again.") from error
 
 
 def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def _state_dict_in(content: Any) -> dict[str, Tensor]:
         content = inner
     others = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if others or not content:
-        raise ValueError(f"it holds no state dict: {others[:5]} are no tensors, nor is one under {CONTAINERS}")
+        raise ValueError(f"it holds no state dict: {others[:5]} are not tensors, and there is none under {CONTAINERS}")
     return content
 
 

@@ -62,7 +62,7 @@ def convert(
         FileNotFoundError: there is no such file.
         FileExistsError: `destination` holds something.
         OSError: `destination` cannot be written; nothing of it is left.
-        ValueError: the kind is unknown, an argument is missing or of another kind, or the checkpoint is not of this
+        ValueError: the kind is unknown, an argument is missing or superfluous, or the checkpoint is not of this
             kind; keys are named.
     """
     if kind not in KINDS:
@@ -88,7 +88,7 @@ def convert(
         # The converters read sizes off the tensors, so a missing key or dimension may fail anywhere in them.
         reason = " ".join(f"{type(error).__name__} {error}".split())[:300]
         raise ValueError(
-            f"{source} is no whole checkpoint of kind {kind!r} ({reason}): give another kind, or fetch it again."
+            f"{source} is not a complete checkpoint of kind {kind!r} ({reason}): give another kind, or fetch it again."
         ) from error
     with replaced_folder(destination) as folder:
         model.save_pretrained(folder)

@@ -67,7 +67,7 @@ def convert_solo(state_dict: Mapping[str, Tensor]) -> tuple[SoloDetector, Conver
         elif reason := next((why for prefix, why in _UNUSED.items() if key.startswith(prefix)), None):
             report.dead[key] = reason
     model = SoloDetector(_config_of(renamed, list(weights)))
-    # The counters of BatchNorm are no weights; old checkpoints lack them.
+    # The counters of BatchNorm are not weights; old checkpoints lack them.
     expected = {name for name in model.state_dict() if not name.endswith("num_batches_tracked")}
     report.missing = sorted(expected - set(renamed))
     report.require_complete(weights)
@@ -75,7 +75,7 @@ def convert_solo(state_dict: Mapping[str, Tensor]) -> tuple[SoloDetector, Conver
         model.load_state_dict(renamed, strict=False)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"The checkpoint is no SOLO of a published size ({reason}): give one of those.") from error
+        raise ValueError(f"The checkpoint is not a SOLO of a published size ({reason}): give one of those.") from error
     verify_forward(model)
     return model.eval(), report
 

@@ -97,7 +97,7 @@ class CardInfo:
             _choose("tasks", task, TASKS)
         if self.results and not self.trained:
             raise ValueError(
-                f"{self.name} has results but trained is false, so what was measured? Set trained, or drop the results."
+                f"{self.name} has results but trained is false, so what was measured? Set trained, or drop them."
             )
 
 

@@ -32,7 +32,7 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
 
     Raises:
         FileExistsError: `destination` holds something.
-        OSError, ValueError: `source` is no whole checkpoint, or `destination` cannot be written.
+        OSError, ValueError: `source` is not a complete checkpoint, or `destination` cannot be written.
     """
     destination = Path(destination)
     if destination.exists() and any(destination.iterdir()):

@@ -231,7 +231,7 @@ def _copy(source: nn.Module, target: nn.Module, name: str) -> None:
     wrong = [key for key, value in wanted.items() if key not in there or there[key].shape != value.shape]
     if wrong:
         raise ValueError(
-            f"{name!r} does not fit the config, for {', '.join(wrong[:3])} … are missing or of another shape: give "
+            f"{name!r} does not fit the config: {', '.join(wrong[:3])} … are missing or have another shape. Give "
             "weights of the tower that `model_config` describes."
         )
     target.load_state_dict({key: there[key] for key in wanted})

@@ -111,7 +111,7 @@ class CheckpointFolder:
     @staticmethod
     def _delete(paths: Iterable[Path]) -> None:
         for path in paths:
-            # Without its manifest it is no checkpoint any more, even if the deletion is interrupted.
+            # Without its manifest it no longer counts as a checkpoint, even if the deletion is interrupted.
             (path / _MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
 

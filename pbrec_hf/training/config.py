@@ -116,7 +116,7 @@ class TrainingConfig:
     resume: bool = _say(True, "Go on from the last complete checkpoint of `output_dir`, if there is one.")
     save_steps: int = _say(1000, "Steps between checkpoints; one is saved after each epoch, too. 0 = only then.")
     checkpoints_to_keep: int = _say(2, "Number of checkpoints to keep; older ones are deleted.")
-    metric: str = _say("accuracy@0.5", "Validation score by which the best weights are chosen; larger is better.")
+    metric: str = _say("accuracy@0.5", "Validation score that chooses the best weights; larger is better.")
     validation_epochs: int = _say(1, "Epochs between validations; the last epoch is always validated.")
     validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
     proposals: str | None = _say(None, "Folder that `pbrec-hf precompute` wrote, for validation.")
@@ -170,10 +170,10 @@ class TrainingConfig:
 
 def training_parser(add_help: bool = True) -> HfArgumentParser:
     """A parser with a flag for every field, and `--config`; `config_of` makes the config of what it parses."""
-    kind: Any = TrainingConfig  # the parser types an alias of classes that a class itself does not match
+    kind: Any = TrainingConfig  # the parser's own type does not match a class
     parser = HfArgumentParser(kind, add_help=add_help, formatter_class=HelpFormatter)
     parser.add_argument("--config", help="Published recipe (such as pbrec-mt-refcoco) or YAML file of fields.")
-    # So that flags that were given can be told from defaults, which the recipe overrides.
+    # Distinguishes flags that were given from defaults, which the recipe overrides.
     parser.set_defaults(**{entry.name: _NOT_GIVEN for entry in fields(TrainingConfig)})
     return parser
 
@@ -183,7 +183,7 @@ def config_of(options: Namespace) -> TrainingConfig:
     The config of parsed options: the recipe of `--config`, then flags, which win.
 
     Raises:
-        ValueError: there is no such recipe, it has a key that is no field, or a value is not legal.
+        ValueError: there is no such recipe, it has a key that is not a field, or a value is not legal.
     """
     names = {entry.name for entry in fields(TrainingConfig)}
     given = {name: value for name, value in vars(options).items() if name in names and value is not _NOT_GIVEN}
@@ -201,16 +201,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     The fields in a YAML file.
 
     Raises:
-        ValueError: it is no YAML, has a key that is no field, or a value of another type.
+        ValueError: it is not YAML, has a key that is not a field, or a value of another type.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML ({' '.join(str(error).split())}): correct it.") from error
+        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}): correct it.") from error
     types = {entry.name: entry.type for entry in fields(TrainingConfig)}
     if not isinstance(values, dict) or (unknown := values.keys() - types.keys()):
         wrong = sorted(unknown) if isinstance(values, dict) else values
-        raise ValueError(f"{path}: {wrong} are no fields: give some of {', '.join(types)}.")
+        raise ValueError(f"{path}: {wrong} are not fields: give some of {', '.join(types)}.")
     for name, value in values.items():
         legal = get_args(types[name]) or (types[name],)
         if float in legal:
@@ -219,7 +219,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             legal = (*legal, int)
         mistaken = isinstance(value, bool) and bool not in legal  # True is an int, too
         if mistaken or not isinstance(value, list if get_origin(types[name]) is list else legal):
-            raise ValueError(f"{path}: {name}={value!r} is of another type: give {types[name]}.")
+            raise ValueError(f"{path}: {name}={value!r} has the wrong type: give {types[name]}.")
     return values
 
 

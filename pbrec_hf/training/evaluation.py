@@ -152,7 +152,7 @@ def _point_hits(outputs: PbrecOutput, batch: dict[str, Any], config: PbrecConfig
         if batch["boxes"].isnan().any():
             return None
         logits = outputs.center_logits
-        assert outputs.image_features is not None  # as of every forward pass on pictures
+        assert outputs.image_features is not None  # every forward pass on pictures returns them
         targets = center_targets(batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
     else:
         targets = batch.get("massness_labels")

@@ -10,7 +10,7 @@ from ..geometry.letterbox import Letterbox
 from ..geometry.proposals import Proposals
 from ..images.segmentation import Segmentation, rasterise
 
-_PROPOSALS = 1000  # masks of an image that are looked at: those of the highest quality
+_PROPOSALS = 1000  # masks of an image that are considered: those of the highest quality
 _COMPARED = 8  # masks compared at full size: the best ones at the resolution of the masks
 
 

@@ -43,7 +43,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     The rows of a predictions file.
 
     Raises:
-        ValueError: a line is no prediction.
+        ValueError: a line is not a prediction.
     """
     predictions = []
     with open(path, encoding="utf-8") as file:
@@ -53,7 +53,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
                 predictions.append(prediction | {"row": int(prediction["row"]), "index": int(prediction["index"])})
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{path}, line {number} is no prediction ({error!r}): write the file again."
+                    f"{path}, line {number} is not a prediction ({error!r}): write the file again."
                 ) from error
     return predictions
 

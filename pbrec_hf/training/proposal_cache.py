@@ -2,7 +2,7 @@
 
 A row holds one picture's proposals under the SHA-256 of its file; every file identifies the detector by a hash of its
 weights, its config and the preprocessing of pictures. A picture that is missing, or another detector, is an error.
-Pictures are written in parts that appear complete or not at all: an interrupted run goes on where it stopped. Knows
+Pictures are written in parts that appear complete or not at all: an interrupted run resumes where it stopped. Knows
 nothing of expressions.
 """
 
@@ -68,7 +68,7 @@ class ProposalCache:
         image_processor: makes the canvases.
 
     Raises:
-        ValueError: a file is of another detector or another canvas, or is damaged.
+        ValueError: a file belongs to another detector or canvas, or is damaged.
     """
 
     def __init__(self, folder: str | Path, detector: Detector, image_processor: PbrecImageProcessor):
@@ -205,4 +205,4 @@ def _about(path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"pbrec_hf"])
         return about
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no file of proposals ({error}): delete it and compute them again.") from error
+        raise ValueError(f"{path} is not a file of proposals ({error}): delete it and compute them again.") from error

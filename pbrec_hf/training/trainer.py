@@ -32,7 +32,7 @@ logger = logging.get_logger(__name__)
 Validate = Callable[[PbrecForReferringExpression], Scores]
 Export = Callable[[PbrecForReferringExpression, dict[str, Any] | None, str, Scores], None]
 
-# Fields of the config that may change when a run goes on: what it started from, where the data are (digests tell
+# Fields of the config that may change when a run resumes: what it started from, where the data are (digests tell
 # whether they are the same), how fast it runs, and what is shown, kept and uploaded.
 _FREE = {
     "init", "model_config", "backbone_checkpoint", "text_checkpoint", "output_dir", "data", "validation_data",
@@ -55,7 +55,7 @@ class Trainer:
         accelerator: without dataloaders of its own; its accumulation steps are the config's.
         validate: returns the scores of the model it is called with, the same in every process. Called by all.
         export: called by all with the unwrapped model, its state dict (or None), "last" or "best", and its scores.
-        measured: digest of what `validate` measures on; a run does not go on with another one.
+        measured: digest of what `validate` measures on; a run does not resume with another one.
     """
 
     def __init__(
@@ -253,16 +253,16 @@ class Trainer:
             last = Path(self.config.output_dir, "last")
             weights = f", if you like from its weights (init={str(last)!r})" if last.is_dir() else ""
             raise ValueError(
-                f"The run in {self.config.output_dir} was started with other settings ({', '.join(changed)}): go on "
+                f"The run in {self.config.output_dir} was started with other settings ({', '.join(changed)}): resume "
                 f"with the same ones, or start in another output_dir{weights}."
             )
         self.checkpoints.load(checkpoint)
         self.position = {"repaired": 0} | position  # which older checkpoints do not say
         self.saved = (position["step"], checkpoint.path)
-        logger.info(f"going on from {checkpoint.path}")
+        logger.info(f"resuming from {checkpoint.path}")
 
     def _settings(self) -> dict[str, Any]:
-        """What must not change for a run to go on as if it had not been interrupted."""
+        """What must not change for a run to resume as if it had never been interrupted."""
         values = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
         return values | {"groups": self.plan.num_groups} | self.digests
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# pbrec-mt-small from the raw data to the packed folder. Every step goes on where it broke off; all seeds are fixed.
+# pbrec-mt-small from the raw data to the packed folder. Every step resumes where it stopped; all seeds are fixed.
 #   [RECIPE=train_short.yaml] sh scripts/small/run.sh DATA RUN [THREADS [--bf16]]
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
 #   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m,
@@ -9,7 +9,7 @@
 # On two cores with such units: 34 minutes for the pool, 6 for the masks, 4 to read the expressions, two and a quarter
 # hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without the units
 # the phases take about twice as long. The bundled weights' last pair read the first 10, 8 and 16 chunks alone.
-# RECIPE: of hub_configs/pbrec-mt-small; train.yaml, by which the bundled weights were made, or train_short.yaml, whose
+# RECIPE: of hub_configs/pbrec-mt-small; train.yaml, which made the bundled weights, or train_short.yaml, whose
 # three phases take two hours in place of five and answer as many of the generated expressions. Each in a RUN of its own.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}

@@ -104,7 +104,7 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds a list instead of a state dict"):
         load_untrusted_state_dict(tmp_path / "list.pth")
     (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(ValueError, match="no readable safetensors file"):
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
         load_untrusted_state_dict(tmp_path / "text.safetensors")
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(FileNotFoundError, match="is not a file"):
         load_untrusted_state_dict(tmp_path / "absent.pth")

@@ -64,8 +64,8 @@ CONV = "backbone.0.body.layer2.0.conv1.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weight: weight[:5], "is no whole checkpoint of kind 'detr-backbone'"),
-        (lambda weight: weight[0, 0, 0, 0], "is no whole checkpoint"),
+        (lambda weight: weight[:5], "is not a complete checkpoint of kind 'detr-backbone'"),
+        (lambda weight: weight[0, 0, 0, 0], "is not a complete checkpoint"),
         (lambda weight: weight.to(torch.complex64), f"floating-point numbers: {CONV} .torch.complex64"),
         (lambda weight: (weight * 10).to(torch.int8), "floating-point numbers"),
     ],

@@ -126,7 +126,7 @@ def test_another_detector_or_picture_is_an_error(filled, processor, tmp_path):
     with pytest.raises(ValueError, match="hash"):
         open_caches(filled, processor)["boxes"].get([image_hash({"bytes": b"new", "path": None})])
     (tmp_path / "x.parquet").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="no file of proposals"):
+    with pytest.raises(ValueError, match="not a file of proposals"):
         ProposalCache(tmp_path, processor.box_detector, processor.image_processor)
 
 

@@ -1,4 +1,4 @@
-"""`pbrec-hf cards`: render model cards anew after their data or the template changed."""
+"""`pbrec-hf cards`: render model cards after their data or the template changed."""
 
 import argparse
 from pathlib import Path

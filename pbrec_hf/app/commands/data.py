@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     for name in _DATASETS:
         fetch = verbs.add_parser(name, help=f"download {name}: annotations and photographs")
         fetch.set_defaults(act=_fetch, name=name)
-        fetch.add_argument("--to", type=Path, required=True, help="folder; an interrupted download goes on there")
+        fetch.add_argument("--to", type=Path, required=True, help="folder; an interrupted download resumes there")
         fetch.add_argument("--no_images", action="store_true", help="annotations only (photographs: 13.5 GB)")
         fetch.add_argument("--mirrors", type=Path, help="a file in the format of the package's mirrors.yaml")
     preview = verbs.add_parser("preview", help="draw composed scenes with their expressions")

@@ -1,4 +1,4 @@
-"""`pbrec-hf failures`: what a checkpoint gets wrong, its answer in red and what was meant in green, on one sheet.
+"""`pbrec-hf failures`: what a checkpoint gets wrong, its answer in red and the referent in green, on one sheet.
 
 pbrec-hf failures CHECKPOINT --data rows.jsonl --bbox_format xywh --out failures.jpg
 """

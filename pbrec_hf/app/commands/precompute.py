@@ -4,7 +4,7 @@
 N GPUs   accelerate launch --multi_gpu --num_processes N -m pbrec_hf precompute CHECKPOINT …
 CPU      pbrec-hf precompute CHECKPOINT --cpu --data my.jsonl --out D
 
-Run it again to go on after an interruption, or to add the pictures of another data set. D/boxes and D/masks hold
+Run it again to resume after an interruption, or to add the pictures of another data set. D/boxes and D/masks hold
 Parquet files keyed by the hash of picture and detector. Masks take megabytes per picture; `--kinds boxes` leaves them
 to the detector.
 """

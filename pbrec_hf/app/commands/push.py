@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load the checkpoint strictly, write it anew, and upload everything in one commit."""
+    """Load the checkpoint strictly, write it again, and upload everything in one commit."""
     if options.card is not None and not options.card.is_file():
         raise FileNotFoundError(f"There is no file {options.card}: correct the path of the card.")
     silence_libraries()

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
     parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", help="only expressions of these kinds, such as: noun side")
-    parser.add_argument("--smallest", type=int, default=0, help="least width and height of what is meant, in pixels")
+    parser.add_argument("--smallest", type=int, default=0, help="smallest width and height of a referent, in pixels")
 
 
 def run(options: argparse.Namespace) -> int:

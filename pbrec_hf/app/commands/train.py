@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, from the last checkpoint of the output folder on if there is one."""
+    """Train, resuming from the last checkpoint of the output folder, if any."""
     show_log("INFO")
     from ...training.config import config_of
     from ...training.run import train
@@ -30,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
     try:
         train(config_of(options))
     except KeyboardInterrupt as interruption:
-        raise KeyboardInterrupt("run the same command again to go on from the last checkpoint.") from interruption
+        raise KeyboardInterrupt("run the same command again to resume from the last checkpoint.") from interruption
     return 0

@@ -103,7 +103,7 @@ def measure(
             proposals = detector.propose(inputs["pixel_values"], inputs["pixel_mask"])
             names = [classes[label] for label in found["labels"].tolist()]
             place = Letterbox.of(inputs["letterbox"][0])
-            assert proposals.boxes is not None  # as of every box detector
+            assert proposals.boxes is not None  # every box detector proposes some
             boxes, every = (place.boxes_to_original(values) for values in (found["boxes"], proposals.boxes[0]))
             cache[row["file_name"]] = {"names": names, "scores": found["scores"], "boxes": boxes, "every": every}
         detections = cache[row["file_name"]]

@@ -94,7 +94,7 @@ def _made(kind: type[_T], values: dict[str, Any], path: Path) -> _T:
     known = {entry.name for entry in fields(kind)}
     needed = {entry.name for entry in fields(kind) if entry.default is MISSING and entry.default_factory is MISSING}
     if wrong := sorted(values.keys() - known):
-        raise ValueError(f"{path}: {', '.join(wrong)} are no fields: give some of {', '.join(sorted(known))}.")
+        raise ValueError(f"{path}: {', '.join(wrong)} are not fields: give some of {', '.join(sorted(known))}.")
     if missing := sorted(needed - values.keys()):
         raise ValueError(f"{path}: {', '.join(missing)} are missing: give them.")
     return kind(**values)

@@ -5,9 +5,9 @@
 
 Runs the recipe's phases one after the other, or those that are named. Phases with the same start can run at the same
 time, a program on a core each. The trunk stays frozen. Every phase ends in a folder for `from_pretrained` (RUN/phase0
-…); export.py packs them. A phase draws anew after every evaluation and is saved there, so that an interrupted run goes
-on from its last evaluation as if nothing had happened. RUN/words.safetensors keeps the expressions as the frozen text
-encoder reads them: delete it together with the phases if the recipe changes.
+…); export.py packs them. A phase draws new batches after every evaluation and is saved there, so that an interrupted
+run resumes from its last evaluation as if nothing had happened. RUN/words.safetensors keeps the expressions as the
+frozen text encoder reads them: delete it together with the phases if the recipe changes.
 """
 
 import argparse
@@ -198,7 +198,7 @@ def _load_state(path: Path, model: PbrecForReferringExpression, optimizer: AdamW
             index, field = rest.split(".")
             state[int(index)][field] = value
     optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
-    logger.info("going on from %s after %d steps", path, done)
+    logger.info("resuming from %s after %d steps", path, done)
     return done
 
 

@@ -30,9 +30,9 @@ def test_the_shell_script_runs_every_step():
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("weight_decay:", "wait_decay:", "wait_decay are no fields"),
+        ("weight_decay:", "wait_decay:", "wait_decay are not fields"),
         ("clip: 1.0\n", "", "clip are missing"),
-        ("steps:", "step:", "step are no fields"),
+        ("steps:", "step:", "step are not fields"),
         ("evaluate: 250", "evaluate: 0", "lacks evaluate"),
     ],
 )

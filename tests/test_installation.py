@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -71,7 +72,8 @@ def test_the_wheel_holds_every_file(wheel):
         for path in (ROOT / name).rglob("*")
         if path.suffix in (".json", ".yaml", ".md")
     }
-    assert held == {name for name in tree if "__pycache__" not in name} | shipped
+    made_by_tools = re.compile(r"(^|/)(__pycache__|\.)")
+    assert held == {name for name in tree if not made_by_tools.search(name)} | shipped
 
 
 def test_the_installed_package_knows_itself_and_the_published_configurations(installed):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .fetch import Progress, fetch, require_space
-from .unzip import unzip
+from .unzip import leads_out, unzip
 
 
 class Downloaded(NamedTuple):
@@ -74,8 +74,10 @@ def _read_mirrors(path: Traversable) -> dict[str, Any]:
                 missing = {"urls", "bytes", "digest", "target"} - table["files"][name].keys()
                 if missing:
                     raise KeyError(f"{', '.join(sorted(missing))} of {name}")
+                if leads_out(name) or leads_out(table["files"][name]["target"]):
+                    raise ValueError(f"name or target of {name} leads out of the download folder")
         return table
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path} is no file of mirrors ({' '.join(str(error).split())}): write it like the package's mirrors.yaml."
         ) from error

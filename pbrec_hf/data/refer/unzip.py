@@ -3,6 +3,7 @@
 Knows nothing of what the files are.
 """
 
+import lzma
 import os
 import shutil
 import stat
@@ -14,6 +15,9 @@ from .fetch import require_space
 
 # Photographs hardly shrink, JSON shrinks ten times; a bomb unpacks to a thousand times its size.
 MAX_RATIO = 100
+# What zipfile raises, with RuntimeError for encrypted entries and NotImplementedError for unknown methods, and what
+# `_check_entry` does.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 def unzip(archive: str | Path, folder: str | Path) -> None:
@@ -45,20 +49,27 @@ def unzip(archive: str | Path, folder: str | Path) -> None:
             file.extractall(unfinished)
         inner = unfinished / folder.name
         os.replace(inner if inner.is_dir() else unfinished, folder)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:  # RuntimeError: encrypted
+    except (*_DAMAGED, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # of the disk; what bz2 raises has no number
         raise ValueError(f"{archive} was not unpacked: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def leads_out(name: str) -> bool:
+    """Whether a path, of any operating system, may lead out of the folder that it is relative to."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return bool(PureWindowsPath(name).drive) or name.startswith(("/", "\\")) or ".." in parts or "\0" in name
+
+
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.orig_filename
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if PureWindowsPath(name).drive or name.startswith(("/", "\\")) or ".." in parts or "\0" in name:
+    if leads_out(name):
         raise ValueError(f"its entry {name!r} leads out of the folder.")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ValueError(f"its entry {name!r} is a link or a device.")
 
 
-__all__ = ["MAX_RATIO", "unzip"]
+__all__ = ["MAX_RATIO", "leads_out", "unzip"]

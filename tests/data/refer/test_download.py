@@ -236,6 +236,31 @@ def test_damaged_archives_are_an_error(tmp_path, damage):
         unzip(tmp_path / "bad.zip", tmp_path / "refcoco")
 
 
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_damaged_entry_of_any_method_is_an_error(tmp_path, compression):
+    content = bytes(range(256)) * 8
+    whole = zipped({"a.txt": content}, compression)
+    (tmp_path / "a.zip").write_bytes(whole)
+    unzip(tmp_path / "a.zip", tmp_path / "refcoco")
+    assert (tmp_path / "refcoco" / "a.txt").read_bytes() == content
+    start, end = whole.index(b"a.txt") + 5, whole.index(b"PK\x01\x02")
+    refused = 0
+    for position in range(start, end, max(1, (end - start) // 40)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        (tmp_path / "bad.zip").write_bytes(damaged)
+        try:
+            unzip(tmp_path / "bad.zip", tmp_path / str(position) / "bad")
+        except ValueError as error:
+            assert "bad.zip was not unpacked" in str(error)
+            refused += 1
+        else:  # bits that stand for nothing
+            assert (tmp_path / str(position) / "bad" / "a.txt").read_bytes() == content
+    assert refused > 20
+
+
 def test_a_declared_size_that_lies_is_an_error(tmp_path):
     data = bytearray(zipped({"a.txt": b"a" * 5000}))
     for position in (data.index(b"PK\x03\x04") + 22, data.index(b"PK\x01\x02") + 24):
@@ -324,6 +349,16 @@ def test_a_wrong_file_of_mirrors_is_told(tmp_path, text):
     (tmp_path / "m.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"m\.yaml is no file of mirrors"):
         download_refcoco("refcoco", tmp_path / "to", mirrors=tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("target", ["../x", "/x", "deep/../../x", "C:\\x"])
+def test_mirrors_write_to_the_download_folder_only(mirrors, tmp_path, target):
+    table = yaml.safe_load(mirrors.read_text())
+    table["files"]["refcoco.zip"]["target"] = target
+    mirrors.write_text(yaml.safe_dump(table))
+    with pytest.raises(ValueError, match=r"refcoco\.zip leads out of the download folder"):
+        download_refcoco("refcoco", tmp_path / "to", mirrors=mirrors, **QUICK)
+    assert not (tmp_path / "to").exists()
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones(tmp_path):

@@ -19,6 +19,7 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
 from .images.reading import load_pixels
+from .images.sources import TIMEOUT
 from .inference.sharing import share_detector
 from .processing_pbrec import PbrecProcessor
 from .selection.settings import require_threshold
@@ -117,7 +118,7 @@ class ReferringExpressionPipeline(Pipeline):
         return pre, forward, post
 
     def preprocess(  # type: ignore[override]
-        self, inputs: Any, on_error: str = "raise", timeout: float | None = 30.0
+        self, inputs: Any, on_error: str = "raise", timeout: float | None = TIMEOUT
     ) -> dict[str, Any]:
         """Read the picture and tokenize its expressions; runs in the loader's processes."""
         try:

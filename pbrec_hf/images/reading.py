@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from .sources import name_of, open_source
+from .sources import TIMEOUT, name_of, open_source
 
 PictureSource = (
     str | os.PathLike[str] | bytes | bytearray | Mapping[str, Any] | IO[bytes] | PIL.Image.Image | np.ndarray | Tensor
@@ -30,7 +30,7 @@ _ORIENTATION = 0x0112  # the EXIF tag; Pillow also reads it from XMP
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-def load_picture(source: PictureSource, timeout: float | None = 30.0) -> PIL.Image.Image:
+def load_picture(source: PictureSource, timeout: float | None = TIMEOUT) -> PIL.Image.Image:
     """
     The picture in upright RGB (oriented by EXIF or XMP, transparency on white, first frame of an animation).
 
@@ -53,7 +53,7 @@ def load_picture(source: PictureSource, timeout: float | None = 30.0) -> PIL.Ima
         return _upright_rgb(image, name)
 
 
-def load_pixels(source: PictureSource, timeout: float | None = 30.0) -> Tensor:
+def load_pixels(source: PictureSource, timeout: float | None = TIMEOUT) -> Tensor:
     """
     The same pixels as uint8 (3, H, W) RGB; a tensor of this form is passed through.
 
@@ -86,7 +86,7 @@ def picture_size(source: PictureSource) -> tuple[int, int]:
         return height, width
     if isinstance(source, PIL.Image.Image):
         return _upright_size(source)
-    with _opened(source, None) as (image, name):
+    with _opened(source, TIMEOUT) as (image, name):
         try:
             return _upright_size(image)
         except Exception as error:  # of some formats Pillow reads all to find the orientation

@@ -17,10 +17,11 @@ from typing import Any
 import PIL.Image
 
 MOST_BYTES = 64 * 2**20  # of a fetched file: four times what a large camera writes
+TIMEOUT = 30.0  # seconds
 _CHUNK = 2**16
 
 
-def open_source(source: Any, timeout: float | None = 30.0) -> tuple[str | BytesIO, str]:
+def open_source(source: Any, timeout: float | None = TIMEOUT) -> tuple[str | BytesIO, str]:
     """
     What Pillow opens, a path or a file in memory, and a name for messages.
 
@@ -31,7 +32,7 @@ def open_source(source: Any, timeout: float | None = 30.0) -> tuple[str | BytesI
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a folder, damaged base64 text, or an address that gives no picture in time.
+        ValueError: a folder, a pipe, damaged base64 text, or an address that gives no picture in time.
         TypeError: none of the forms above.
     """
     if isinstance(source, Mapping) and source and source.keys() <= {"bytes", "path"}:
@@ -65,10 +66,11 @@ def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
         return BytesIO(_fetch(source, timeout))
     if source.startswith("data:"):
         return _decode(source.partition(",")[2], name)
-    if os.path.isdir(source):
-        raise ValueError(f"{source} is a folder: give a picture file.")
-    if os.path.exists(source):
+    if os.path.isfile(source):
         return source
+    if os.path.exists(source):  # reading a pipe or a device may never end
+        kind = "a folder" if os.path.isdir(source) else "a pipe or a device"
+        raise ValueError(f"{source} is {kind}: give a picture file.")
     # A path is short or has a dot; base64 text is long and has none.
     if len(source) > 200 and "." not in source:
         return _decode(source, name)
@@ -104,4 +106,4 @@ def _fetch(url: str, timeout: float | None) -> bytes:
     return b"".join(parts)
 
 
-__all__ = ["MOST_BYTES", "name_of", "open_source"]
+__all__ = ["MOST_BYTES", "TIMEOUT", "name_of", "open_source"]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -172,6 +173,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("read", [load_picture, load_pixels, picture_size])
+def test_a_pipe_is_refused_before_it_can_hang(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match=r"pipe\.jpg is a pipe or a device: give a picture file"):
+        read(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match="is a folder: give a picture file"):
+        read(tmp_path)
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ def parse_box(values: Any, bbox_format: str = "xyxy") -> Box:
     """
     if isinstance(values, Sequence) and not isinstance(values, (str, bytes)) and len(values) == 4:
         try:
+            if any(isinstance(value, bool) for value in values):
+                raise TypeError
             left, top, third, fourth = numbers = [float(value) for value in values]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers = [math.nan]
         if all(abs(number) < _LARGEST for number in numbers):  # NaN compares false
             return (left, top, third, fourth) if bbox_format == "xyxy" else (left, top, left + third, top + fourth)

@@ -47,7 +47,8 @@ def load_own_data(
 
     Raises:
         OwnDataError: rows are wrong; a ValueError that lists line, field, value and remedy.
-        ValueError: unknown format or view, missing table, missing columns, or a table without rows.
+        ValueError: unknown format or view, missing table, missing columns, a table without rows, or one whose boxes
+            are shares of the picture.
         FileNotFoundError: missing instances file.
     """
     if bbox_format not in BBOX_FORMATS:
@@ -71,6 +72,11 @@ def load_own_data(
         raise OwnDataError(path, sorted(checker.problems, key=lambda problem: problem.line))
     if not rows:
         raise ValueError(f"{path} has no rows: give at least one with the columns {', '.join(REQUIRED)}.")
+    if all(max(row["bbox"]) <= 1 for row in rows):
+        raise ValueError(
+            f"All boxes of {path} lie between 0 and 1, such as {rows[0]['bbox']} (XYXY), so they are shares of the "
+            "picture: multiply x by its width and y by its height."
+        )
     if checker.unknown:
         logger.warning(f"{path}: unknown columns {sorted(checker.unknown)} are left out; optional ones: {OPTIONAL}.")
     return Dataset.from_list(rows if view == "sentence" else group_by_image(rows), features=columns)

@@ -5,11 +5,12 @@ the files that the rows are from.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -101,15 +102,18 @@ class RowChecker:
             self.problems.append(Problem(line, name, row.get(name), remedy))
 
         expression = row.get("expression")
-        if not isinstance(expression, str) or not expression.strip() or "\0" in expression:
+        if not isinstance(expression, str) or not _is_visible(expression):
             wrong("expression", "give a text that is not blank")
+        for column in ("expression", "category", "image_id"):
+            if not _can_be_stored(str(row.get(column))):
+                wrong(column, "give a text without NUL characters and halves of surrogate pairs")
         image, name, size = self._image(row, wrong)
         box = None if size is None else _box(row, size, wrong)
         segmentation = None if size is None else _segmentation(row, size, box, wrong)
         integers = {name: _integer(row, name, wrong) for name in INTEGERS}
         area = row.get("area")
-        if not isinstance(area, int | float | None):
-            wrong("area", "give a number or leave it out")
+        if area is not None and not (_is_number(area) and 0 <= area < math.inf):
+            wrong("area", "give a number of pixels or leave it out")
         if len(self.problems) > before or size is None or box is None:
             return None
         height, width = size
@@ -165,6 +169,19 @@ class RowChecker:
             return _whole_size(path)
         except ValueError as error:
             return str(error)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether some character of `text` can be seen; a zero-width space cannot."""
+    return any(character.isprintable() and not character.isspace() for character in text)
+
+
+def _can_be_stored(text: str) -> bool:
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _integer(row: Mapping[str, Any], name: str, wrong: Wrong) -> int | None:

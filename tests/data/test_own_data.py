@@ -92,6 +92,17 @@ def test_boxes_of_width_and_height(folder):
     assert data[0]["bbox"] == [10, 10, 40, 30]
 
 
+@pytest.mark.parametrize("bbox_format", ["xyxy", "xywh"])
+def test_shares_of_the_picture_are_not_taken_for_pixels(folder, bbox_format):
+    rows = [
+        row | {"bbox": [0.125 * place, 0.25, 0.5, 0.75], "segmentation": None} for place, row in enumerate(good_rows())
+    ]
+    with pytest.raises(ValueError, match=r"rows\.jsonl lie between 0 and 1.*multiply x by its width"):
+        load_own_data(write_jsonl(folder / "rows.jsonl", rows), bbox_format=bbox_format)
+    rows[1]["bbox"] = [0, 0, 1, 2]  # one box of pixels, and the others are small ones
+    assert len(load_own_data(write_jsonl(folder / "rows.jsonl", rows))) == len(rows)
+
+
 def test_rounded_coordinates_are_set_on_the_edge(folder):
     rows = [good_rows()[1] | {"bbox": [-0.4, 0, 64.4, 48.2]}]
     assert load_own_data(write_jsonl(folder / "rows.jsonl", rows))[0]["bbox"] == [0, 0, 64, 48]
@@ -107,9 +118,14 @@ def test_rounded_coordinates_are_set_on_the_edge(folder):
         ({"bbox": [1, 2, 3]}, "bbox", "list of 4 finite numbers"),
         ({"bbox": [1, 2, float("nan"), 4]}, "bbox", "finite"),
         ({"bbox": "1 2 3 4"}, "bbox", "list of 4"),
+        ({"bbox": [True, 2, 30, 40]}, "bbox", "list of 4"),
+        ({"bbox": [1, 2, 10**400, 40]}, "bbox", "list of 4"),
         ({"bbox": None}, "bbox", "give four numbers"),
         ({"expression": "  "}, "expression", "not blank"),
         ({"expression": 3}, "expression", "text"),
+        ({"expression": "\u200b\u00a0"}, "expression", "not blank"),
+        ({"expression": "dog \ud83d"}, "expression", "surrogate"),
+        ({"category": "dog\0"}, "category", "NUL"),
         ({"image": "c.jpg"}, "image", "no such file"),
         ({"image": "../a.jpg"}, "image", "leads out"),
         ({"image": None}, "image", "name of an image file"),
@@ -127,6 +143,10 @@ def test_rounded_coordinates_are_set_on_the_edge(folder):
         ({"ann_id": 2**63}, "ann_id", "64 bits"),
         ({"category_id": -(2**31) - 1}, "category_id", "32 bits"),
         ({"area": "big"}, "area", "number"),
+        ({"area": True}, "area", "number"),
+        ({"area": -5}, "area", "number"),
+        ({"area": float("nan")}, "area", "number"),
+        ({"area": float("inf")}, "area", "number"),
         ({"width": 640}, "width", "another version"),
     ],
 )

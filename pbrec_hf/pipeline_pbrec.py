@@ -4,7 +4,8 @@ A picture is encoded once, however many expressions it has; `batch_size` counts 
 generators stream through a DataLoader, whose workers read pictures and tokenize; the detectors run beside the model.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
+from itertools import zip_longest
 from os import PathLike
 from types import GeneratorType
 from typing import Any
@@ -27,6 +28,7 @@ from .selection.settings import require_threshold
 logger = logging.get_logger(__name__)
 
 _TEXT_KEYS = ("text", "expression", "expressions")
+_END = object()
 
 
 class ReferringExpressionPipeline(Pipeline):
@@ -185,9 +187,7 @@ class ReferringExpressionPipeline(Pipeline):
         source = PipelineDataset if isinstance(inputs, Sized) else PipelineIterator
         dataset = source(inputs, self.preprocess, preprocess_params)
         workers = num_workers if source is PipelineDataset else min(num_workers, 1)
-        loader = DataLoader(
-            dataset, num_workers=workers, batch_size=batch_size, collate_fn=lambda items: {"items": items}
-        )
+        loader = DataLoader(dataset, num_workers=workers, batch_size=batch_size, collate_fn=_gathered)
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 
@@ -195,6 +195,10 @@ class ReferringExpressionPipeline(Pipeline):
         """Model and processor with its detectors. (The base class would leave the processor out.)"""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
+
+
+def _gathered(items: list[Any]) -> dict[str, list[Any]]:
+    return {"items": items}  # not a lambda: processes that are spawned get it pickled
 
 
 class _Rows(Dataset[Any]):
@@ -220,7 +224,9 @@ def _is_one(inputs: Any) -> bool:
     return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
 
 
-def _pair(images: Any, text: Any) -> list[dict[str, Any]]:
+def _pair(images: Any, text: Any) -> list[dict[str, Any]] | Iterator[dict[str, Any]]:
+    if not hasattr(images, "__getitem__"):
+        return _pair_stream(images, text)
     images = list(images)
     texts = [text] * len(images) if isinstance(text, str) else list(text)
     if len(texts) != len(images):
@@ -229,6 +235,16 @@ def _pair(images: Any, text: Any) -> list[dict[str, Any]]:
             "picture, or one string for all."
         )
     return [_with_text(image, text) for image, text in zip(images, texts, strict=True)]
+
+
+def _pair_stream(images: Iterable[Any], text: Any) -> Iterator[dict[str, Any]]:
+    """As `_pair`, one picture at a time, since a stream may have no end."""
+    pairs = ((image, text) for image in images) if isinstance(text, str) else zip_longest(images, text, fillvalue=_END)
+    for number, (image, expression) in enumerate(pairs, 1):
+        if image is _END or expression is _END:
+            missing = "picture" if image is _END else "text"
+            raise ValueError(f"There is no {missing} {number}: give a text for each picture, or one string for all.")
+        yield _with_text(image, expression)
 
 
 def _with_text(image: Any, text: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -11,9 +12,16 @@ import torch
 from checkpoints import save_tiny_checkpoint
 from PIL import Image
 from places import SCENES
+from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, ReferringExpressionPipeline, bundled_checkpoint
+from pbrec_hf import (
+    PbrecForReferringExpression,
+    PbrecProcessor,
+    ReferringExpressionPipeline,
+    bundled_checkpoint,
+    pipeline_pbrec,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +140,34 @@ def test_generators_and_datasets_stream(pipe, photographs):
 
     assert same(list(pipe(Rows(), batch_size=2)), expected)
     assert same(list(pipe(Rows(), batch_size=2, num_workers=1)), expected)
+
+
+@pytest.mark.parametrize("text", ["left dog", ["left dog", "red car", "girl"]])
+def test_a_stream_with_text_is_answered_as_it_comes(pipe, photographs, text):
+    read = []
+
+    def frames():
+        for path in photographs:
+            read.append(path)
+            yield path
+
+    answers = iter(pipe(frames(), text, batch_size=1))
+    first = next(answers)
+    assert len(read) < len(photographs)
+    assert same([first, *answers], pipe(photographs, text))
+
+
+@pytest.mark.parametrize(("texts", "missing"), [(["a dog"], "text 2"), (["a dog"] * 4, "picture 4")])
+def test_a_stream_needs_as_many_texts_as_pictures(pipe, photographs, texts, missing):
+    with pytest.raises(ValueError, match=f"There is no {missing}: give a text for each picture"):
+        list(pipe((path for path in photographs), texts))
+
+
+def test_workers_that_are_spawned_read_pictures(pipe, photographs, monkeypatch):
+    """As on Windows and macOS, and on Linux from Python 3.14 on, where nothing is forked."""
+    monkeypatch.setattr(pipeline_pbrec, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    rows = [{"image": path, "text": "left dog"} for path in photographs]
+    assert same(list(pipe(rows, batch_size=2, num_workers=1)), [pipe(row) for row in rows])
 
 
 def test_an_image_is_encoded_once_however_many_expressions_it_has(pipe, photographs, monkeypatch):

@@ -14,6 +14,7 @@ from huggingface_hub.utils import httpx
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from .cards import read_cards, render_card
+from .opening import opening
 from .remote_code import PIPELINE, write_code
 from .writing import replaced_folder
 
@@ -37,8 +38,9 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
     destination = Path(destination)
     if destination.exists() and any(destination.iterdir()):
         raise FileExistsError(f"{destination} is not empty: name a new folder.")
-    model = PbrecForReferringExpression.from_pretrained(source)
-    processor = PbrecProcessor.from_pretrained(source)
+    with opening(source) as options:
+        model = PbrecForReferringExpression.from_pretrained(source, **options)
+        processor = PbrecProcessor.from_pretrained(source, **options)
     if not processor.detectors:
         raise ValueError(f"The processor of {source} has no detector: without proposals there are no answers.")
     if with_code:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..hub.bundled import bundled_checkpoint
+from ..hub.opening import opening
 from ..images.reading import PictureSource, load_picture
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
@@ -45,22 +46,17 @@ class Grounder:
         device: where to run.
 
     Raises:
-        OSError: no such checkpoint, in one line.
-        ValueError: no such device.
+        OSError: no such checkpoint, or a damaged one; in one line that names the file.
+        ValueError: no such device, or a checkpoint whose files do not fit together.
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub: Any):
         _require_device(device)
         source = str(model or bundled_checkpoint())
-        try:
+        with opening(source) as options:
+            hub = {**options, **hub}
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
             self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
-        except OSError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise OSError(
-                f"No checkpoint can be loaded from {source!r} ({reason}): give a folder made by `save_pretrained`, or "
-                "the id of a model on the Hub that this machine can reach."
-            ) from error
         prepare_to_answer(self.model, self.processor)
 
     def __call__(

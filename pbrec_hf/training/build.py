@@ -21,6 +21,7 @@ from ..data.refer.refcoco import load_refcoco
 from ..data.schema import without_decoding
 from ..hub.configs import config_folder
 from ..hub.loading import require_there
+from ..hub.opening import opening
 from ..image_processing_pbrec import PbrecImageProcessor
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
@@ -38,8 +39,11 @@ def load_model_and_processor(config: TrainingConfig) -> tuple[PbrecForReferringE
     tasks: dict[str, Any] = {"tasks": config.tasks} if config.tasks else {}
     if config.init is not None:
         # With other tasks than it was saved with, a checkpoint has a head too many or one too few.
-        model = PbrecForReferringExpression.from_pretrained(config.init, dtype="float32", strict=not tasks, **tasks)
-        processor = PbrecProcessor.from_pretrained(config.init)
+        with opening(config.init) as found:
+            model = PbrecForReferringExpression.from_pretrained(
+                config.init, dtype="float32", strict=not tasks, **tasks, **found
+            )
+            processor = PbrecProcessor.from_pretrained(config.init, **found)
     else:
         assert config.model_config is not None  # as TrainingConfig requires without `init`
         folder = config_folder(config.model_config)
@@ -64,10 +68,7 @@ def add_detectors(
         return processor
     for source in filter(None, given.values()):
         require_there(source)
-    detectors = {
-        name: AutoModel.from_pretrained(source) if source else getattr(processor, name)
-        for name, source in given.items()
-    }
+    detectors = {name: _detector(source) if source else getattr(processor, name) for name, source in given.items()}
     return PbrecProcessor(
         processor.image_processor,
         processor.tokenizer,
@@ -75,6 +76,11 @@ def add_detectors(
         selection=processor.selection,
         **detectors,
     )
+
+
+def _detector(source: str) -> Any:
+    with opening(source) as found:
+        return AutoModel.from_pretrained(source, **found)
 
 
 def load_rows(

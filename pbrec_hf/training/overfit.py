@@ -18,6 +18,7 @@ from ..configuration_pbrec import PbrecConfig
 from ..data.scenes.photographs import read_photographs
 from ..data.scenes.scene import Scene, with_expressions
 from ..geometry.letterbox import Letterbox
+from ..hub.opening import opening
 from ..modeling_pbrec import PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from .config import TrainingConfig
@@ -43,7 +44,8 @@ def overfit(
     Returns:
         The scores of the run; under "best" the accuracy, which should be 1.
     """
-    processor, config = PbrecProcessor.from_pretrained(init), PbrecConfig.from_pretrained(init)
+    with opening(init) as found:
+        processor, config = PbrecProcessor.from_pretrained(init, **found), PbrecConfig.from_pretrained(init, **found)
     scenes = read_photographs(annotations, images)
     data = str(_write_photographs(scenes, output_dir, processor, config, expressions))
     return train(

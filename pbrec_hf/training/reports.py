@@ -12,6 +12,7 @@ from pathlib import Path
 import datasets
 from accelerate import Accelerator
 
+from ..hub.opening import opening
 from ..hub.writing import replaced_file
 from ..inference.folding import prepare_to_answer
 from ..modeling_pbrec import PbrecForReferringExpression
@@ -68,8 +69,10 @@ def evaluate_checkpoint(
     """
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision)
     require_joined(accelerator)
-    model = PbrecForReferringExpression.from_pretrained(checkpoint, dtype="float32").to(accelerator.device)
-    processor = PbrecProcessor.from_pretrained(checkpoint)
+    with opening(checkpoint) as found:
+        model = PbrecForReferringExpression.from_pretrained(checkpoint, dtype="float32", **found)
+        processor = PbrecProcessor.from_pretrained(checkpoint, **found)
+    model.to(accelerator.device)
     processor = add_detectors(processor, box_detector, mask_detector)
     if top_k is not None:
         processor.settings = replace(processor.settings, top_k=top_k)

@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     show_log()
     from accelerate import Accelerator
 
+    from ...hub.opening import opening
     from ...processing_pbrec import PbrecProcessor
     from ...training.build import add_detectors
     from ...training.precompute import fill_caches
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     accelerator = Accelerator(cpu=options.cpu)
     require_joined(accelerator)
-    processor = PbrecProcessor.from_pretrained(options.checkpoint)
+    with opening(options.checkpoint) as found:
+        processor = PbrecProcessor.from_pretrained(options.checkpoint, **found)
     processor = add_detectors(processor, options.box_detector, options.mask_detector).to(accelerator.device)
     caches = open_caches(options.out, processor, options.kinds)
     accelerator.wait_for_everyone()  # before anyone adds to what the others are reading

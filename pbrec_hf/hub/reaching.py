@@ -1,0 +1,67 @@
+"""Whether the Hub answers, asked once and briefly, before a client library repeats its requests for half a minute.
+
+Knows nothing of checkpoints: an id, and what this machine has of it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, get_session, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import httpx, validate_repo_id
+
+SECONDS = 5.0  # to connect and answer; the Hub takes a tenth of one
+
+
+def require_hub(purpose: str) -> None:
+    """
+    Check that the Hub answers.
+
+    Args:
+        purpose: what it is needed for, as in "to publish me/mine".
+
+    Raises:
+        ConnectionError: it does not, or `HF_HUB_OFFLINE` is set.
+    """
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SECONDS)
+    except (httpx.TransportError, ConnectionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConnectionError(
+            f"The Hub cannot be reached {purpose} ({reason}): check the network and try again."
+        ) from error
+
+
+def hub_options(source: str) -> dict[str, Any]:
+    """
+    Further arguments of `from_pretrained` for this folder or Hub id, so that it does not wait for a Hub out of reach.
+
+    Returns:
+        `local_files_only` where the Hub does not answer and the id was fetched before; nothing otherwise.
+
+    Raises:
+        ConnectionError: the Hub does not answer, and this machine has nothing of the id.
+    """
+    if not _on_the_hub(source) or constants.HF_HUB_OFFLINE:
+        return {}
+    try:
+        require_hub(f"to fetch {source}, which is no folder either")
+    except ConnectionError:
+        if not isinstance(try_to_load_from_cache(source, "config.json"), str):
+            raise
+        return {"local_files_only": True}
+    return {}
+
+
+def _on_the_hub(source: str) -> bool:
+    """Whether `source` can only be an id on the Hub."""
+    if Path(source).exists():
+        return False
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return False
+    return True
+
+
+__all__ = ["hub_options", "require_hub"]

@@ -72,7 +72,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     else:
         for verb in VERBS:
             commands.add_parser(verb, help=command(verb).HELP)
-    return parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and "words" in options and not any(word.startswith("-") for word in rest):
+        options.words += rest  # argparse takes only words that stand together
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def command(verb: str) -> Command:

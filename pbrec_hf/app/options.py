@@ -2,10 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datasets
+    from PIL.Image import Image
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -82,3 +83,22 @@ def require_picture_name(path: Path | None) -> None:
         raise ValueError(f"{path} has no ending of a picture: name a .png or .jpg file.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"The folder {path.absolute().parent} does not exist: make it first.")
+
+
+def save_picture(picture: "Image", path: Path, **options: Any) -> None:
+    """
+    Write a picture in the format of its ending, whole or not at all.
+
+    Args:
+        options: of the format, such as `quality`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from PIL import Image
+
+    from ..hub.writing import replaced_file
+
+    Image.init()
+    with replaced_file(path) as partial:
+        picture.save(partial, format=Image.registered_extensions()[path.suffix.lower()], **options)

@@ -18,6 +18,7 @@ import PIL.Image
 
 MOST_BYTES = 64 * 2**20  # of a fetched file: four times what a large camera writes
 TIMEOUT = 30.0  # seconds
+ADDRESSES = ("http://", "https://")
 _CHUNK = 2**16
 
 
@@ -61,20 +62,35 @@ def name_of(source: Any) -> str:
     return getattr(source, "filename", None) or getattr(source, "name", None) or "The picture"
 
 
-def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
-    if source.startswith(("http://", "https://")):
-        return BytesIO(_fetch(source, timeout))
-    if source.startswith("data:"):
-        return _decode(source.partition(",")[2], name)
-    if os.path.isfile(source):
-        return source
+def require_there(source: str) -> None:
+    """
+    Check a path without reading the file; addresses and base64 text pass.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, a pipe or a device.
+    """
+    if source.startswith((*ADDRESSES, "data:")) or os.path.isfile(source):
+        return
     if os.path.exists(source):  # reading a pipe or a device may never end
         kind = "a folder" if os.path.isdir(source) else "a pipe or a device"
         raise ValueError(f"{source} is {kind}: give a picture file.")
-    # A path is short or has a dot; base64 text is long and has none.
-    if len(source) > 200 and "." not in source:
-        return _decode(source, name)
-    raise FileNotFoundError(f"No picture at {source}: check the path.")
+    if not _is_base64(source):
+        raise FileNotFoundError(f"No picture at {source}: check the path.")
+
+
+def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
+    require_there(source)
+    if source.startswith(ADDRESSES):
+        return BytesIO(_fetch(source, timeout))
+    if source.startswith("data:"):
+        return _decode(source.partition(",")[2], name)
+    return source if os.path.isfile(source) else _decode(source, name)
+
+
+def _is_base64(source: str) -> bool:
+    """A path is short or has a dot; base64 text is long and has none."""
+    return len(source) > 200 and "." not in source
 
 
 def _decode(text: str, name: str) -> BytesIO:

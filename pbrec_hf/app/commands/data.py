@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..options import require_picture_name, save_picture
 from . import Commands, new_verb
 
 HELP = "fetch data sets, look at composed scenes, pack rows with their pictures"
@@ -66,15 +67,16 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _preview(options: argparse.Namespace) -> int:
+    require_picture_name(options.out)
+    if options.count < 1:
+        raise ValueError(f"--count {options.count}: give a number of at least 1.")
     from ...data.scenes.composed import ComposedScenes
     from ...data.scenes.photographs import read_photographs
     from ..drawing import contact_sheet
 
-    if options.count < 1:
-        raise ValueError(f"--count {options.count}: give a number of at least 1.")
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))
     seeds = range(options.seed, options.seed + options.count)
-    contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]).save(options.out)
+    save_picture(contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]), options.out)
     print(f"picture written to {options.out}", file=sys.stderr)
     return 0
 

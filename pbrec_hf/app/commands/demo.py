@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import add_model, require_picture_name
+from ..options import add_model, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from . import Commands, new_verb
 from .ground import as_line
@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
         for expression, answer in zip(row["expressions"], result.answers, strict=True):
             print(f"  {as_line(expression, answer)}")
 
-    run_demo(grounder, show).save(options.out)
+    save_picture(run_demo(grounder, show), options.out)
     print(f"picture written to {options.out}")
     return 0

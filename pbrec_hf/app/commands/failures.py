@@ -6,7 +6,7 @@ pbrec-hf failures CHECKPOINT --data rows.jsonl --bbox_format xywh --out failures
 import argparse
 from pathlib import Path
 
-from ..options import add_rows, own_split, require_picture_name, require_rows, rows_of
+from ..options import add_rows, own_split, require_picture_name, require_rows, rows_of, save_picture
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -38,5 +38,5 @@ def run(options: argparse.Namespace) -> int:
     print(f"{len(failures)} of {count} are wrong")
     if failures:
         sheet = contact_sheet([(failure.expression, failure.drawn()) for failure in failures[: options.most]])
-        sheet.save(options.out, quality=80)
+        save_picture(sheet, options.out, quality=80)
     return 0

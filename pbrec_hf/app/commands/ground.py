@@ -1,64 +1,120 @@
-"""`pbrec-hf ground`: what expressions refer to in a photograph, as lines, as JSON or drawn."""
+"""`pbrec-hf ground`: what expressions refer to in photographs, as lines, as JSON or drawn.
+
+pbrec-hf ground photo.jpg "left dog" "red car"                      # a picture and its expressions
+pbrec-hf ground one.jpg two.jpg -e "left dog" -e "red car"          # several pictures: mark the expressions
+pbrec-hf ground one.jpg two.jpg --expressions expressions.txt       # one expression a line; - is standard input
+find . -name "*.jpg" | pbrec-hf ground --pictures - "left dog"      # pictures from a list; - is standard input
+curl -s https://example.org/photo.jpg | pbrec-hf ground - "left dog"   # a picture's bytes on standard input
+
+Every picture is asked for every expression. A picture that cannot be read is told on standard error; the others are
+answered. Exit status: 0 everything found, 1 something not found, 2 a picture could not be read, or other bad input.
+"""
 
 import argparse
 import json
 import sys
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..options import add_model, require_picture_name
+from ...images.sources import MOST_BYTES, require_there
+from ..options import add_model, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
+from ..questions import STDIN, separate
 from . import Commands, new_verb
 
-HELP = "find what expressions refer to in a photograph"
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ...inference.grounder import Grounded
+
+HELP = "find what expressions refer to in photographs"
 _SMALLEST_SIDE = 16  # below this a person, too, sees nothing to refer to
 
 
 def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
     parser = new_verb(commands, "ground", run, HELP)
-    parser.add_argument("image", metavar="IMAGE", help="path or URL of the photograph")
-    parser.add_argument("expressions", metavar="EXPRESSION", nargs="+", help="such as 'left dog'")
-    parser.add_argument("--out", type=Path, help="write the photograph with the answers drawn here")
-    parser.add_argument("--json", action="store_true", help="print JSON: expression, score, box, mask as COCO RLE")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__.split("\n", 2)[2].strip() if __doc__ else None
+    parser.usage = (
+        "pbrec-hf ground PICTURE EXPRESSION [EXPRESSION …] [options]\n"
+        "       pbrec-hf ground PICTURE [PICTURE …] -e EXPRESSION [-e EXPRESSION …] [options]"
+    )
+    parser.add_argument("words", nargs="*", metavar="PICTURE EXPRESSION", help="path or URL, and such as 'left dog'")
+    parser.add_argument(
+        "-e", "--expression", dest="expressions", action="append", default=[], metavar="EXPRESSION",
+        help="what to find; may be repeated. All words without an option are pictures then",
+    )  # fmt: skip
+    parser.add_argument(
+        "--expressions", dest="expression_file", metavar="FILE", help="a text file of them, one a line"
+    )
+    parser.add_argument("--pictures", dest="picture_file", metavar="FILE", help="text file of pictures, one a line")
+    parser.add_argument("--out", type=Path, help="draw the answers: a picture to write; of several, a folder")
+    parser.add_argument(
+        "--json", action="store_true",
+        help="print JSON: expression, score, box, mask as COCO RLE; of several pictures, the image, too",
+    )  # fmt: skip
     parser.add_argument("--threshold", type=float, default=0.0, help="leave out answers that score less (default 0)")
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     add_model(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer; status 1 where nothing was found for some expression."""
-    from ...images.reading import load_picture
-
+    """Answer; status 1 where nothing was found for some expression, 2 where a picture could not be read."""
+    pictures, expressions = separate(options.words, options.expressions, options.expression_file, options.picture_file)
+    several = len(pictures) > 1 or options.picture_file is not None
+    # Before anything is loaded: a mistyped path should not cost seconds.
+    outputs = _outputs(options.out, pictures, several)
+    if pictures != [STDIN] and not several:
+        require_there(pictures[0])
     silence_libraries()
-    # Before the model is loaded: a mistyped path or an empty expression should not cost seconds.
-    picture = load_picture(options.image)
-    if max(picture.size) < _SMALLEST_SIDE:
-        raise ValueError(
-            f"{options.image} has only {picture.width}×{picture.height} pixels: give a picture of at least "
-            f"{_SMALLEST_SIDE} pixels on its longer side."
-        )
-    for expression in options.expressions:
-        if not expression.strip():
-            raise ValueError("An expression is empty: give words, such as 'left dog'.")
-    require_picture_name(options.out)
+    first = None if several else _load(pictures[0])
     with spinner("loading the checkpoint"):
         from ...inference.grounder import Grounder
 
         grounder = Grounder(options.model, options.device)
     masks = options.json or options.out is not None  # nothing else shows them
-    result = grounder(picture, options.expressions, options.top_k, options.threshold, masks)
-    if options.json:
-        print(json.dumps([_as_json(*pair) for pair in zip(options.expressions, result.answers, strict=True)]))
-    else:
-        for expression, answer in zip(options.expressions, result.answers, strict=True):
-            print(as_line(expression, answer))
-    if options.out:
-        from ..drawing import draw_answers
+    broken, everything = False, True
+    printer = _Printer(options.json, several)
+    for name, output in zip(pictures, outputs, strict=True):
+        try:
+            picture = first or _load(name)
+        except (OSError, ValueError) as error:
+            if not several:
+                raise
+            print(f"pbrec-hf: error: {' '.join(str(error).split())}", file=sys.stderr)
+            broken = True
+            continue
+        result = grounder(picture, expressions, options.top_k, options.threshold, masks)
+        printer.show(name, expressions, result)
+        everything &= all(len(answer["scores"]) for answer in result.answers)
+        if output:
+            _draw(result, output)
+    printer.close()
+    return 2 if broken else 0 if everything else 1
 
-        draw_answers(result.image, result.answers).save(options.out)
-        print(f"picture written to {options.out}", file=sys.stderr)
-    return 0 if all(len(answer["scores"]) for answer in result.answers) else 1
+
+class _Printer:
+    """Answers on standard output, as they come: lines, or an array of JSON."""
+
+    def __init__(self, as_json: bool, several: bool) -> None:
+        self.as_json, self.several, self.empty = as_json, several, True
+
+    def show(self, name: str, expressions: list[str], result: "Grounded") -> None:
+        for expression, answer in zip(expressions, result.answers, strict=True):
+            if self.as_json:
+                image = {"image": name} if self.several else {}
+                print("[" if self.empty else ", ", end="")
+                print(json.dumps({**image, **_as_json(expression, answer)}), end="")
+            else:
+                print(f"{name}: " if self.several else "", end="")
+                print(as_line(expression, answer), flush=self.several)
+            self.empty = False
+
+    def close(self) -> None:
+        if self.as_json:
+            print("[]" if self.empty else "]")
 
 
 def as_line(expression: str, answer: dict[str, Any]) -> str:
@@ -83,3 +139,45 @@ def _as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
         "mask": mask_to_rle(answer["masks"][0, 0]),
         "mask_source": answer["mask_source"],
     }
+
+
+def _load(name: str) -> "Image.Image":
+    from ...images.reading import load_picture
+
+    if name == STDIN:
+        file, name = BytesIO(sys.stdin.buffer.read(MOST_BYTES)), "The picture on standard input"
+        file.name = name
+        picture = load_picture(file)
+    else:
+        picture = load_picture(name)
+    if max(picture.size) < _SMALLEST_SIDE:
+        raise ValueError(
+            f"{name} has only {picture.width}×{picture.height} pixels: give a picture of at least {_SMALLEST_SIDE} "
+            "pixels on its longer side."
+        )
+    return picture
+
+
+def _outputs(out: Path | None, pictures: list[str], several: bool) -> list[Path | None]:
+    """Where the drawing of each picture goes; of several, to PNG files of a folder, named like them."""
+    if out is None:
+        return [None] * len(pictures)
+    if not several:
+        require_picture_name(out)
+        return [out]
+    if out.suffix and not out.is_dir():
+        raise ValueError(f"--out {out}: of several pictures, give a folder to draw the answers to.")
+    taken: dict[str, int] = {}
+    outputs: list[Path | None] = []
+    for name in pictures:
+        stem = Path(name.partition("?")[0]).stem if name != STDIN else "picture"
+        taken[stem] = number = taken.get(stem, 0) + 1
+        outputs.append(out / f"{stem}{f'-{number}' if number > 1 else ''}.png")
+    return outputs
+
+
+def _draw(result: "Grounded", path: Path) -> None:
+    from ..drawing import draw_answers
+
+    save_picture(draw_answers(result.image, result.answers), path)
+    print(f"picture written to {path}", file=sys.stderr)

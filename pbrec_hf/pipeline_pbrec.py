@@ -4,16 +4,15 @@ A picture is encoded once, however many expressions it has; `batch_size` counts 
 generators stream through a DataLoader, whose workers read pictures and tokenize; the detectors run beside the model.
 """
 
-from collections.abc import Iterable, Iterator, Sized
-from itertools import zip_longest
+import copy
+from collections.abc import Iterator, Sized
 from os import PathLike
-from types import GeneratorType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
@@ -21,14 +20,13 @@ from transformers.utils import logging
 
 from .images.reading import load_pixels
 from .images.sources import TIMEOUT
+from .inference.devices import require_device
+from .inference.rows import as_rows, image_and_text, is_one, require_form, with_text
 from .inference.sharing import share_detector
 from .processing_pbrec import PbrecProcessor
 from .selection.settings import require_threshold
 
 logger = logging.get_logger(__name__)
-
-_TEXT_KEYS = ("text", "expression", "expressions")
-_END = object()
 
 
 class ReferringExpressionPipeline(Pipeline):
@@ -51,42 +49,53 @@ class ReferringExpressionPipeline(Pipeline):
     processor: PbrecProcessor  # always there, by `_load_processor`
 
     def __init__(self, *args: Any, **kwargs: Any):
+        device = kwargs.get("device")
+        # The base class takes the CPU without a word where there is no GPU of this number.
+        if device is not None and not (isinstance(device, int) and device < 0):
+            require_device(device)
         super().__init__(*args, **kwargs)
         self.model.eval()
         self.processor.to(self.device)
         share_detector(self.model, self.processor)
 
-    def __call__(self, inputs: Any, text: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def __call__(  # type: ignore[override]
+        self, inputs: Any = None, text: Any = None, *, image: Any = None, images: Any = None, **kwargs: Any
+    ) -> Any:
         """
         Args:
             inputs: a picture (path, URL, base64 text, bytes, PIL image, array, tensor), a dict with `image` and
                 `text` (or `expression`, `expressions`), or a list, dataset or generator of dicts; with `text`, of
                 pictures, or of dicts with `image`.
-            text: an expression or a list of them for one picture; for a list of pictures one entry each, or one
+            text: an expression or a list of them for one picture; for several pictures one entry each, or one
                 expression for all.
+            image, images: other names of `inputs`.
             top_k: proposals that vote for the answer, if the checkpoint votes; by default its own number (12 in the
                 paper).
             threshold: answers that score less are left out (an empty list).
             return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE; and `mask_source`, which is
                 "box" where there is only the box, filled.
             on_error: "raise", or "skip": a picture that cannot be read gives `{"error": message}` instead of a
-                result. By default one input raises and several skip.
+                result. By default one input raises and several skip. Rows without the keys above always raise.
             timeout: seconds to wait for a URL.
             batch_size, num_workers: as in every pipeline.
 
         Returns:
             For one expression a list of at most one dict: `label`, `score`, `box` (xmin, ymin, xmax, ymax in pixels of
-            the upright original). For several expressions a list of lists; for several pictures a list of those.
+            the upright original). For several expressions a list of lists. For several pictures these one after the
+            other: a list for a list, an iterator that reads pictures as they are asked for if they came as a dataset
+            or generator.
         """
-        inputs = list(inputs) if isinstance(inputs, tuple) else inputs
-        several = not _is_one(inputs)
-        if several and hasattr(inputs, "__len__") and not len(inputs):
+        given = [value for value in (inputs, image, images) if value is not None]
+        if len(given) != 1:
+            raise TypeError("Give the picture or pictures once: as the first argument, as `image` or as `images`.")
+        inputs = list(given[0]) if isinstance(given[0], tuple) else given[0]
+        several = not is_one(inputs)
+        if several and isinstance(inputs, Sized) and not len(inputs):
             return []
-        if text is not None:
-            inputs = _pair(inputs, text) if several else _with_text(inputs, text)
-        elif several and not isinstance(inputs, (list, GeneratorType, Dataset)):
-            # The base class would take other collections, such as those of `datasets`, for one input.
-            inputs = _Rows(inputs) if hasattr(inputs, "__getitem__") else (row for row in inputs)
+        if several:
+            inputs = as_rows(inputs, text)
+        elif text is not None:
+            inputs = with_text(inputs, text)
         if "on_error" not in self._preprocess_params:
             kwargs.setdefault("on_error", "skip" if several else "raise")
         return super().__call__(inputs, **kwargs)
@@ -123,11 +132,12 @@ class ReferringExpressionPipeline(Pipeline):
         self, inputs: Any, on_error: str = "raise", timeout: float | None = TIMEOUT
     ) -> dict[str, Any]:
         """Read the picture and tokenize its expressions; runs in the loader's processes."""
+        require_form(inputs)
         try:
-            image, text = _image_and_text(inputs)
+            image, text = image_and_text(inputs)
             batch = self.processor(load_pixels(image, timeout), text, return_proposals=False)
             return {"batch": batch, "single": isinstance(text, str)}
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, EOFError, SyntaxError, TypeError, ValueError) as error:
             if on_error == "raise":
                 raise
             logger.warning(f"Skipped: {error}")
@@ -185,11 +195,18 @@ class ReferringExpressionPipeline(Pipeline):
         """Answers of many pictures, one after the other."""
         # As in the base class, but batched by joining pictures with their expressions, not by padding tensors.
         source = PipelineDataset if isinstance(inputs, Sized) else PipelineIterator
-        dataset = source(inputs, self.preprocess, preprocess_params)
+        dataset = source(inputs, self._reader().preprocess, preprocess_params)
         workers = num_workers if source is PipelineDataset else min(num_workers, 1)
         loader = DataLoader(dataset, num_workers=workers, batch_size=batch_size, collate_fn=_gathered)
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
+
+    def _reader(self) -> "ReferringExpressionPipeline":
+        """This pipeline without networks, for the loader's processes: where they are spawned, all of it is copied."""
+        reader = copy.copy(self)
+        reader.model = None  # type: ignore[assignment]  # reading needs none
+        reader.processor = self.processor.without_detectors()
+        return reader
 
     def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> None:
         """Model and processor with its detectors. (The base class would leave the processor out.)"""
@@ -199,70 +216,6 @@ class ReferringExpressionPipeline(Pipeline):
 
 def _gathered(items: list[Any]) -> dict[str, list[Any]]:
     return {"items": items}  # not a lambda: processes that are spawned get it pickled
-
-
-class _Rows(Dataset[Any]):
-    """Any collection with lengths and indices as a dataset of torch."""
-
-    def __init__(self, rows: Any):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
-
-
-def _is_one(inputs: Any) -> bool:
-    if isinstance(inputs, (np.ndarray, torch.Tensor)):
-        return inputs.ndim < 4
-    if isinstance(inputs, (str, bytes, bytearray, dict, Image.Image)) or hasattr(inputs, "__fspath__"):
-        return True
-    if hasattr(inputs, "read"):
-        return True
-    return not hasattr(inputs, "__iter__") and not hasattr(inputs, "__getitem__")
-
-
-def _pair(images: Any, text: Any) -> list[dict[str, Any]] | Iterator[dict[str, Any]]:
-    if not hasattr(images, "__getitem__"):
-        return _pair_stream(images, text)
-    images = list(images)
-    texts = [text] * len(images) if isinstance(text, str) else list(text)
-    if len(texts) != len(images):
-        raise ValueError(
-            f"{len(texts)} texts for {len(images)} pictures: give one expression (or list of expressions) for each "
-            "picture, or one string for all."
-        )
-    return [_with_text(image, text) for image, text in zip(images, texts, strict=True)]
-
-
-def _pair_stream(images: Iterable[Any], text: Any) -> Iterator[dict[str, Any]]:
-    """As `_pair`, one picture at a time, since a stream may have no end."""
-    pairs = ((image, text) for image in images) if isinstance(text, str) else zip_longest(images, text, fillvalue=_END)
-    for number, (image, expression) in enumerate(pairs, 1):
-        if image is _END or expression is _END:
-            missing = "picture" if image is _END else "text"
-            raise ValueError(f"There is no {missing} {number}: give a text for each picture, or one string for all.")
-        yield _with_text(image, expression)
-
-
-def _with_text(image: Any, text: Any) -> dict[str, Any]:
-    if isinstance(image, dict) and "image" in image:
-        given = [key for key in _TEXT_KEYS if image.get(key) is not None]
-        if given:
-            raise ValueError(f"The picture's dict has {given[0]!r}, and `text` is given, too: give one of the two.")
-        image = image["image"]
-    return {"image": image, "text": text}
-
-
-def _image_and_text(inputs: Any) -> tuple[Any, Any]:
-    if not isinstance(inputs, dict) or "image" not in inputs:
-        raise ValueError("Give a picture and `text`, or a dict with `image` and `text`.")
-    text = next((inputs[key] for key in _TEXT_KEYS if inputs.get(key) is not None), None)
-    if text is None:
-        raise ValueError(f"No expression for the picture: give one of {', '.join(map(repr, _TEXT_KEYS))}.")
-    return inputs["image"], text
 
 
 def _merge(batches: list[BatchFeature]) -> BatchFeature:

@@ -5,6 +5,7 @@ masks. Detectors are saved in sub-folders of their own; `processor_config.json` 
 detector that `AutoModel` knows and that keeps the contract of `detectors/base.py` serves.
 """
 
+import copy
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -136,6 +137,13 @@ class PbrecProcessor(ProcessorMixin):
             network: the `source` of a detector of this processor; None = nothing is shared.
         """
         self._shared = _Holder(network)
+
+    def without_detectors(self) -> "PbrecProcessor":
+        """A copy that reads pictures and tokenizes, and holds no network: cheap to hand to another process."""
+        light = copy.copy(self)
+        light._held = {kind: _Holder(None) for kind in _FOLDERS}
+        light._shared = _Holder(None)
+        return light
 
     @property
     def model_input_names(self) -> list[str]:

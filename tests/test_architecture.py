@@ -38,7 +38,12 @@ ARROWS = {
     "modeling_pbrec": {"configuration_pbrec", "comprehension", "geometry", "layers", "hub.loading"},
     "image_processing_pbrec": {"geometry", "images"},
     "processing_pbrec": {"comprehension.expressions", "detectors.base", "images", "selection", "hub.loading"},
-    "pipeline_pbrec": {"processing_pbrec", "images", "selection", "inference.sharing"},
+    "pipeline_pbrec": {
+        "processing_pbrec",
+        "images",
+        "selection",
+        *(f"inference.{name}" for name in ("devices", "rows", "sharing")),
+    },
 }
 # Libraries that only some users have, and libraries that whoever only asks questions should not wait for.
 OPTIONAL = {"gradio", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorboard", "supervision", "matplotlib"}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from places import SCENES
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoProcessor, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
 from pbrec_hf import (
     PbrecForReferringExpression,
@@ -84,8 +86,120 @@ def test_rows_of_a_dataset_stream(pipe, photographs, decode):
     rows = rows.cast_column("image", datasets.Image(decode=decode))
     expected = [pipe(image, text) for image, text in zip(photographs, texts, strict=True)]
     assert same(list(pipe(rows, batch_size=2)), expected)
-    assert same(pipe(rows["image"], texts), expected)
-    assert same(pipe(rows.remove_columns("text"), "girl"), pipe(photographs, "girl"))
+    assert same(list(pipe(rows["image"], texts)), expected)
+    assert same(list(pipe(KeyDataset(rows, "image"), texts)), expected)
+    assert same(list(pipe(rows.remove_columns("text"), "girl")), pipe(photographs, "girl"))
+    stream = rows.to_iterable_dataset()
+    assert same(list(pipe(stream, batch_size=2)), expected)
+    assert same(list(pipe(stream["image"], iter(texts))), expected)
+
+
+@pytest.fixture(scope="module")
+def with_a_damaged_cell(photographs):
+    """Three cells of a dataset, the second cut off."""
+    data = [Path(path).read_bytes() for path in photographs]
+    cells = [
+        {"bytes": data[0], "path": None},
+        {"bytes": data[1][:300], "path": None},
+        {"bytes": data[2], "path": None},
+    ]
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    return datasets.Dataset.from_dict({"image": cells, "text": ["left dog"] * 3}, features=features)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda rows: rows,
+        lambda rows: rows.to_iterable_dataset(),
+        lambda rows: rows.with_transform(lambda batch: {name: list(cells) for name, cells in decoded(batch).items()}),
+    ],
+    ids=["Dataset", "IterableDataset", "Dataset with a transform"],
+)
+def test_a_damaged_cell_spares_the_rest_of_its_dataset(pipe, photographs, with_a_damaged_cell, container):
+    rows = container(with_a_damaged_cell)
+    first, bad, last = pipe(rows, batch_size=2)
+    assert bad.keys() == {"error"} and ("damaged" in bad["error"] or "truncated" in bad["error"])
+    assert same([first, last], [pipe(photographs[0], "left dog"), pipe(photographs[2], "left dog")])
+    with pytest.raises((OSError, ValueError), match=r"damaged|truncated"):
+        list(pipe(container(with_a_damaged_cell), on_error="raise"))
+
+
+def decoded(batch):
+    """What a transform of a user does with bytes."""
+    images = [Image.open(io.BytesIO(cell["bytes"])) if isinstance(cell, dict) else cell for cell in batch["image"]]
+    for image in images:
+        image.load()
+    return {**batch, "image": images}
+
+
+@pytest.mark.parametrize("container", [lambda rows: rows["image"], lambda rows: KeyDataset(rows, "image")])
+def test_a_damaged_cell_spares_the_rest_of_its_column(pipe, photographs, with_a_damaged_cell, container):
+    first, bad, last = pipe(container(with_a_damaged_cell), "left dog")
+    assert "damaged" in bad["error"]
+    assert same([first, last], [pipe(photographs[0], "left dog"), pipe(photographs[2], "left dog")])
+
+
+def test_a_dataset_is_read_as_it_is_answered(pipe, photographs):
+    read = []
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(photographs)
+
+        def __getitem__(self, index):
+            read.append(index)
+            return photographs[index]
+
+    answered = []
+    for answer in pipe(Pictures(), "left dog"):
+        answered.append(answer)
+        assert read == list(range(len(answered)))
+    assert same(answered, pipe(photographs, "left dog"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"image": "a.jpg", "caption": "cat"}], "Row 0: No expression.*'image', 'caption'"),
+        ([{"image": "a.jpg", "text": "cat"}, {"picture": "a.jpg", "text": "cat"}], "Row 1: No picture"),
+        ([{"image": "a.jpg", "text": "cat"}, "b.jpg"], "Row 1: Give a picture and `text`"),
+        (datasets.Dataset.from_dict({"image": ["a.jpg"], "caption": ["cat"]}), "No expression.*'image', 'caption'"),
+        (datasets.Dataset.from_dict({"file": ["a.jpg"], "text": ["cat"]}).to_iterable_dataset(), "No picture"),
+        (({"image": "a.jpg", "caption": "cat"} for _ in range(2)), "No expression"),
+    ],
+)
+def test_misuse_raises_where_misfortune_is_skipped(pipe, rows, message):
+    """Not one error a row: a job of many rows would end well and empty."""
+    with pytest.raises(ValueError, match=message):
+        list(pipe(rows, on_error="skip"))
+
+
+def test_an_empty_text_is_one_row_s_trouble(pipe, photographs):
+    rows = [{"image": photographs[0], "text": None}, {"image": photographs[0], "text": "girl"}]
+    bad, good = pipe(rows)
+    assert "No expression" in bad["error"] and same(good, pipe(rows[1]))
+
+
+def test_the_picture_has_its_names_in_other_pipelines(pipe, photographs):
+    expected = pipe(photographs[0], "girl")
+    assert same(pipe(image=photographs[0], text="girl"), expected)
+    assert same(pipe(images=photographs[:1], text="girl"), [expected])
+    for given in ({}, {"inputs": photographs[0], "image": photographs[0]}):
+        with pytest.raises(TypeError, match="once"):
+            pipe(text="girl", **given)
+
+
+def test_without_a_model_the_bundled_one_answers(photographs):
+    default = pipeline("referring-expression")
+    bundled = pipeline("referring-expression", model=bundled_checkpoint())
+    assert same(default(photographs[0], "girl"), bundled(photographs[0], "girl"))
+
+
+@pytest.mark.parametrize("device", [99, "cuda:99", torch.device("meta")])
+def test_a_device_that_is_not_there_is_no_cpu(folder, device):
+    with pytest.raises(ValueError, match="cannot be used"):
+        pipeline("referring-expression", model=str(folder), device=device)
 
 
 def test_stacked_pictures_are_several(pipe):
@@ -168,6 +282,7 @@ def test_workers_that_are_spawned_read_pictures(pipe, photographs, monkeypatch):
     monkeypatch.setattr(pipeline_pbrec, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
     rows = [{"image": path, "text": "left dog"} for path in photographs]
     assert same(list(pipe(rows, batch_size=2, num_workers=1)), [pipe(row) for row in rows])
+    assert len(pickle.dumps(pipe._reader())) < len(pickle.dumps(pipe)) / 4  # processes get no network
 
 
 def test_an_image_is_encoded_once_however_many_expressions_it_has(pipe, photographs, monkeypatch):

@@ -32,6 +32,7 @@ def register() -> None:
     from ..pipeline_pbrec import ReferringExpressionPipeline
     from ..processing_pbrec import PbrecProcessor
     from ..small.registration import register_small
+    from .bundled import bundled_checkpoint
 
     register_small()
     for detector in (FcosDetector, SoloDetector):
@@ -48,6 +49,7 @@ def register() -> None:
             "referring-expression",
             pipeline_class=ReferringExpressionPipeline,
             pt_model=AutoModel,
+            default={"model": (bundled_checkpoint(), "main")},
             type="multimodal",
         )
 

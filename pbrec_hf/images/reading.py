@@ -2,11 +2,12 @@
 
 JPEGs go through libjpeg-turbo straight into a tensor; everything else (PNG, CMYK, 16 bit, palettes, animations) goes
 through Pillow, which gives the same pixels. A picture that cannot be read raises a one-line error with its name and a
-remedy. The network is used for URLs only, and memory is bounded by a limit on pixels.
+remedy. The network is used for URLs only. Memory is bounded: by limits on pixels and sides, which are checked before a
+pixel is decoded, and since whatever needs wide numbers is converted in bands.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeGuard
 
@@ -25,6 +26,8 @@ PictureSource = (
 )
 
 MOST_PIXELS = 178_000_000  # where Pillow, too, refuses: larger headers are usually attacks
+LONGEST_SIDE = 65_535  # the most that JPEG can say; one row of 178 million pixels would cost gigabytes to resize
+_BAND = 2**22  # pixels that are converted at a time
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _ORIENTATION = 0x0112  # the EXIF tag; Pillow also reads it from XMP
 _SIDEWAYS = (5, 6, 7, 8)
@@ -63,15 +66,15 @@ def load_pixels(source: PictureSource, timeout: float | None = TIMEOUT) -> Tenso
     if is_pixels(source):
         return source
     if isinstance(source, (np.ndarray, Tensor, PIL.Image.Image)):
-        return pil_to_tensor(load_picture(source))
+        return _to_pixels(load_picture(source))
     with _opened(source, timeout) as (image, name):
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            _require_few_pixels(image, name)
+            _require_small(image, name)
             try:
                 return _turned(decode_image(_encoded(image), ImageReadMode.RGB), _orientation(image))
             except (RuntimeError, ValueError, OSError):
                 pass  # odd but legal files that only Pillow reads; damaged ones raise below
-        return pil_to_tensor(_upright_rgb(image, name))
+        return _to_pixels(_upright_rgb(image, name))
 
 
 def picture_size(source: PictureSource) -> tuple[int, int]:
@@ -142,39 +145,72 @@ def _upright_size(image: PIL.Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def _require_few_pixels(image: PIL.Image.Image, name: str) -> None:
+def _require_small(image: PIL.Image.Image, name: str) -> None:
+    size = f"{image.width}×{image.height} pixels"
     if image.width * image.height > MOST_PIXELS:
-        raise ValueError(
-            f"{name} has {image.width}×{image.height} pixels, more than {MOST_PIXELS // 10**6} million: scale it down."
-        )
+        raise ValueError(f"{name} has {size}, more than {MOST_PIXELS // 10**6} million: scale it down.")
+    if max(image.size) > LONGEST_SIDE:
+        raise ValueError(f"{name} has {size}, a side longer than {LONGEST_SIDE}: scale it down, or cut it into parts.")
 
 
 def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
-    _require_few_pixels(image, name)
+    _require_small(image, name)
     try:
         if image.mode == "RGB" and "transparency" not in image.info and _orientation(image) == 1:
             # Already as it should be; a picture that is still in its file is read by `convert`.
             return image if type(image) is PIL.Image.Image else image.convert("RGB")
         image = PIL.ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):
-            return _from_deep_gray(image)
+            return _in_bands(image, _deep_gray(image))
         if image.mode in _ALPHA or "transparency" in image.info:
-            image = image.convert("RGBA")
-            white = PIL.Image.new("RGBA", image.size, "white")
-            return PIL.Image.alpha_composite(white, image).convert("RGB")
+            return _in_bands(image, _on_white)
         return image.convert("RGB")
     except Exception as error:  # damaged data make Pillow's decoders raise nearly anything
         raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
 
 
-def _from_deep_gray(image: PIL.Image.Image) -> PIL.Image.Image:
-    """More than 8 bits per pixel: Pillow's own conversion would cut instead of scaling."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F" and values.max(initial=0) <= 1:
-        values = values * 255
-    elif values.max(initial=0) > 255:
-        values = values * (255 / 65535)
-    return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+def _bands(image: PIL.Image.Image) -> Iterator[tuple[int, PIL.Image.Image]]:
+    """Rows of the picture, a few million pixels at a time, with the number of the first."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band.info = image.info  # a palette's transparency
+        yield top, band
+
+
+def _in_bands(image: PIL.Image.Image, convert: Callable[[PIL.Image.Image], PIL.Image.Image]) -> PIL.Image.Image:
+    """`convert` of one band after the other: what it needs beside the picture is small."""
+    result = PIL.Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        result.paste(convert(band), (0, top))
+    return result
+
+
+def _on_white(image: PIL.Image.Image) -> PIL.Image.Image:
+    image = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _deep_gray(image: PIL.Image.Image) -> Callable[[PIL.Image.Image], PIL.Image.Image]:
+    """More than 8 bits per pixel: Pillow's own conversion would cut instead of scaling by the largest value."""
+    extrema: Any = image.getextrema()  # of the one channel: (least, largest)
+    largest = max(0, extrema[1])
+    # CODEPATH: 16-bit scans hold up to 65,535; some tools write shares, others bytes, into wide pixels.
+    scale = 255.0 if image.mode == "F" and largest <= 1 else 255 / 65535 if largest > 255 else 1.0
+
+    def convert(band: PIL.Image.Image) -> PIL.Image.Image:
+        values = np.asarray(band, dtype=np.float64) * scale
+        return PIL.Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    return convert
+
+
+def _to_pixels(image: PIL.Image.Image) -> Tensor:
+    """RGB → uint8 (3, H, W)."""
+    pixels = torch.empty((3, image.height, image.width), dtype=torch.uint8)
+    for top, band in _bands(image):
+        pixels[:, top : top + band.height] = pil_to_tensor(band)
+    return pixels
 
 
 def _from_array(array: np.ndarray | Tensor) -> PIL.Image.Image:
@@ -202,4 +238,4 @@ def _from_array(array: np.ndarray | Tensor) -> PIL.Image.Image:
     return _upright_rgb(PIL.Image.fromarray(np.ascontiguousarray(values)), "The array")
 
 
-__all__ = ["MOST_PIXELS", "PictureSource", "is_pixels", "load_picture", "load_pixels", "picture_size"]
+__all__ = ["LONGEST_SIDE", "MOST_PIXELS", "PictureSource", "is_pixels", "load_picture", "load_pixels", "picture_size"]

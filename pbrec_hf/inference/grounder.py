@@ -19,6 +19,7 @@ from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.answers import answers
 from ..selection.groups import Group
+from .devices import require_device
 from .folding import prepare_to_answer
 
 
@@ -51,7 +52,7 @@ class Grounder:
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub: Any):
-        _require_device(device)
+        require_device(device)
         source = str(model or bundled_checkpoint())
         with opening(source) as options:
             hub = {**options, **hub}
@@ -82,16 +83,6 @@ class Grounder:
         groups = self.processor.rank(outputs, inputs, top_k)
         found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold, return_masks)
         return Grounded(picture, found, inputs, outputs, groups)
-
-
-def _require_device(device: str) -> None:
-    try:
-        usable = torch.zeros(1, device=device).device.type != "meta"
-        reason = "holds no numbers"
-    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
-        usable, reason = False, str(error).splitlines()[0]
-    if not usable:
-        raise ValueError(f"device={device!r} cannot be used ({reason}): give cpu, or a GPU of this machine as cuda:0.")
 
 
 __all__ = ["Grounded", "Grounder"]

@@ -3,8 +3,10 @@
 import base64
 import io
 import os
+import struct
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 
-from pbrec_hf.images import sources
+from pbrec_hf.images import reading, sources
 from pbrec_hf.images.reading import load_picture, load_pixels, picture_size
 
 HEIGHT, WIDTH = 24, 36
@@ -53,6 +55,42 @@ def assert_read_as(source, expected):
     assert pixels.dtype == torch.uint8 and torch.equal(pixels, expected)
     assert np.array_equal(np.asarray(load_picture(source)), expected.permute(1, 2, 0).numpy())
     assert picture_size(source) == tuple(expected.shape[1:])
+
+
+def header_only(width, height):
+    """A PNG that says how large it is, and no more."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    check = struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + check + struct.pack(">I", 9) + b"IDAT"
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((1, 177_000_000), "a side longer than 65535"),
+        ((70_000, 20), "a side longer"),
+        ((13_400, 13_400), "178 million"),
+    ],
+)
+def test_a_picture_of_absurd_size_is_refused_by_its_header(size, message):
+    for read in (load_picture, load_pixels):
+        with pytest.raises(ValueError, match=f"has {size[0]}×{size[1]} pixels.*{message}|too large"):
+            read(header_only(*size))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "I", "F", "L", "CMYK"])
+def test_pictures_are_converted_alike_in_one_band_and_in_many(monkeypatch, mode):
+    values = np.random.default_rng(1).integers(0, 256, (50, 41, 4), dtype=np.uint8)
+    if mode in ("I;16", "I", "F"):
+        image = PIL.Image.fromarray(
+            values[..., 0].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]) * 200
+        )
+    else:
+        image = PIL.Image.fromarray(values).convert(mode)
+    whole = load_pixels(image)
+    assert whole.shape == (3, 50, 41) and len(whole.unique()) > 50
+    monkeypatch.setattr(reading, "_BAND", 7 * 41)  # seven rows; the last band has one
+    assert torch.equal(load_pixels(image), whole)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,6 +1,7 @@
 """Soft targets equal the equations and the released loader on all golden cases, and always have a positive point."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -115,3 +116,114 @@ def test_illegal_boxes_masks_and_styles_are_refused():
 def test_an_empty_batch_has_empty_targets(style):
     assert centerness_targets(torch.zeros(0, 4), 320, 16, style)[0].shape == (0, 400)
     assert massness_targets(torch.zeros(0, 320, 320), 320, 16, style)[0].shape == (0, 400)
+
+
+def test_an_empty_mask_without_a_given_centre_marks_the_middle_of_the_canvas():
+    empty = torch.zeros(1, 96, 96, dtype=torch.uint8)
+    targets, repaired = massness_targets(empty, 96, 32)  # 3 × 3 points: one is in the middle
+    assert repaired.tolist() == [True] and targets.tolist() == [[0, 0, 0, 0, 1, 0, 0, 0, 0]]
+
+
+def share_within_reach(mask, stride, centroid, reach):
+    """Equation 4 in plain loops: the share of the object in every cell that `reach` allows."""
+    cells = len(mask) // stride
+    return [
+        [
+            float(mask[row * stride : (row + 1) * stride, col * stride : (col + 1) * stride].sum() / stride**2)
+            * reach((col + 0.5) * stride - centroid[0], (row + 0.5) * stride - centroid[1])
+            for col in range(cells)
+        ]
+        for row in range(cells)
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.int64])
+def test_massness_is_the_share_of_the_object_within_two_strides_of_the_centroid(dtype):
+    mask = torch.zeros(64, 64)
+    mask[3:50, 11:64] = torch.rand(47, 53, generator=torch.Generator().manual_seed(0)).round()
+    before = mask.to(dtype).clone()
+    given = before.clone()
+    targets, repaired = massness_targets(given[None] * (1 if dtype == torch.bool else 7), 64, 8)
+    rows, cols = mask.nonzero(as_tuple=True)
+    centroid = cols.double().mean().item() + 0.5, rows.double().mean().item() + 0.5
+    expected = share_within_reach(mask, 8, centroid, lambda x, y: (x**2 + y**2) ** 0.5 <= 16)
+    assert not repaired.item() and torch.equal(given, before)
+    torch.testing.assert_close(targets.view(8, 8), torch.tensor(expected))
+
+
+def test_a_point_exactly_two_strides_from_the_centroid_is_positive():
+    mask = torch.zeros(1, 80, 80)
+    mask[0, 32:48, 32:48] = 1  # centroid (40, 40); points at 8, 24, 40, 56, 72
+    mask[0, 0:16, 32:48] = mask[0, 64:80, 32:48] = mask[0, 32:48, 0:16] = mask[0, 32:48, 64:80] = 1
+    mask[0, :2, :2] = mask[0, :2, -2:] = mask[0, -2:, :2] = mask[0, -2:, -2:] = 1
+    targets = massness_targets(mask, 80, 16)[0].view(5, 5)
+    expected = torch.zeros(5, 5)
+    expected[[0, 2, 2, 2, 4], [2, 0, 2, 4, 2]] = 1
+    assert torch.equal(targets, expected)
+
+
+def test_the_released_window_reaches_from_two_strides_before_the_centroid_to_just_before_two_after():
+    mask = torch.ones(1, 64, 64)  # centroid 31.5, rounded to 32
+    targets = massness_targets(mask, 64, 8, "released_code")[0].view(8, 8)
+    expected = torch.zeros(8, 8)
+    expected[2:6, 2:6] = 1  # pixels 16 … 47
+    assert torch.equal(targets, expected)
+    mask[0, :, 40:] = 0  # columns 0 … 39: centroid 19.5, rounded to 20, the even one
+    targets = massness_targets(mask, 64, 8, "released_code")[0].view(8, 8)
+    column = torch.tensor([4 / 8, 1, 1, 1, 4 / 8, 0, 0, 0])  # pixels 4 … 35
+    torch.testing.assert_close(targets, column.expand(8, 8) * torch.tensor([0, 0, 1, 1, 1, 1, 0, 0])[:, None])
+
+
+def released_centerness(box, size, stride):
+    """The released loader in plain Python."""
+    center = [(box[i] + box[i + 2]) / 2 / stride for i in (0, 1)]
+    half = [(box[i + 2] - box[i]) / 2 / stride for i in (0, 1)]
+    low = [math.floor(c - h) for c, h in zip(center, half, strict=True)]
+    high = [math.ceil(c + h) for c, h in zip(center, half, strict=True)]
+    cells = size // stride
+    values = {}
+    for row in range(cells):
+        for col in range(cells):
+            x, y = col + 0.5, row + 0.5
+            sides = [(x - low[0], high[0] - x), (y - low[1], high[1] - y)]
+            inside = all(min(side) > 0 for side in sides)
+            values[row, col] = math.sqrt(math.prod(min(side) / max(side) for side in sides)) if inside else 0.0
+    peak = max(values.values())
+    near = {
+        (row, col): abs(col - int(center[0])) <= 1 and abs(row - int(center[1])) <= 1 and min(map(int, center)) > 0
+        for row, col in values
+    }
+    return [[values[row, col] / peak * near[row, col] for col in range(cells)] for row in range(cells)]
+
+
+@pytest.mark.parametrize(
+    "box", [[20.0, 40.0, 130.0, 155.0], [33.0, 9.0, 62.0, 150.0], [70.5, 70.5, 73.0, 74.0], [16.0, 16.0, 48.0, 64.0]]
+)
+def test_released_centerness_in_plain_python(box):
+    targets, repaired = centerness_targets(torch.tensor([box]), 160, 16, "released_code")
+    assert not repaired.item()
+    expected = torch.tensor(released_centerness(box, 160, 16))
+    torch.testing.assert_close(targets.view(10, 10), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("box", [[0.0, 40.0, 20.0, 80.0], [40.0, 0.0, 80.0, 20.0]])
+def test_the_released_code_has_no_positive_point_for_a_centre_in_the_first_row_or_column(box):
+    targets, repaired = centerness_targets(torch.tensor([box]), 160, 16, "released_code")
+    assert repaired.item() and targets.sum() == 1
+
+
+@pytest.mark.parametrize("make", [centerness_targets, massness_targets])
+def test_the_stride_divides_the_canvas(make):
+    given = torch.zeros(1, 4) if make is centerness_targets else torch.zeros(1, 8, 8)
+    assert make(given, 8, 1)[0].shape == (1, 64) and make(given, 8, 8)[0].shape == (1, 1)
+    for stride in (0, -8, 3, 16):
+        with pytest.raises(ValueError, match=f"stride={stride}: give a divisor"):
+            make(given, 8, stride)
+    with pytest.raises(ValueError, match="style='soft': give 'paper' or 'released_code'"):
+        make(given, 8, 8, "soft")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 16), (1, 16, 8), (1, 16, 16)])
+def test_masks_of_another_size_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"The masks have \({shape[1]}, {shape[2]}\) pixels"):
+        massness_targets(torch.zeros(shape), 8, 8)

@@ -107,3 +107,59 @@ def test_boxes_are_clipped_to_the_canvas():
     distances = torch.tensor([[[4.0, 20.0, 8.0, 2.0], [1.0, 2.0, 30.0, 40.0]]])
     expected = torch.tensor([[[12.0, 0.0, 24.0, 18.0], [79.0, 46.0, 96.0, 64.0]]])
     assert torch.equal(boxes_from_distances(points, distances, (64, 96)), expected)
+
+
+def test_masks_alone_have_images_points_and_a_device():
+    alone = Proposals(GRIDS, (64, 96), masks=masks(2))
+    assert len(alone) == 2 and alone.num_points == POINTS and alone.device == torch.device("cpu")
+    joined = Proposals.cat([alone, alone[torch.tensor([False, True])]])
+    assert len(joined) == 3 and torch.equal(joined.masks.features[2], alone.masks.features[1])
+    assert Proposals(GRIDS, (64, 96), quality=torch.zeros(1, POINTS, device="meta")).device == torch.device("meta")
+
+
+def test_every_tensor_moves_to_the_device():
+    moved = proposals().to("meta")
+    tensors = [moved.quality, moved.boxes, moved.candidates, moved.labels]
+    tensors += [moved.masks.features, moved.masks.weight, moved.masks.bias]
+    assert all(tensor.is_meta for tensor in tensors) and moved.device == torch.device("meta")
+    assert moved.grids == GRIDS and moved.canvas == (64, 96)
+
+
+@pytest.mark.parametrize("change", ["grids", "canvas", "bias", "size"])
+def test_what_differs_in_one_thing_is_of_another_detector(change):
+    one, other = proposals(), proposals()
+    if change == "grids":
+        other.grids = ((6, 4), (2, 3))
+    elif change == "canvas":
+        other.canvas = (96, 64)
+    elif change == "bias":
+        other.masks.bias = other.masks.bias + 1
+    else:
+        other.masks.size = (10, 14)
+    with pytest.raises(ValueError, match="different detectors cannot be concatenated"):
+        Proposals.cat([one, one, other])
+
+
+def test_masks_at_the_size_of_their_features_are_not_resized():
+    lazy = masks(1)
+    image, point = torch.tensor([0, 0]), torch.tensor([7, 2])
+    plain = lazy.at(image, point)
+    for size in ((5, 7), (10, 7), (5, 14)):
+        found = LazyMasks(lazy.features, lazy.weight, lazy.bias, size).at(image, point)
+        expected = interpolate(plain[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "weight", "bias"),
+    [((1, 8, 2), (4, 8), (4,)), ((8, 2, 2), (4, 8), (4,)), ((1, 8, 2, 2), (4, 8), (5,)), ((1, 8, 2, 2), (4,), (4,))],
+)
+def test_masks_of_other_shapes_are_refused(features, weight, bias):
+    with pytest.raises(ValueError, match=r"do not fit together: give \(I, C, h, w\), \(N, C\) and \(N,\)"):
+        LazyMasks(torch.zeros(features), torch.zeros(weight), torch.zeros(bias))
+
+
+def test_sides_are_plain_integers():
+    found = Proposals(torch.tensor([[4, 6], [2, 3]]), torch.tensor([64, 96]), quality=torch.zeros(1, POINTS))
+    assert found.grids == GRIDS and found.canvas == (64, 96)
+    assert all(type(side) is int for pair in (*found.grids, found.canvas) for side in pair)

@@ -6,12 +6,14 @@ from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
 from pbrec_hf.comprehension.targets import centerness_targets
+from pbrec_hf.geometry.letterbox import Letterbox
 from pbrec_hf.geometry.points import grid_points
 from pbrec_hf.geometry.proposals import LazyMasks, Proposals
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
 from pbrec_hf.selection.answers import answers
 from pbrec_hf.selection.choose import rank_and_choose
 from pbrec_hf.selection.fit import fit_boxes
+from pbrec_hf.selection.groups import Group
 from pbrec_hf.selection.ranking import rank_proposals
 from pbrec_hf.selection.settings import SelectionSettings
 from pbrec_hf.selection.vote import choose_boxes
@@ -205,3 +207,105 @@ def test_outputs_without_a_head_are_refused():
         rank_and_choose(
             PbrecOutput(), {"letterbox": WHOLE, "box_proposals": proposals(((2, 2),))}, SelectionSettings()
         )
+
+
+PLACES = torch.tensor([[40, 80, 320, 640, 160, 0], [640, 640, 640, 640, 0, 0]])  # the first is enlarged eight times
+
+
+def chosen(scores, boxes=None, masks=None):
+    """Groups of one proposal per expression."""
+    count = len(scores)
+    values, points = torch.tensor(scores)[:, None], torch.zeros(count, 1, dtype=torch.int64)
+    made = {"boxes": boxes, "masks": masks}
+    return {
+        kind: Group(values, points, torch.zeros(count, dtype=torch.int64), values[:, 0], **{kind: given[:, None]})
+        for kind, given in made.items()
+        if given is not None
+    }
+
+
+def asked(expressions=None, index=(0, 1)):
+    return {
+        "letterbox": PLACES,
+        "image_index": torch.tensor(index),
+        "expressions": expressions,
+        "mask_proposals": masks(((2, 2),)),
+    }
+
+
+def test_answers_are_in_pixels_of_the_pictures():
+    boxes = torch.tensor([[84.0, 172.0, 164.0, 250.0], [10.5, 20.0, 30.0, 41.0]])
+    first, second = answers(chosen([0.5, 0.25], boxes=boxes), asked(["a dog", "a cat"]), 0.0)
+    assert first["boxes"].tolist() == [[10.5, 1.5, 20.5, 11.25]] and second["boxes"].tolist() == [[10.5, 20, 30, 41]]
+    assert first["scores"].tolist() == [0.5] and second["scores"].tolist() == [0.25]
+    assert first["labels"].tolist() == [0] and first["labels"].dtype == torch.int64
+    assert first["text_labels"] == ["a dog"] and second["text_labels"] == ["a cat"]
+    assert (first["box_source"], first["mask_source"]) == ("detector", "box")
+    # Without a mask detector, the mask is every pixel that the box touches.
+    expected = torch.zeros(40, 80, dtype=torch.bool)
+    expected[1:12, 10:21] = True
+    assert torch.equal(first["masks"], expected[None, None])
+    assert answers(chosen([0.5, 0.25], boxes=boxes), asked(), 0.0)[0]["text_labels"] == []
+
+
+def test_a_score_at_the_threshold_passes():
+    boxes = torch.tensor([[84.0, 172.0, 164.0, 250.0], [10.5, 20.0, 30.0, 41.0]])
+    first, second = answers(chosen([0.5, 0.25], boxes=boxes), asked(["a dog", "a cat"]), 0.5)
+    assert first["scores"].tolist() == [0.5]
+    assert second["scores"].shape == second["labels"].shape == (0,) and second["text_labels"] == []
+    assert second["boxes"].shape == (0, 4) and second["masks"].shape == (0, 1, 640, 640)
+    assert second["masks"].dtype == torch.bool and second["box_source"] == "detector"
+    unscored = answers(chosen([0.5, -torch.inf], boxes=boxes), asked(), 0.0)[1]
+    assert len(unscored["scores"]) == 0
+    with pytest.raises(ValueError, match=r"threshold=1.5"):
+        answers(chosen([0.5, 0.25], boxes=boxes), asked(), 1.5)
+
+
+def test_an_answer_without_a_box_has_the_box_around_its_mask_and_an_empty_mask_is_none():
+    quarter = torch.zeros(2, 4, 4)
+    quarter[0, 2, 1:3] = 0.8  # rows 320 … 480 and columns 160 … 480 of the canvas, before interpolation
+    for return_masks in (True, False):
+        found, empty = answers(chosen([0.5, 0.25], masks=quarter), asked(), 0.0, 0.5, return_masks)
+        place = Letterbox.of(PLACES[0])
+        mask = place.mask_to_original(quarter[0], (640, 640), 0.5)
+        rows, cols = mask.nonzero(as_tuple=True)
+        expected = [cols.min().item(), rows.min().item(), cols.max().item() + 1, rows.max().item() + 1]
+        assert found["boxes"].tolist() == [expected] and (found["box_source"], found["mask_source"]) == (
+            "mask",
+            "detector",
+        )
+        assert len(empty["scores"]) == 0 and empty["boxes"].shape == (0, 4)
+        assert ("masks" in found) == ("masks" in empty) == return_masks
+    found, empty = answers(chosen([0.5, 0.25], masks=quarter), asked(), 0.0)
+    assert torch.equal(found["masks"][0, 0], mask) and empty["masks"].shape == (0, 1, 640, 640)
+
+
+def test_a_box_with_an_empty_mask_is_an_answer():
+    boxes = torch.tensor([[84.0, 172.0, 164.0, 250.0], [10.5, 20.0, 30.0, 41.0]])
+    both = chosen([0.5, 0.25], boxes=boxes, masks=torch.zeros(2, 4, 4))
+    first, second = answers(both, asked(), 0.0)
+    assert len(first["boxes"]) == len(second["boxes"]) == 1 and not first["masks"].any()
+    assert first["masks"].shape == (1, 1, 40, 80) and (first["box_source"], first["mask_source"]) == ("detector",) * 2
+    assert "masks" not in answers(both, asked(), 0.0, return_masks=False)[0]
+
+
+def test_the_score_of_an_answer_is_that_of_its_box():
+    both = {
+        "masks": chosen([0.1], masks=torch.ones(1, 4, 4))["masks"],
+        "boxes": chosen([0.9], boxes=torch.tensor([[84.0, 172.0, 164.0, 250.0]]))["boxes"],
+    }
+    assert answers(both, asked(index=[0]), 0.5)[0]["scores"].tolist() == pytest.approx([0.9])
+    del both["boxes"]
+    assert answers(both, asked(index=[0]), 0.0)[0]["scores"].tolist() == pytest.approx([0.1])
+
+
+def test_answers_fit_pictures_of_another_size():
+    boxes = torch.tensor([[84.0, 172.0, 164.0, 250.0], [10.0, 20.0, 30.0, 41.0]])
+    groups = chosen([0.5, 0.25], boxes=boxes)
+    first, second = answers(groups, asked(), 0.0, target_sizes=[(80, 160), (64, 32)])
+    assert first["boxes"].tolist() == [[21, 3, 41, 22.5]] and first["masks"].shape == (1, 1, 80, 160)
+    torch.testing.assert_close(second["boxes"], torch.tensor([[0.5, 2.0, 1.5, 4.1]]))
+    assert second["masks"].shape == (1, 1, 64, 32)
+    for sizes in ([(80, 160)], [(80, 160)] * 3):
+        with pytest.raises(ValueError, match=f"target_sizes has {len(sizes)} entries for 2 pictures"):
+            answers(groups, asked(), 0.0, target_sizes=sizes)

@@ -12,8 +12,9 @@ from torchvision.ops import box_iou
 from pbrec_hf.geometry.boxes import box_iou_matrix, boxes_from_distances
 from pbrec_hf.geometry.masks import mask_iou_matrix
 from pbrec_hf.geometry.points import grid_points, resample_grid
+from pbrec_hf.geometry.proposals import LazyMasks, Proposals
 from pbrec_hf.selection.ranking import rank_scores, top_k_points
-from pbrec_hf.selection.vote import select_by_overlap
+from pbrec_hf.selection.vote import choose_boxes, choose_masks, select_by_overlap
 
 
 def test_all_golden_box_sets_yield_the_released_point_and_box():
@@ -118,3 +119,40 @@ def test_an_empty_batch_has_no_winners():
     values, index = top_k_points(torch.zeros(0, 400), 12)
     assert values.shape == index.shape == (0, 12)
     assert select_by_overlap(box_iou_matrix(torch.zeros(0, 12, 4)), values > 0).shape == (0,)
+
+
+def test_masks_vote_as_sets_of_pixels_that_are_more_likely_than_not():
+    # The second mask is 0.6 on the left, just likely enough; the third is 0.45 on the right, and so empty.
+    left, right = torch.tensor([1.0, 1, 0, 0]), torch.tensor([0.0, 0, 1, 1])
+    likely = torch.logit(torch.tensor([0.9, 0.6, 0.45]))
+    features = torch.stack((left * likely[0] - right * 9, left * likely[1] - right * 9, right * likely[2] - left * 9))
+    proposed = LazyMasks(features.view(1, 3, 2, 2), torch.eye(3), torch.zeros(3))
+    offered = Proposals(((1, 3),), (8, 8), masks=proposed)
+    values = torch.tensor([[0.7, 0.8, 0.9]])
+    group = choose_masks(values, offered, torch.zeros(1, dtype=torch.int64), top_k=3)
+    assert group.points.tolist() == [[2, 1, 0]] and group.winner.tolist() == [1]
+    assert group.score.item() == pytest.approx(0.8)  # the third agrees with neither
+    torch.testing.assert_close(group.masks[0], features.sigmoid().view(3, 2, 2).flip(0))
+
+
+def test_each_expression_has_the_masks_of_its_picture():
+    features = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    offered = Proposals(((2, 2),), (8, 8), masks=LazyMasks(features, torch.eye(4), torch.zeros(4)))
+    values = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.5, -torch.inf]])
+    group = choose_masks(values, offered, torch.tensor([1, 0, 1]), top_k=2)
+    assert group.points.tolist() == [[3, 2], [0, 1], [1, 2]]
+    expected = torch.stack(
+        [features[image, points].sigmoid() for image, points in ((1, [3, 2]), (0, [0, 1]), (1, [1, 2]))]
+    )
+    torch.testing.assert_close(group.masks, expected)
+
+
+def test_boxes_of_each_picture_vote_and_only_those_that_exist():
+    boxes = torch.tensor(
+        [[[0.0, 0, 9, 9], [0, 0, 8, 9], [50, 50, 60, 60]], [[0.0, 0, 9, 9], [50, 50, 60, 60], [50, 50, 60, 59]]]
+    )
+    offered = Proposals(((1, 3),), (64, 64), boxes=boxes)
+    values = torch.tensor([[0.9, 0.8, 0.7], [0.9, 0.8, 0.7], [0.9, -torch.inf, -torch.inf]])
+    group = choose_boxes(values, offered, torch.tensor([0, 1, 1]), top_k=3)
+    assert group.winner.tolist() == [0, 1, 0] and group.score.tolist() == pytest.approx([0.9, 0.8, 0.9])
+    assert torch.equal(group.boxes, boxes[torch.tensor([0, 1, 1])])

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .overlap import Boxes, Rle, box_overlaps, mask_areas, mask_overlaps
-from .protocol import BOX, RLE, check_count
+from .protocol import BOX, RLE, SentenceMetric, check_count
 
 
-class GeneralizedRec(evaluate.Metric):
+class GeneralizedRec(SentenceMetric):
     """
     `f1_precision`: share of sentences whose predicted boxes match the referents one to one (F1 = 1) at IoU ≥ 0.5.
 
@@ -47,7 +47,7 @@ class GeneralizedRec(evaluate.Metric):
         return {"f1_precision": float(np.mean(perfect)), "count": len(pairs)} | _existence(answered, has_target)
 
 
-class GeneralizedRes(evaluate.Metric):
+class GeneralizedRes(SentenceMetric):
     """
     `giou`, the mean of each sentence's IoU, and `ciou`, all intersections over all unions; empty masks: no target.
 

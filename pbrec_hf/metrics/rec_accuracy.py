@@ -4,10 +4,10 @@ import datasets
 import evaluate
 
 from .overlap import Boxes, paired_box_overlaps
-from .protocol import BOX, THRESHOLDS, check_count, shares_above
+from .protocol import BOX, THRESHOLDS, SentenceMetric, check_count, shares_above
 
 
-class RecAccuracy(evaluate.Metric):
+class RecAccuracy(SentenceMetric):
     """
     Share of sentences whose box has an IoU above 0.5 (and 0.6 to 0.9) with the reference; mean IoU.
 

@@ -6,10 +6,10 @@ import datasets
 import evaluate
 
 from .overlap import Rle, mask_overlaps
-from .protocol import RLE, THRESHOLDS, check_count, shares_above
+from .protocol import RLE, THRESHOLDS, SentenceMetric, check_count, shares_above
 
 
-class ResIoU(evaluate.Metric):
+class ResIoU(SentenceMetric):
     """
     `overall_iou` (all intersections over all unions), `mean_iou` (mean over sentences), precision at IoU 0.5 to 0.9.
 

@@ -231,3 +231,34 @@ def test_two_processes_with_an_uneven_split_equal_one(tmp_path):
         single = metric_class().compute(predictions=predictions, references=references)
         assert found[0, metric_class.__name__] == pytest.approx(single)
         assert found[1, metric_class.__name__] is None
+
+
+def _score_a_share(rank, rows, cache, results):
+    metric = RecAccuracy(num_process=2, process_id=rank, experiment_id="shares", cache_dir=cache, timeout=20)
+    for _ in range(rows):
+        metric.add_batch(predictions=[[0, 0, 1, 1]], references=[[0, 0, 1, 1]])
+    results.put((rank, metric.compute()))
+
+
+@pytest.mark.parametrize("rows", [(2, 1), (3, 0), (0, 3)])
+def test_a_process_without_a_sentence_counts_nothing(tmp_path, rows):
+    """As with more processes than pictures."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    shares = [
+        context.Process(target=_score_a_share, args=(rank, count, str(tmp_path), results), daemon=True)
+        for rank, count in enumerate(rows)
+    ]
+    for share in shares:
+        share.start()
+    found = dict(results.get(timeout=60) for _ in shares)
+    for share in shares:
+        share.join(timeout=60)
+    assert found[1] is None
+    assert found[0]["count"] == 3 and found[0]["accuracy@0.5"] == 1
+
+
+@pytest.mark.parametrize("metric", [RecAccuracy, ResIoU, GeneralizedRec, GeneralizedRes])
+def test_no_sentence_at_all_is_an_error(metric):
+    with pytest.raises(ValueError, match="There are no predictions"):
+        metric().compute()

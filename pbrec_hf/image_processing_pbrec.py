@@ -4,7 +4,9 @@ Letterbox as released: the longer side to `size["longest_edge"]`, centred, paddi
 `letterbox` (I, 6) int64 records it, see `geometry/letterbox.py`, which also leads boxes and masks back.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -33,7 +35,8 @@ class PbrecImageProcessor(TorchvisionBackend):
         do_resize, do_rescale, rescale_factor, do_normalize, image_mean, image_std: as in transformers.
 
     Raises:
-        ValueError: a picture that cannot be read, a size other than `{"longest_edge": 16 … 8192}`, another `resample`.
+        ValueError: a picture that cannot be read, a size other than `{"longest_edge": 16 … 8192}`, another `resample`,
+            a mean or deviation that is not three finite numbers, a deviation or factor of 0.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -64,6 +67,12 @@ class PbrecImageProcessor(TorchvisionBackend):
             raise ValueError(f"size={dict(size)}: give {{'longest_edge': S}} with S from 16 to 8192 pixels.")
         if resample not in _RESAMPLES:
             raise ValueError(f"resample={resample!r}: give 0 (nearest), 2 (bilinear) or 3 (bicubic).")
+        for name in ("image_mean", "image_std"):
+            if not _are_numbers(kwargs[name], 3) or (name == "image_std" and min(kwargs[name]) <= 0):
+                raise ValueError(f"{name}={kwargs[name]!r}: give three numbers for RGB; those of image_std exceed 0.")
+        factor = kwargs["rescale_factor"]
+        if not _are_numbers([factor], 1) or factor == 0:
+            raise ValueError(f"rescale_factor={factor!r}: give a number other than 0, such as {1 / 255}.")
         return kwargs
 
     def _preprocess(  # type: ignore[override]
@@ -101,6 +110,14 @@ class PbrecImageProcessor(TorchvisionBackend):
             letterbox.append(place)
         data = {"pixel_values": canvas, "pixel_mask": pixel_mask, "letterbox": torch.tensor(letterbox)}
         return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    """Whether `values` are `count` finite numbers."""
+    if not isinstance(values, Iterable):
+        return False
+    values = list(values)
+    return len(values) == count and all(isinstance(value, Real) and math.isfinite(value) for value in values)
 
 
 __all__ = ["PbrecImageProcessor"]

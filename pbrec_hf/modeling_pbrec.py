@@ -109,6 +109,8 @@ _UNREAD = {
 class PbrecModel(PbrecPreTrainedModel):
     """Backbone, text encoder and fusion encoder, without heads."""
 
+    main_input_name = "input_ids"
+
     def __init__(self, config: PbrecConfig):
         super().__init__(config)
         self.backbone = AutoBackbone.from_config(config.backbone_config)

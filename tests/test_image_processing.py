@@ -245,6 +245,25 @@ def test_other_resamplings_are_refused(resample):
         PbrecImageProcessor(resample=resample)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_mean": 0.5},
+        {"image_mean": [0.5, 0.5]},
+        {"image_mean": [0.5, 0.5, float("nan")]},
+        {"image_std": [1.0, 1.0, 1.0, 1.0]},
+        {"image_std": [0.2, 0.0, 0.2]},
+        {"rescale_factor": float("nan")},
+        {"rescale_factor": 0},
+    ],
+)
+def test_colours_that_no_picture_can_be_scaled_by_are_refused(fields):
+    (name,) = fields
+    for refuse in (PbrecImageProcessor, lambda **fields: PbrecImageProcessor()(picture(4, 4), **fields)):
+        with pytest.raises(ValueError, match=f"{name}=.*: give"):
+            refuse(**fields)
+
+
 def test_a_call_is_checked_like_the_processor():
     with pytest.raises(ValueError, match="resample=4"):
         PbrecImageProcessor()(picture(4, 4), resample=4)

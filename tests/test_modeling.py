@@ -1,5 +1,6 @@
 """The comprehension model: equal to the released arithmetic, to itself when cached, batched, saved and loaded."""
 
+import inspect
 import json
 from itertools import pairwise
 
@@ -289,6 +290,11 @@ def test_hidden_states_and_attentions_are_returned_if_asked_for(tiny, batch, ask
 def test_an_argument_that_nothing_reads_is_refused(tiny, batch, name):
     with pytest.raises(TypeError, match=f"Unknown arguments {name}: labels are `centerness_labels`"):
         tiny(**batch, **{name: torch.zeros(1)})
+
+
+def test_the_main_input_is_one_that_forward_takes(tiny):
+    for model in (tiny, tiny.model, tiny.model.backbone):
+        assert model.main_input_name in inspect.signature(model.forward).parameters
 
 
 def test_auto_model_loads_the_class_that_was_saved(tiny, tmp_path):

@@ -166,7 +166,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-            output_hidden_states: whether to return the map as the only hidden state as well.
+            output_hidden_states: whether to return the map as the only hidden state as well; None = as in the config.
             detected: the output of `detector` for these canvases, if it has been computed already.
 
         Raises:
@@ -176,6 +176,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         described = assemble(at_points, objects, (neck.shape[-2], neck.shape[-1]))
         feature_map = torch.cat((neck, described.to(neck.dtype)), dim=1)
         attended = None if self.config.min_central is None else centrality(at_points) > self.config.min_central
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         return GroundingBackboneOutput(
             feature_maps=(feature_map,),
             hidden_states=(feature_map,) if output_hidden_states else None,

@@ -201,6 +201,7 @@ class NanoDetMasksDetector(Detector):
     """NanoDet with a mask head; see the module docstring."""
 
     config: NanoDetMasksConfig
+    base_model_prefix = "mask_detector"  # what is called `detector` inside is another model, and no part of this one
     _no_split_modules = ["ShuffleBlock"]
 
     def __init__(self, config: NanoDetMasksConfig):

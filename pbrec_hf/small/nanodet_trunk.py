@@ -241,7 +241,8 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
         """
         Args:
             pixel_values: (I, 3, H, W) RGB, ImageNet-normalised; H and W multiples of 32.
-            output_hidden_states: whether to return all three maps as `hidden_states`, regardless of `out_features`.
+            output_hidden_states: whether to return all three maps as `hidden_states`, regardless of `out_features`;
+                None = as in the config.
 
         Raises:
             ValueError: a side is not a multiple of 32.
@@ -250,6 +251,8 @@ class NanoDetBackbone(BackboneMixin, PreTrainedModel):
         stage2 = self.stage2(F.max_pool2d(self.stem(pixel_values), 3, 2, 1))
         stage3 = self.stage3(stage2)
         maps = self.neck([stage2, stage3, self.stage4(stage3)])
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         return BackboneOutput(
             feature_maps=tuple(maps[index] for index in self.out_indices),
             hidden_states=tuple(maps) if output_hidden_states else None,

@@ -20,7 +20,9 @@ INAPPLICABLE = {
     **_because(
         "`get_image_features` gives everything that `forward` takes for an image, not the states of a vision tower",
         PBREC,
-        "get_image_features_*",
+        "get_image_features_attentions",
+        "get_image_features_hidden_states",
+        "get_image_features_output_*",
     ),
     **_because(
         "it subtracts all outputs from each other, and the mask of `image_features` is bool",

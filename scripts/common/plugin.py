@@ -1,7 +1,7 @@
 """Expects the tests that do not apply to fail, and prints which tests each class passed.
 
-An entry of `inapplicable.py` is an expectation, not a skip: its test runs, and must fail. So an entry that is needed no
-longer, or that names no test, is an error.
+An entry of `inapplicable.py` is an expectation, not a skip: its test runs, and must fail. So an entry that is not
+needed any more, or that names no test, is an error.
 """
 
 from collections import Counter, defaultdict

@@ -1,5 +1,7 @@
 """The backbone with named channels: shapes, names, validation, saving, and independence of the batch."""
 
+import copy
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -38,6 +40,18 @@ def test_every_channel_has_a_name(backbone, pictures):
     assert len(set(names)) == len(names)
     found = feature_map[:, names.index("shape:found")]
     assert found.max() == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ask", ["argument", "config"])
+def test_hidden_states_are_returned_if_asked_for(backbone, pictures, ask):
+    for model, count in ((backbone, 1), (backbone.detector.trunk, 3)):
+        assert model(pictures).hidden_states is None
+        model = copy.deepcopy(model)
+        model.config.output_hidden_states = ask == "config"
+        asked = {"output_hidden_states": True} if ask == "argument" else {}
+        assert len(model(pictures, **asked).hidden_states) == count
+        assert model(pictures, output_hidden_states=False).hidden_states is None
 
 
 @torch.no_grad()

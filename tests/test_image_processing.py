@@ -254,7 +254,7 @@ def test_other_resamplings_are_refused(resample):
         {"image_std": [1.0, 1.0, 1.0, 1.0]},
         {"image_std": [0.2, 0.0, 0.2]},
         {"rescale_factor": float("nan")},
-        {"rescale_factor": 0},
+        {"rescale_factor": 0.0},
     ],
 )
 def test_colours_that_no_picture_can_be_scaled_by_are_refused(fields):

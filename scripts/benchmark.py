@@ -10,7 +10,7 @@ Peers are built from the installed transformers with random weights of the real 
 
 from benchmarks.tables import main
 
-from pbrec_hf.app.cli import leave_script_folder
+from pbrec_hf.app.ending import leave_script_folder
 
 if __name__ == "__main__":
     leave_script_folder()

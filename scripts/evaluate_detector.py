@@ -7,9 +7,7 @@
 `--help` explains the arguments.
 """
 
-import sys
-
-from pbrec_hf.training.detection.evaluate import main
+from pbrec_hf.app.ending import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("training.detection.evaluate")

@@ -10,9 +10,7 @@
 `from_pretrained`.
 """
 
-import sys
-
-from pbrec_hf.training.detection.run import main
+from pbrec_hf.app.ending import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("training.detection.run", "to resume from the last epoch")

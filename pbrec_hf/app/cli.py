@@ -1,22 +1,18 @@
 """`pbrec-hf`: ground expressions in a photograph, train, evaluate and publish, from a shell.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0 done, 1 done but with a negative
-answer (nothing found, not learned), 2 bad input, told in one line, 3 a fault of the program, with its traceback, 130
-interrupted, 141 nobody reads the output any more.
+answer (nothing found, not learned), 2 bad input, told in one line; for the others see `ending`.
 """
 
 import argparse
-import io
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn, Protocol
 
 from ..version import __version__
 from .commands import Commands
+from .ending import again, ended, leave_script_folder, script_command
 
 VERBS = (
     "ground", "demo", "serve", "train", "evaluate", "precompute", "convert", "export", "push", "space", "data",
@@ -36,29 +32,28 @@ class Command(Protocol):
         """Do it; returns the exit status."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the console script; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an answer is worth more than a letter of its words
-    try:
+def main(arguments: Sequence[str] | None = None, command: Sequence[str] | None = None) -> int:
+    """
+    Entry point of the console script; returns the exit status.
+
+    Args:
+        arguments: by default those of this process.
+        command: what to type for the same again; by default `pbrec-hf` and the arguments.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = argparse.Namespace()
+
+    def work() -> int:
+        nonlocal options
         options = parse(arguments)
         status: int = options.run(options)
-        sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
-        return 141
-    except (ImportError, OSError, TypeError, ValueError, FloatingPointError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"pbrec-hf: error: {message}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interruption:
-        print(": ".join(["pbrec-hf: interrupted", *map(str, interruption.args)]), file=sys.stderr)
-        return 130
-    except Exception:  # Python's own status would be the 1 of a negative answer
-        traceback.print_exc()
-        return 3
+
+    def way_on() -> str | None:
+        purpose = getattr(options, "again", None)
+        return again(purpose, command or ["pbrec-hf", *arguments]) if purpose else None
+
+    return ended("pbrec-hf", work, way_on)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -94,16 +89,7 @@ def run_script(verb: str, *defaults: str) -> NoReturn:
         defaults: arguments that those of the file override.
     """
     leave_script_folder()
-    sys.exit(main([verb, *defaults, *sys.argv[1:]]))
-
-
-def leave_script_folder() -> None:
-    """Take the folder of the running script off the path, where Python puts it first.
-
-    In scripts/, evaluate.py would hide the library `evaluate` from whatever is imported later.
-    """
-    here = Path(sys.argv[0]).resolve().parent
-    sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
+    sys.exit(main([verb, *defaults, *sys.argv[1:]], script_command()))
 
 
 if __name__ == "__main__":

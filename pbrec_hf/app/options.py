@@ -35,13 +35,28 @@ def add_detectors(parser: argparse.ArgumentParser) -> None:
 
 def require_rows(options: argparse.Namespace) -> None:
     """
-    Check that the options name one source of expressions.
+    Check, before anything slow, that the options name one source of expressions, which is there.
 
     Raises:
+        FileNotFoundError: a path leads nowhere.
         ValueError: they name none, or two.
     """
     if (options.data is None) == (options.dataset is None):
         raise ValueError("Give --data (a file of your own) or --dataset (such as refcoco): one of the two.")
+    names = ("data", "instances", "refer_dir", "image_dir")
+    require_paths(**{name: getattr(options, name) for name in names})
+
+
+def require_paths(**paths: str | Path | None) -> None:
+    """
+    Check, before anything slow, that the paths of these options exist.
+
+    Raises:
+        FileNotFoundError: one does not; its option is named.
+    """
+    for name, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(f"--{name} {path}: there is no such file or folder; correct the path.")
 
 
 def rows_of(options: argparse.Namespace, split: str) -> "datasets.Dataset":

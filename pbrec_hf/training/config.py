@@ -15,8 +15,6 @@ from typing import Any, get_args, get_origin
 import yaml
 from transformers import HfArgumentParser
 
-from ..configuration_pbrec import TASKS
-from ..data.own_data import BBOX_FORMATS
 from ..hub.configs import recipe_file
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -129,6 +127,10 @@ class TrainingConfig:
     hub_private: bool = _say(False, "Create the repository as a private one.")
 
     def __post_init__(self) -> None:
+        # Late: a mistyped flag should not wait for torch.
+        from ..configuration_pbrec import TASKS
+        from ..data.own_data import BBOX_FORMATS
+
         self.validation_split = self.validation_split or None
         self.trackers = [name for name in self.trackers if name != "none"]
         for name in _AT_LEAST_ONE:

@@ -3,7 +3,7 @@
 See --help, and pbrec_hf/training/small/layouts.py.
 """
 
-from pbrec_hf.training.small.layouts import main
+from pbrec_hf.app.ending import run_program
 
 if __name__ == "__main__":
-    main()
+    run_program("training.small.layouts", "to go on where it stopped")

@@ -3,7 +3,7 @@
 See --help, and pbrec_hf/training/small/pool.py.
 """
 
-from pbrec_hf.training.small.pool import main
+from pbrec_hf.app.ending import run_program
 
 if __name__ == "__main__":
-    main()
+    run_program("training.small.pool", "to go on where it stopped")

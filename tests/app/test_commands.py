@@ -99,6 +99,7 @@ def test_the_same_predictions_get_the_same_scores(data, checkpoint, tmp_path, ca
         (["evaluate", "a", "--data", "a", "--threshold", "2"], "--threshold 2.0: give a number from 0 to 1."),
         (["evaluate", "a", "--data", "a", "--batch_size", "0"], "--batch_size 0: give a number of at least 1."),
         (["precompute", "a", "--out", "b"], "Give --data"),
+        (["failures", "a", "--data", "a", "--out", "a.jpg"], "--data a: there is no such file or folder"),
         (["failures", "a", "--data", "a", "--out", "a.txt"], "name a .png or .jpg file"),
         (["train", "--config", "pbrec-mt-refcoc"], "one of pbrec-mt-refcoco, "),
         (["train", "--init", "a"], "Give `data`"),
@@ -108,15 +109,6 @@ def test_mistaken_options_are_one_line(arguments, told, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("pbrec-hf: error: ") and told in error and "\n" not in error
-
-
-def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pbrec_hf.training.run.train", interrupt)
-    assert main(["train", "--init", "a", "--data", "b"]) == 130
-    assert "run the same command again" in capsys.readouterr().err
 
 
 def test_proposals_are_computed_once_and_used(data, checkpoint, tmp_path, capsys):

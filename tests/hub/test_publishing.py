@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import save_tiny_checkpoint
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.utils import httpx
 from places import ROOT
 from transformers import pipeline
@@ -118,6 +118,15 @@ def test_what_goes_wrong_is_one_line(checkpoint, tmp_path, monkeypatch, capsys):
     first, second = capsys.readouterr().err.strip().splitlines()[-2:]
     assert "There is no file" in first and "no.yaml" in first
     assert "The Hub cannot be reached" in second and "unreachable" in second and "try again" in second
+
+
+def test_without_a_network_nothing_is_loaded_first(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("pbrec_hf.hub.publishing.write_checkpoint", None)
+    assert main(["push", str(checkpoint), "owner/mine", "--card", str(tmp_path / "card.yaml")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("pbrec-hf: error: The Hub cannot be reached to publish owner/mine (")
+    assert line.endswith("): check the network and try again.")
 
 
 def test_a_folder_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypatch):

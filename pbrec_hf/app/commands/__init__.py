@@ -16,6 +16,7 @@ def new_verb(
     run: Callable[[argparse.Namespace], int],
     text: str,
     parents: Sequence[argparse.ArgumentParser] = (),
+    again: str | None = None,
 ) -> argparse.ArgumentParser:
     """
     Add a verb to the sub-parsers of `pbrec-hf`.
@@ -24,7 +25,8 @@ def new_verb(
         run: carries it out; returns the exit status.
         text: what it does, in one line without a full stop.
         parents: parsers whose arguments it takes over.
+        again: what the same command does after an interruption, such as "to go on where it stopped".
     """
     parser = commands.add_parser(verb, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=list(parents))
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, again=again)
     return parser

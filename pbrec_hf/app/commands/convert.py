@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..options import require_paths
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -21,6 +22,9 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert, and print what became of every key."""
+    require_paths(param=options.param)
+    if not options.source.exists():
+        raise FileNotFoundError(f"There is no file {options.source}: correct the path.")
     silence_libraries()
     from ...convert.run import convert
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..options import require_picture_name, save_picture
+from ..options import require_paths, require_picture_name, save_picture
 from . import Commands, new_verb
 
 HELP = "fetch data sets, look at composed scenes, pack rows with their pictures"
@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     verbs = parser.add_subparsers(required=True, metavar="WHAT")
     for name in _DATASETS:
         fetch = verbs.add_parser(name, help=f"download {name}: annotations and photographs")
-        fetch.set_defaults(act=_fetch, name=name)
+        fetch.set_defaults(act=_fetch, name=name, again="to go on where it stopped")
         fetch.add_argument("--to", type=Path, required=True, help="folder; an interrupted download resumes there")
         fetch.add_argument("--no_images", action="store_true", help="annotations only (photographs: 13.5 GB)")
         fetch.add_argument("--mirrors", type=Path, help="a file in the format of the package's mirrors.yaml")
@@ -70,6 +70,7 @@ def _preview(options: argparse.Namespace) -> int:
     require_picture_name(options.out)
     if options.count < 1:
         raise ValueError(f"--count {options.count}: give a number of at least 1.")
+    require_paths(annotations=options.annotations, images=options.images)
     from ...data.scenes.composed import ComposedScenes
     from ...data.scenes.photographs import read_photographs
     from ..drawing import contact_sheet
@@ -82,15 +83,19 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _parquet(options: argparse.Namespace) -> int:
+    tables = {path.stem: path for path in options.tables}
+    if len(tables) < len(options.tables):
+        names = ", ".join(str(path) for path in options.tables)
+        raise ValueError(f"Two of {names} have one name, but a table becomes the split of its name: rename one.")
+    for path in options.tables:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no table {path}: correct the path.")
+    require_paths(image_dir=options.image_dir, instances=options.instances)
     import datasets
 
     from ...data.own_data import load_own_data
     from ...data.parquet import write_parquet
 
-    tables = {path.stem: path for path in options.tables}
-    if len(tables) < len(options.tables):
-        names = ", ".join(str(path) for path in options.tables)
-        raise ValueError(f"Two of {names} have one name, but a table becomes the split of its name: rename one.")
     sources = {"instances": options.instances, "bbox_format": options.bbox_format}
     splits = {name: load_own_data(path, options.image_dir, view="image", **sources) for name, path in tables.items()}
     for path in write_parquet(datasets.DatasetDict(splits), options.to).values():

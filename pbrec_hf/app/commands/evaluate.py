@@ -19,7 +19,7 @@ HELP = "score a checkpoint on a data set, or a file of predictions again"
 
 def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
-    parser = new_verb(commands, "evaluate", run, HELP)
+    parser = new_verb(commands, "evaluate", run, HELP, again="to start over")
     parser.add_argument("checkpoint", nargs="?", help="folder or Hub id")
     add_rows(parser)
     parser.add_argument("--splits", nargs="+", help="of the data set (default: all but train)")
@@ -70,11 +70,11 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if (options.checkpoint is None) == (options.rescore is None):
         raise ValueError("Give a checkpoint, or --rescore with a predictions file: one of the two.")
-    require_rows(options)
     if not 0 <= options.threshold <= 1:
         raise ValueError(f"--threshold {options.threshold}: give a number from 0 to 1.")
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}: give a number of at least 1.")
+    require_rows(options)
 
 
 def _splits(options: argparse.Namespace) -> list[str]:

@@ -26,8 +26,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print how many expressions are answered wrongly, and draw the first ones."""
-    require_rows(options)
     require_picture_name(options.out)
+    require_rows(options)
     silence_libraries()
     from ...inference.grounder import Grounder
     from ..drawing import contact_sheet

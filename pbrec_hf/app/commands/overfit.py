@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..options import require_paths
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -11,7 +12,7 @@ HELP = "check that the whole path learns: train on eight photographs until all a
 
 def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
-    parser = new_verb(commands, "overfit", run, HELP)
+    parser = new_verb(commands, "overfit", run, HELP, again="to resume from the last checkpoint")
     parser.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
     parser.add_argument("--images", type=Path, required=True, help="folder of their photographs")
     parser.add_argument("--init", help="checkpoint with detectors (default: the bundled one)")
@@ -22,6 +23,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train on the CPU, for minutes; status 1 if it does not reach 100 %."""
+    require_paths(annotations=options.annotations, images=options.images)
     show_log("INFO", "%(message)s")
     from ...hub.bundled import bundled_checkpoint
     from ...training.overfit import PHOTOGRAPHS, overfit

@@ -20,7 +20,7 @@ HELP = "compute the proposals of all pictures of a data set, for `train` and `ev
 
 def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
-    parser = new_verb(commands, "precompute", run, HELP)
+    parser = new_verb(commands, "precompute", run, HELP, again="to go on where it stopped")
     parser.add_argument("checkpoint", help="folder or Hub id of a processor")
     add_rows(parser)
     parser.add_argument("--splits", nargs="+", default=["val"], help="of the data set (default: %(default)s)")

@@ -38,6 +38,10 @@ def run(options: argparse.Namespace) -> int:
     """Load the checkpoint strictly, write it again, and upload everything in one commit."""
     if options.card is not None and not options.card.is_file():
         raise FileNotFoundError(f"There is no file {options.card}: correct the path of the card.")
+    if options.folder is None:
+        from ...hub.reaching import require_hub
+
+        require_hub(f"to publish {options.repo}")
     silence_libraries()
     from ...hub.publishing import card_text, require_checkpoint, upload, write_checkpoint
     from ...hub.space import write_space

@@ -6,6 +6,7 @@ pbrec-hf scenes --out scenes --annotations instances.json --images photographs -
 import argparse
 from pathlib import Path
 
+from ..options import require_paths
 from . import Commands, new_verb
 
 HELP = "write composed scenes with true expressions, as data to train on"
@@ -26,6 +27,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write OUT/train.jsonl and OUT/held_out.jsonl with different scenes."""
+    require_paths(annotations=options.annotations, images=options.images)
     from ...data.scenes.composed import ComposedScenes
     from ...data.scenes.photographs import read_photographs
     from ...training.scenes import write_scenes

@@ -8,9 +8,11 @@ N CPUs   ACCELERATE_USE_CPU=1 torchrun --nproc_per_node N -m pbrec_hf train --cp
 
 import argparse
 
+from ..options import require_paths
 from ..output import show_log
 from . import Commands, new_verb
 
+_PATHS = ("data", "validation_data", "instances", "refer_dir", "image_dir", "proposals")
 HELP = "train on a published data set or on data of one's own"
 
 
@@ -18,17 +20,21 @@ def add(commands: Commands) -> None:
     """Add the verb; every field of `TrainingConfig` is a flag."""
     from ...training.config import training_parser
 
-    new_verb(commands, "train", run, HELP, parents=[training_parser(add_help=False)])
+    parents = [training_parser(add_help=False)]
+    new_verb(commands, "train", run, HELP, parents, again="to resume from the last checkpoint")
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, resuming from the last checkpoint of the output folder, if any."""
-    show_log("INFO")
     from ...training.config import config_of
+
+    given = {name: getattr(options, name) for name in _PATHS}
+    require_paths(**{name: path for name, path in given.items() if isinstance(path, str)})
+    config = config_of(options)
+    show_log("INFO")
     from ...training.run import train
 
-    try:
-        train(config_of(options))
-    except KeyboardInterrupt as interruption:
-        raise KeyboardInterrupt("run the same command again to resume from the last checkpoint.") from interruption
+    if not config.resume:
+        options.again = "to start over"
+    train(config)
     return 0

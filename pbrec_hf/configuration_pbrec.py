@@ -29,6 +29,9 @@ _LIMITS = {
 }
 _LARGEST_SUB_CONFIG_INTEGER = 10_000_000
 _MOST_LAYERS = 1000
+# Each expression has a vector per point, and points attend to each other: limits of the products.
+_MOST_POINTS = 2**16
+_MOST_POINT_NUMBERS = 2**27
 
 
 @strict
@@ -148,6 +151,13 @@ class PbrecConfig(StrictConfig):
             nearest = max(self.stride, round(self.image_size / self.stride) * self.stride)
             raise ValueError(
                 f"image_size={self.image_size} is not a multiple of stride={self.stride}: take {nearest}, for example."
+            )
+        points = (self.image_size // self.stride) ** 2
+        if points > _MOST_POINTS or points * self.d_model > _MOST_POINT_NUMBERS:
+            raise ValueError(
+                f"image_size={self.image_size} with stride={self.stride} and d_model={self.d_model} are {points:,} "
+                f"points of {self.d_model} numbers, more than {_MOST_POINTS:,} points or {_MOST_POINT_NUMBERS:,} "
+                "numbers in all: take a larger stride or a smaller picture."
             )
         if self.d_model % self.num_attention_heads or self.d_model % 4:
             raise ValueError(

@@ -40,6 +40,8 @@ def test_round_trip_through_json_keeps_every_field(tmp_path):
         ({"image_size": 600}, "multiple of stride=32: take 608"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000 is not an integer from 1 to 256"),
         ({"d_model": 250}, "d_model=250"),
+        ({"image_size": 8192, "stride": 16}, "image_size=8192 with stride=16 and d_model=256 are 262,144 points"),
+        ({"image_size": 8192, "d_model": 16384}, "65,536 points of 16384 numbers"),
         ({"dropout": 1.5}, r"dropout=1.5 is not in \[0, 1\)"),
         ({"tasks": ["detection"]}, "'grounding', 'segmentation'"),
         ({"tasks": []}, "one or more"),

@@ -6,6 +6,9 @@ error now, naming keys and remedy. `from_pretrained(…, strict=False)` gives tr
 a training from part of a checkpoint.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -18,9 +21,14 @@ from torchvision.ops import FrozenBatchNorm2d
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..layers.initialization import initialize
+from .weights import is_too_large, misfits, numbers, read_headers
 
 # Written into config.json by transformers, the Hub or a quantizer beside the fields of the config.
 _FOREIGN_FIELDS = {"auto_map", "custom_pipelines", "model_type", "quantization_config", "torch_dtype", "num_labels"}
+
+
+# What is being loaded by `from_pretrained`: its name, whether all of it must be there, whether shapes may differ.
+_UNDER_WAY: ContextVar[tuple[str, bool, bool] | None] = ContextVar("_UNDER_WAY", default=None)
 
 
 class StrictConfig(PreTrainedConfig):
@@ -95,25 +103,55 @@ class StrictModel(PreTrainedModel):
             ValueError: its weights do not fit this model; the keys are named.
         """
         require_there(pretrained_model_name_or_path)
-        if not strict:
-            loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-            _freeze_again(loaded[0] if isinstance(loaded, tuple) else loaded)
-            return loaded
+        # CODEPATH: pickles run code when they are read; only the converter reads them, with a reader of its own.
+        kwargs.setdefault("use_safetensors", True)
+        where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
         wants_info = kwargs.pop("output_loading_info", False)
         resizes = kwargs.pop("ignore_mismatched_sizes", False)
-        where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
-        try:
+        with _judging(where, strict, resizes):
             # Wrong shapes are collected here, and judged below with everything else.
             loaded = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+                pretrained_model_name_or_path,
+                *args,
+                output_loading_info=True,
+                ignore_mismatched_sizes=strict or resizes,
+                **kwargs,
             )
-            model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-        except SafetensorError as error:
-            raise OSError(f"The weights of {where} are damaged ({error}): fetch or save them again.") from error
-        _require_fitting(where, info, resizes)
-        _require_finite(where, model)
+        model, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+        if strict:
+            _require_fitting(where, info, resizes)
+            _require_finite(where, model)
         _freeze_again(model)
         return (model, info) if wants_info else model
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel,
+        state_dict: dict[str, Any] | None,
+        checkpoint_files: list[str] | None,
+        load_config: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        # The model has no memory yet, and the files are known: the one moment to compare them.
+        under_way = _UNDER_WAY.get()
+        quantized = getattr(load_config, "hf_quantizer", None) is not None  # packs numbers into others
+        if under_way is not None and state_dict is None and checkpoint_files and not quantized:
+            _require_loadable(*under_way, read_headers(checkpoint_files), model.state_dict())
+        return PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
+
+
+@contextmanager
+def _judging(where: str, strict: bool, resizes: bool) -> Iterator[None]:
+    token = _UNDER_WAY.set((where, strict, resizes))
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"The weights of {where} are damaged ({error}): fetch or save them again.") from error
+    finally:
+        _UNDER_WAY.reset(token)
 
 
 def require_there(name: object) -> None:
@@ -135,15 +173,35 @@ def _freeze_again(model: PreTrainedModel) -> None:
             freeze()
 
 
+def _require_loadable(
+    where: str,
+    strict: bool,
+    resizes: bool,
+    headers: Mapping[str, tuple[tuple[int, ...], str]],
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    _require_none(where, misfits(headers, tensors, shapes=not resizes))
+    stored = numbers(headers)
+    if strict and is_too_large(tensors, stored):
+        described = sum(tensor.numel() for tensor in tensors.values())
+        raise ValueError(
+            f"The config of {where} describes a model of {described:,} numbers, but its weights are {stored:,}: one "
+            "of the two is damaged. Use the config they were saved with."
+        )
+
+
 def _require_fitting(where: str, info: dict[str, Any], resizes: bool) -> None:
     mismatched = {key: (tuple(found), tuple(expected)) for key, found, expected in info["mismatched_keys"]}
+    shapes = [f"{key} {found} instead of {expected}" for key, (found, expected) in sorted(mismatched.items())]
     problems = {
         "missing": sorted(set(info["missing_keys"]) - set(mismatched)),
         "unexpected": sorted(info["unexpected_keys"]),
-        "of another shape": []
-        if resizes
-        else [f"{key} {found} instead of {expected}" for key, (found, expected) in sorted(mismatched.items())],
+        "of another shape": [] if resizes else shapes,
     }
+    _require_none(where, problems)
+
+
+def _require_none(where: str, problems: Mapping[str, list[str]]) -> None:
     found = [f"{kind}: {_some(keys)}" for kind, keys in problems.items() if keys]
     if found:
         raise ValueError(

@@ -14,7 +14,7 @@ RLE = {"size": datasets.List(datasets.Value("int32"), length=2), "counts": datas
 
 
 class SentenceMetric(evaluate.Metric):
-    """A metric over processes of which some may have had no sentence, as when there are more processes than pictures."""
+    """A metric over processes, of which some may have no sentence, as when there are more of them than pictures."""
 
     def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> Any:
         """As of every metric: the result on process 0, None on the others."""

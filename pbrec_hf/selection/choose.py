@@ -21,6 +21,7 @@ from .settings import SelectionSettings
 from .vote import choose_boxes, choose_masks
 
 PROPOSALS = {"boxes": "box_proposals", "masks": "mask_proposals"}
+_ROUNDING = 1e-3  # of a quality in half precision
 
 
 def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: SelectionSettings) -> dict[str, Group]:
@@ -38,13 +39,14 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
         A [`Group`] for each kind of proposals, under "boxes" and/or "masks".
 
     Raises:
-        ValueError: there are no proposals, or the numbers of scores, points or pictures do not match.
+        ValueError: there are no proposals, the numbers of scores, points or pictures do not match, a number is not
+            finite, or a quality is not in [0, 1].
     """
     groups: dict[str, Group] = {}
     center, mass = outputs.center_logits, outputs.mass_logits
     if center is None and mass is None:
         raise ValueError("The outputs have neither center_logits nor mass_logits: give those of a model with heads.")
-    _require_finite(outputs, inputs)
+    _require_sound(outputs, inputs)
     logits_of = {"boxes": center if center is not None else mass, "masks": mass if mass is not None else center}
     for kind, name in PROPOSALS.items():
         proposals = inputs.get(name)
@@ -74,8 +76,8 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
     return groups
 
 
-def _require_finite(outputs: Any, inputs: Mapping[str, Any]) -> None:
-    """NaN would sort last and look like an answer, or like none: name the first part that holds any."""
+def _require_sound(outputs: Any, inputs: Mapping[str, Any]) -> None:
+    """NaN would sort last and look like an answer, or like none; a quality above 1 would give scores above 1."""
     parts = {
         "pixel_values": inputs.get("pixel_values"),
         "image_features": getattr(getattr(outputs, "image_features", None), "features", None),
@@ -91,6 +93,17 @@ def _require_finite(outputs: Any, inputs: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"Not all numbers in {name} are finite: the weights or a config (image_std, layer_norm_eps …) are "
                 "damaged, or the precision is too low. Load the checkpoint again, or use float32."
+            )
+    for kind, name in PROPOSALS.items():
+        quality = getattr(inputs.get(name), "quality", None)
+        if (
+            quality is not None
+            and quality.numel()
+            and not -_ROUNDING <= quality.min() <= quality.max() <= 1 + _ROUNDING
+        ):
+            raise ValueError(
+                f"The quality of the proposed {kind} runs from {float(quality.min()):g} to {float(quality.max()):g}, "
+                "but is a number from 0 to 1: scores are probability × quality. Correct the detector."
             )
 
 

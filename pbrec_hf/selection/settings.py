@@ -20,7 +20,7 @@ class SelectionSettings:
         ranking: "score_times_quality" (σ(logit) × the detector's quality) or "score" (σ(logit) alone).
         quality_power: exponent of the quality.
         candidates_only: whether to rank only proposals that survived the detector's NMS, in pictures where any did.
-        level_weights: one factor ≥ 0 per grid of the detector; None = 1.
+        level_weights: one factor in [0, 1] per grid of the detector; None = 1.
         masks_follow_boxes: whether the mask of an answer is the one proposed at the point of its box, cropped to the
             box, so that both show the same object. If masks and boxes are proposed at different points, the mask with
             the most similar box is used. Otherwise masks are ranked and vote independently of boxes.
@@ -54,8 +54,10 @@ class SelectionSettings:
             raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
         if not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
-        if self.level_weights is not None and not all(weight >= 0 for weight in self.level_weights):
-            raise ValueError(f"level_weights={self.level_weights!r}: give one number ≥ 0 per grid of the detector.")
+        if self.level_weights is not None and not all(0 <= weight <= 1 for weight in self.level_weights):
+            raise ValueError(
+                f"level_weights={self.level_weights!r}: give one number from 0 to 1 per grid of the detector."
+            )
 
 
 def require_threshold(threshold: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from checkpoints import save_tiny_checkpoint, tiny_model
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecProcessor
 
@@ -79,6 +79,62 @@ def test_parts_load_when_asked_for(folder):
     change(folder / "model.safetensors", reshape)
     model = AutoModel.from_pretrained(folder, ignore_mismatched_sizes=True)
     assert model.get_parameter(KEY).shape == (16, 16) and model.get_parameter(KEY).isfinite().all()
+
+
+def rewrite(folder, **fields) -> None:
+    """Change fields of config.json; a dotted name is a field of a sub-config."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for name, value in fields.items():
+        *parents, field = name.split("__")
+        inner = config
+        for parent in parents:
+            inner = inner[parent]
+        inner[field] = value
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"text_config__vocab_size": 9_999_999},
+            r"of another shape: .*word_embeddings.weight \(\d+, \d+\) instead of \(9999999",
+        ),
+        ({"text_config__num_hidden_layers": 900}, r"describes a model of [\d,]+ numbers, but its weights are [\d,]+"),
+        ({"intermediate_size": 65536}, "of another shape"),
+    ],
+)
+def test_a_config_of_a_far_larger_model_is_refused_before_memory_is_allocated(folder, monkeypatch, fields, message):
+    rewrite(folder, **fields)
+    loaded = []
+    monkeypatch.setattr(PreTrainedModel, "_load_pretrained_model", lambda *rest, **more: loaded.append(rest))
+    with pytest.raises(ValueError, match=message):
+        PbrecForReferringExpression.from_pretrained(folder)
+    assert not loaded
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_weights_of_another_kind_are_no_numbers_of_this_model(folder, dtype, strict):
+    """They would load as zeros and ones without a word."""
+    change(folder / "model.safetensors", lambda tensors: tensors.update({KEY: tensors[KEY].to(dtype)}))
+    with pytest.raises(ValueError, match=rf"of another kind: {KEY} \w+ instead of float32"):
+        PbrecForReferringExpression.from_pretrained(folder, strict=strict)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_another_width_are_the_same_numbers(folder, dtype):
+    change(folder / "model.safetensors", lambda tensors: tensors.update({KEY: tensors[KEY].to(dtype)}))
+    model = PbrecForReferringExpression.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(model.get_parameter(KEY), tiny_model().get_parameter(KEY).to(dtype).float())
+
+
+def test_pickled_weights_are_not_read(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        PbrecForReferringExpression.from_pretrained(folder)
 
 
 def test_a_detector_is_as_strict_as_the_model(folder):

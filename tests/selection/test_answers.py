@@ -202,6 +202,28 @@ def test_numbers_that_are_not_finite_are_refused_by_the_name_of_their_part(part)
         rank_and_choose(outputs, inputs, SelectionSettings())
 
 
+@pytest.mark.parametrize("wrong", [1.2, -0.1])
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_quality_that_is_no_share_is_refused(kind, wrong):
+    """A detector of one's own might give logits; scores would leave [0, 1]."""
+    quality = torch.full((1, 16), 0.5)
+    quality[0, 3] = wrong
+    boxes = torch.tensor([0.0, 0, 640, 640]).expand(1, 16, 4)
+    offered = proposals(((4, 4),), quality=quality, boxes=boxes)
+    inputs = {"letterbox": WHOLE, {"boxes": "box_proposals", "masks": "mask_proposals"}[kind]: offered}
+    with pytest.raises(ValueError, match=f"The quality of the proposed {kind} runs from .*{wrong}"):
+        rank_and_choose(PbrecOutput(center_logits=torch.zeros(1, 16)), inputs, SelectionSettings())
+
+
+def test_a_quality_above_1_by_rounding_gives_no_score_above_1():
+    quality = torch.full((1, 16), 1.0005)
+    boxes = torch.tensor([0.0, 0, 640, 640]).expand(1, 16, 4)
+    offered = proposals(((4, 4),), quality=quality, boxes=boxes)
+    outputs = PbrecOutput(center_logits=torch.full((1, 16), 100.0))
+    group = rank_and_choose(outputs, {"letterbox": WHOLE, "box_proposals": offered}, SelectionSettings())["boxes"]
+    assert group.score.item() == 1
+
+
 def test_outputs_without_a_head_are_refused():
     with pytest.raises(ValueError, match="neither center_logits nor mass_logits"):
         rank_and_choose(

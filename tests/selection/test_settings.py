@@ -25,7 +25,7 @@ def test_the_defaults_are_the_papers():
         ("interpolate", ["probabilities", "logits"], ["masks"]),
         ("quality_power", [0, 0.5, 10], [-0.01, 10.01, float("nan")]),
         ("mask_threshold", [0.001, 0.999], [0, 1, -0.5, 1.5, float("nan")]),
-        ("level_weights", [None, [0.0, 3.0], []], [[1.0, -0.1], [float("nan")]]),
+        ("level_weights", [None, [0.0, 1.0], []], [[1.0, -0.1], [1.0, 1.1], [float("nan")]]),
     ],
 )
 def test_limits(field, legal, illegal):

@@ -115,6 +115,27 @@ def test_a_mask_is_interpolated_bilinearly_at_the_centres_of_the_pixels():
     assert (letterbox.mask_to_original(mask, (320, 320)) != smooth).float().mean() < 0.05
 
 
+@pytest.mark.parametrize(("width", "height", "left", "top"), [(30, 20, 17, 22), (64, 9, 0, 27), (1, 64, 31, 0)])
+def test_without_resizing_the_picture_lies_in_the_middle_pixel_by_pixel(width, height, left, top):
+    image = picture(width, height)
+    batch = PbrecImageProcessor(size={"longest_edge": 64}, do_resize=False, do_normalize=False)(image)
+    assert batch["letterbox"].tolist() == [[height, width, height, width, top, left]]
+    expected = torch.zeros(3, 64, 64)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    expected[:, top : top + height, left : left + width] = pixels
+    torch.testing.assert_close(batch["pixel_values"][0], expected)
+    shown = torch.zeros(64, 64, dtype=torch.int64)
+    shown[top : top + height, left : left + width] = 1
+    assert torch.equal(batch["pixel_mask"][0], shown)
+
+
+def test_without_resizing_a_picture_larger_than_the_canvas_is_refused():
+    processor = PbrecImageProcessor(size={"longest_edge": 64}, do_resize=False)
+    for width, height in ((65, 10), (10, 65)):
+        with pytest.raises(ValueError, match=f"A picture of {height}×{width} needs do_resize=True on a canvas of 64"):
+            processor(picture(width, height))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "I;16", "I", "F", "YCbCr"])
 def test_every_mode_of_picture_is_read(mode):
     image = picture(40, 30, mode) if mode != "I;16" else PIL.Image.fromarray(np.full((30, 40), 40000, dtype=np.uint16))

@@ -13,10 +13,17 @@ from huggingface_hub.dataclasses import strict
 from own_detector import QuartersConfig, QuartersDetector
 from places import TESTS
 from torch import nn
-from transformers import pipeline
+from transformers import PreTrainedModel, pipeline
 
 from pbrec_hf import PbrecProcessor
-from pbrec_hf.detectors.base import Detector, DetectorConfig, register_detector
+from pbrec_hf.detectors.base import (
+    Detector,
+    DetectorConfig,
+    load_detector,
+    register_detector,
+    require_multiple,
+)
+from pbrec_hf.detectors.coco_classes import COCO_CLASSES, TORCHVISION_COCO_CLASSES
 from pbrec_hf.hub.publishing import write_checkpoint
 
 PHOTO = np.full((60, 90, 3), 128, dtype=np.uint8)
@@ -139,3 +146,99 @@ def test_other_modules_are_refused():
 def test_limits_name_field_value_and_range(share):
     with pytest.raises(Exception, match=rf"share={share}: give a number from 0.1 to 1.0"):
         QuartersConfig(share=share)
+
+
+@strict
+class NamedConfig(DetectorConfig):
+    model_type = "named_for_tests"
+    share: float | int = 0.5
+    sides: list[int] | tuple[int, ...] = (1, 2)
+    limits = {"share": (0.25, 2), "sides": (1, 8)}
+
+
+@pytest.mark.parametrize("fields", [{"share": 0.25}, {"share": 2}, {"sides": [1, 8]}, {"sides": []}])
+def test_both_ends_of_a_limit_are_legal(fields):
+    config = NamedConfig(**fields)
+    assert {name: getattr(config, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"share": 0.24}, "share=0.24: give a number from 0.25 to 2"),
+        ({"share": 2.01}, "share=2.01: give a number from 0.25 to 2"),
+        ({"sides": [0, 8]}, r"sides=\[0, 8\]: give numbers from 1 to 8"),
+        ({"sides": [1, 9]}, r"sides=\[1, 9\]: give numbers from 1 to 8"),
+    ],
+)
+def test_numbers_beyond_a_limit_are_refused(fields, message):
+    with pytest.raises(Exception, match=message):
+        NamedConfig(**fields)
+
+
+def test_a_choice_names_the_legal_values():
+    config = NamedConfig()
+    config.check_choice("share", (0.25, 0.5))
+    with pytest.raises(ValueError, match=r"share=0.5: give one of 1, 'x'\."):
+        config.check_choice("share", (1, "x"))
+
+
+def test_classes_are_coco_s_unless_given():
+    config = NamedConfig()
+    assert config.class_names == list(COCO_CLASSES) and config.label2id["toothbrush"] == 79
+    assert NamedConfig(num_labels=3).class_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    given = NamedConfig(id2label={1: "b", 0: "a"})
+    assert given.class_names == ["a", "b"]
+    assert given.to_diff_dict()["id2label"] == {0: "a", 1: "b"}
+    # Two classes with transformers' own names are saved, too, though it would leave them out.
+    assert NamedConfig(num_labels=2).to_diff_dict()["id2label"] == {0: "LABEL_0", 1: "LABEL_1"}
+
+
+def test_repeated_class_names_have_no_inverse(monkeypatch):
+    monkeypatch.setattr(NamedConfig, "default_classes", ("gap", "dog", "gap"))
+    config = NamedConfig()
+    assert config.class_names == ["gap", "dog", "gap"] and "gap" not in (config.label2id or {})
+
+
+def test_the_classes_of_coco():
+    assert len(COCO_CLASSES) == 80 and len(TORCHVISION_COCO_CLASSES) == 91
+    assert (COCO_CLASSES[0], COCO_CLASSES[11], COCO_CLASSES[79]) == ("person", "stop sign", "toothbrush")
+    assert (TORCHVISION_COCO_CLASSES[1], TORCHVISION_COCO_CLASSES[90]) == ("person", "toothbrush")
+
+
+@pytest.mark.parametrize(
+    ("shape", "legal"), [((3, 64, 96), True), ((64, 32), True), ((64, 80), False), ((80, 64), False)]
+)
+def test_both_sides_of_a_canvas_are_multiples(shape, legal):
+    if legal:
+        assert require_multiple(shape, 32) == shape[-2:]
+    else:
+        with pytest.raises(ValueError, match=f"{shape[0]}×{shape[1]} pixels, but both sides must be multiples of 32"):
+            require_multiple(shape, 32)
+
+
+def test_a_model_that_proposes_nothing_is_no_detector():
+    class Silent(PreTrainedModel):
+        config_class = NamedConfig
+
+    with pytest.raises(TypeError, match="Silent has no method `propose`"):
+        register_detector(Silent)
+    with pytest.raises(TypeError, match="is not a detector"):
+        register_detector(PreTrainedModel)  # no model_type
+    with pytest.raises(TypeError, match="is not a detector"):
+        register_detector(NamedConfig)
+    with pytest.raises(TypeError, match="is not a detector"):
+        register_detector(QuartersDetector(QuartersConfig()))
+
+
+def test_a_registered_detector_is_found_by_its_type(tmp_path):
+    assert register_detector(QuartersDetector) is QuartersDetector and register_detector(QuartersDetector) is not None
+    QuartersDetector(QuartersConfig(share=0.5)).save_pretrained(tmp_path / "part")
+    loaded = load_detector(tmp_path, "part", "own_quarters", {})
+    assert type(loaded) is QuartersDetector and loaded.config.share == 0.5 and loaded.source is loaded
+    with pytest.raises(ValueError, match=r"'part' is of the unknown type 'nobody_s': import the module"):
+        load_detector(tmp_path, "part", "nobody_s", {})
+    with pytest.raises(OSError, match=r"The processor's detector in 'lost' cannot be loaded .*: get the folder again"):
+        load_detector(tmp_path, "lost", "own_quarters", {})
+    # Code in the folder may register what is unknown here.
+    assert type(load_detector(tmp_path, "part", "nobody_s", {"trust_remote_code": True})) is QuartersDetector

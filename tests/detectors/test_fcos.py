@@ -1,5 +1,6 @@
 """FCOS at P5: the outputs equal those of the full torchvision model at any depth, and the config checks itself."""
 
+import math
 from urllib.error import URLError
 
 import pytest
@@ -146,8 +147,128 @@ def test_a_canvas_that_is_not_a_multiple_of_32_is_refused(whole):
         ({"pixel_offset": [0.0, 1.0]}, "three finite numbers"),
         ({"neck_channels": 100}, "multiple of 32"),
         ({"tower_depth": 10**9}, "tower_depth"),
+        ({"tower_depth": 17}, "tower_depth=17: give a number from 1 to 16"),
+        ({"tower_depth": 0}, "tower_depth=0"),
+        ({"neck_channels": 0}, "neck_channels=0"),
+        ({"neck_channels": 4128}, "neck_channels=4128"),
+        ({"batch_norm_eps": 1}, "batch_norm_eps=1: give"),
+        ({"pixel_offset": [0.0, 1.0, float("inf")]}, "three finite numbers"),
+        ({"pixel_offset": [0.0, 1.0, 2.0, 3.0]}, "three finite numbers"),
+        ({"depth": 34, "stride_in_1x1": True}, "needs bottlenecks"),
     ],
 )
 def test_the_config_validates_itself(fields, message):
     with pytest.raises(Exception, match=message):
         FcosConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"depth": 34},
+        {"depth": 50, "stride_in_1x1": True},
+        {"depth": 152},
+        {"tower_depth": 1, "neck_channels": 32, "batch_norm_eps": 0},
+        {"tower_depth": 16, "neck_channels": 4096, "batch_norm_eps": 0.99},
+    ],
+)
+def test_the_ends_of_the_limits_are_legal(fields):
+    config = FcosConfig(**fields)
+    assert {name: getattr(config, name) for name in fields} == fields
+
+
+def test_the_defaults_are_those_of_torchvisions_fcos():
+    config = FcosConfig()
+    assert (config.depth, config.neck_channels, config.tower_depth, config.batch_norm_eps) == (50, 256, 4, 1e-5)
+    assert (config.distance_activation, config.centerness_tower, config.points) == ("relu", "regression", "corner")
+    assert config.pixel_offset == [0.0, 0.0, 0.0] and config.stride_in_1x1 is False
+    assert len(config.class_names) == 91
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The same weights with other options."""
+
+    def make(**options):
+        torch.manual_seed(0)
+        model = FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=2, num_labels=3, **options)).eval()
+        torch.nn.init.normal_(model.distance_output.weight, std=0.1)
+        torch.nn.init.normal_(model.centerness_output.weight, std=0.1)
+        return model
+
+    return make
+
+
+@torch.no_grad()
+def test_options_of_the_original_network(tiny, canvases):
+    plain = tiny()
+    offset = [0.5, -0.25, 1.0]
+    moved = plain(canvases + torch.tensor(offset)[:, None, None])
+    found = tiny(pixel_offset=offset)(canvases)
+    torch.testing.assert_close(found.class_logits, moved.class_logits)
+    assert not torch.allclose(found.class_logits, plain(canvases).class_logits)
+    p5 = plain.smooth(plain.lateral(plain.body(canvases)))
+    raw = plain.distance_output(plain.regression_tower(p5)).flatten(2).transpose(1, 2)
+    assert (raw < 0).any() and (raw > 0).any()
+    torch.testing.assert_close(plain(canvases).distances, raw.clamp(min=0) * 32)
+    torch.testing.assert_close(tiny(distance_activation="exp")(canvases).distances, raw.exp())
+    for name, tower in (("regression", plain.regression_tower), ("classification", plain.classification_tower)):
+        expected = plain.centerness_output(tower(p5)).flatten(1)
+        torch.testing.assert_close(tiny(centerness_tower=name)(canvases).centerness_logits, expected)
+
+
+def test_the_stride_of_a_bottleneck_may_be_in_its_first_convolution():
+    with torch.device("meta"):
+        caffe, torchvisions = (FcosDetector(FcosConfig(depth=50, stride_in_1x1=first)).body for first in (True, False))
+    for body, strides in ((caffe, [2, 1]), (torchvisions, [1, 2])):
+        for name in ("layer2", "layer3", "layer4"):
+            first, second = body.get_submodule(name)[:2]
+            assert [first.conv1.stride[0], first.conv2.stride[0]] == strides
+            assert second.conv1.stride == second.conv2.stride == (1, 1)
+        assert body.layer1[0].conv1.stride == body.layer1[0].conv2.stride == (1, 1)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(18, 512), (34, 512), (50, 2048), (101, 2048)])
+def test_the_lateral_convolution_fits_every_depth(depth, width):
+    with torch.device("meta"):
+        model = FcosDetector(FcosConfig(depth=depth, neck_channels=64, tower_depth=3))
+    assert model.lateral.weight.shape == (64, width, 1, 1)
+    assert model.body(torch.zeros(1, 3, 64, 32, device="meta")).shape == (1, width, 2, 1)
+    assert [type(layer).__name__ for layer in model.regression_tower] == ["Conv2d", "GroupNorm", "ReLU"] * 3
+    assert model.classification_tower[0].weight.shape == (64, 64, 3, 3)
+
+
+def test_weights_start_as_in_the_sources():
+    torch.manual_seed(0)
+    model = FcosDetector(FcosConfig(depth=18, neck_channels=256, tower_depth=1))
+    # He et al. for the trunk, by fan-out; Kaiming-uniform with a = 1 for the pyramid; 0.01 for the outputs.
+    assert model.body.layer4[0].conv1.weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.02)
+    for conv, inner in ((model.lateral, 512), (model.smooth, 256 * 9)):
+        bound = (3 / inner) ** 0.5
+        assert 0.98 * bound < conv.weight.abs().max() <= bound
+    for output in (model.class_output, model.distance_output, model.centerness_output):
+        assert output.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert torch.allclose(model.class_output.bias, torch.tensor(-math.log(99)))
+
+
+def test_weights_that_p5_does_not_need_are_named_with_the_reason():
+    names, unused = torchvision_names(
+        [
+            "backbone.body.layer1.0.conv1.weight",
+            "backbone.fpn.inner_blocks.2.0.weight",
+            "head.regression_head.bbox_ctrness.bias",
+            "backbone.fpn.inner_blocks.1.0.weight",
+            "backbone.fpn.extra_blocks.p6.weight",
+            "backbone.body.bn1.num_batches_tracked",
+        ]
+    )
+    assert names == {
+        "backbone.body.layer1.0.conv1.weight": "body.layer1.0.conv1.weight",
+        "backbone.fpn.inner_blocks.2.0.weight": "lateral.weight",
+        "head.regression_head.bbox_ctrness.bias": "centerness_output.bias",
+    }
+    assert unused == {
+        "backbone.fpn.inner_blocks.1.0.weight": "laterals of C3 and C4: not used by P5",
+        "backbone.fpn.extra_blocks.p6.weight": "P6 and P7: not computed",
+        "backbone.body.bn1.num_batches_tracked": "counter of BatchNorm, which is frozen",
+    }

@@ -1,12 +1,22 @@
 """SOLO equals the golden head, its lazy masks equal the full computation, and it survives saving."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from detectors.base import DetectorTester
 from solo_golden import CANVAS, TINY_RESNET, facts, head_output, tensors, unpack_bits
 
-from pbrec_hf.detectors.solo import SoloConfig, SoloDetector, evaluation_form
+from pbrec_hf.detectors.solo import (
+    SoloConfig,
+    SoloDetector,
+    SoloPyramid,
+    append_coordinates,
+    evaluation_form,
+    keep_local_maxima,
+    resize,
+)
 from pbrec_hf.detectors.solo_detections import SoloThresholds, matrix_nms, solo_detections
 from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 
@@ -135,6 +145,131 @@ def test_frozen_trunk_gets_no_gradient_and_batch_norm_keeps_its_statistics():
     assert all(torch.equal(value, before[name]) for name, value in detector.backbone.named_buffers())
 
 
+def test_the_defaults_are_those_of_solo_r101():
+    config = SoloConfig()
+    assert config.backbone_config.depths == [3, 4, 23, 3] and len(config.class_names) == 80
+    assert (config.neck, config.neck_channels, config.extra_levels) == ("fpn", 256, 1)
+    assert (config.channels, config.stacked_convs, config.norm_groups) == (256, 7, 32)
+    assert config.strides == [8, 8, 16, 32, 32] and config.num_grids == [40, 36, 24, 16, 12]
+    assert config.scale_ranges == [[1, 96], [48, 192], [96, 384], [192, 768], [384, 2048]]
+    assert config.level_maps == [0, 1, 2, 3, 4] and config.center_region == 0.2
+    assert config.proposal_level == 2 and config.freeze_backbone is False and config.initializer_range == 0.01
+
+
+def identity_pyramid(neck, **changes):
+    """A pyramid of one channel whose convolutions change nothing."""
+    pyramid = SoloPyramid([1, 1, 1], tiny_config(neck=neck, neck_channels=1, **changes))
+    for conv in (*pyramid.lateral, *(pyramid.smooth or [])):
+        torch.nn.init.dirac_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+    return pyramid
+
+
+def pyramid_maps():
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(1, 1, *size, generator=generator) for size in ((8, 12), (4, 6), (2, 3)))
+
+
+@torch.no_grad()
+def test_coarse_maps_are_repeated_and_added_to_finer_ones():
+    fine, middle, coarse = pyramid_maps()
+    middle_sum = middle + coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine_sum = fine + middle_sum.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    found = identity_pyramid("fpn")((fine, middle, coarse), {0, 1, 2})
+    for index, expected in enumerate((fine_sum, middle_sum, coarse)):
+        torch.testing.assert_close(found[index], expected)
+    assert set(identity_pyramid("fpn")((fine, middle, coarse), {1})) == {1}
+
+
+@torch.no_grad()
+def test_a_trunk_with_a_neck_of_its_own_gets_no_sums():
+    maps = pyramid_maps()
+    found = identity_pyramid("lateral")(maps, {0, 2})
+    assert set(found) == {0, 2} and all(torch.equal(found[index], maps[index]) for index in found)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("neck", ["fpn", "lateral"])
+def test_extra_levels_take_every_second_pixel(neck):
+    maps = pyramid_maps()
+    found = identity_pyramid(neck, extra_levels=2)(maps, {3, 4})
+    assert torch.equal(found[3], maps[2][:, :, ::2, ::2]) and torch.equal(found[4], maps[2][:, :, :1, :1])
+    assert set(found) == {2, 3, 4}
+
+
+def test_coordinates_run_from_minus_one_to_one():
+    found = append_coordinates(torch.zeros(2, 3, 3, 5))
+    assert found.shape == (2, 5, 3, 5) and not found[:, :3].any()
+    assert torch.equal(found[1, 3], torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]).expand(3, 5))
+    assert torch.equal(found[1, 4], torch.tensor([-1.0, 0.0, 1.0])[:, None].expand(3, 5))
+
+
+def test_a_map_of_the_right_size_is_not_resized():
+    features = torch.randn(1, 2, 4, 6)
+    assert resize(features, (4, 6)) is features
+    expected = torch.nn.functional.interpolate(features, (4, 3), mode="bilinear")
+    assert torch.equal(resize(features, (4, 3)), expected)
+
+
+def test_only_cells_that_no_neighbour_above_or_left_exceeds_are_kept():
+    values = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0)).mul(4).round()
+    expected = values.clone()
+    for image, channel, row, col in np.ndindex(*values.shape):
+        neighbours = values[image, channel, max(row - 1, 0) : row + 1, max(col - 1, 0) : col + 1]
+        if neighbours.max() > values[image, channel, row, col]:
+            expected[image, channel, row, col] = 0
+    assert torch.equal(keep_local_maxima(values), expected)
+
+
+def test_masks_are_twice_the_map_of_their_level():
+    detector = tiny_detector(strides=[4, 8, 16, 32, 32])
+    output = detector(torch.randn(1, 3, 64, 96))
+    sizes = [tuple(logits.shape[1:]) for logits in output.mask_logits]
+    assert sizes == [(64, 32, 48), (49, 16, 24), (25, 8, 12), (16, 4, 6), (9, 4, 6)]
+    assert [tuple(logits.shape[1:]) for logits in output.class_logits] == [(5, side, side) for side in (8, 7, 5, 4, 3)]
+    assert detector.mask_size((64, 96)) == (32, 48)
+    proposals = detector.propose(torch.randn(1, 3, 64, 96))
+    assert proposals.masks.at(torch.tensor([0]), torch.tensor([3])).shape == (1, 32, 48)
+
+
+def test_a_trunk_in_training_keeps_its_statistics_and_the_rest_trains():
+    detector = tiny_detector().train()
+    norms = [module for module in detector.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms)
+    assert detector.training and detector.backbone.training and detector.head.training
+    detector(torch.randn(1, 3, 64, 64)).mask_logits[0].sum().backward()
+    assert all(parameter.requires_grad for parameter in detector.parameters())
+    assert detector.backbone.embedder.embedder.convolution.weight.grad is not None
+    assert not detector.eval().training
+
+
+def test_outputs_start_from_background():
+    detector = tiny_detector()
+    prior = -math.log(99)
+    for output in (*detector.head.mask_outputs, detector.head.class_output):
+        assert torch.allclose(output.bias, torch.tensor(prior))
+
+
+@torch.no_grad()
+def test_detections_join_all_levels():
+    detector, pixels = tiny_detector(), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    thresholds = SoloThresholds(class_score=0.02, mask=0.02, score=0.0)
+    found = detector.detect(pixels, thresholds=thresholds)
+    masks, classes = evaluation_form(detector(pixels), (16, 16))
+    for image in range(2):
+        expected = solo_detections(
+            masks=[torch.cat([level[image] for level in masks])],
+            classes=[torch.cat([level[image].flatten(1).T for level in classes])],
+            strides=torch.tensor([8] * 64 + [8] * 49 + [16] * 25 + [32] * 16 + [32] * 9),
+            canvas=(64, 64),
+            letterbox=None,
+            thresholds=thresholds,
+        )[0]
+        assert len(found[image]["scores"]) > 3
+        for name, value in expected.items():
+            torch.testing.assert_close(found[image][name], value)
+
+
 def test_detections_at_canvas_and_original_size():
     detector, pixels = tiny_detector(), torch.randn(1, 3, 64, 64)
     anything = SoloThresholds(class_score=0.0, mask=0.0, score=0.0)
@@ -162,11 +297,58 @@ def test_matrix_nms_suppresses_within_a_class_only():
         ({"strides": [8, 8, 16, 32, 20]}, "divide"),
         ({"scale_ranges": [[5, 1]] * 5}, "pairs"),
         ({"center_region": 0.0}, "center_region"),
+        ({"center_region": 1.01}, "center_region"),
+        ({"proposal_level": -1}, "from 0 to 4"),
+        ({"level_maps": [0, 1, 2, 3, 5]}, "indices into the 5 maps"),
+        ({"level_maps": [0, 1, 2, 3, -1]}, "indices into the 5 maps"),
+        ({"level_maps": [0, 1, 2, 3, 4], "extra_levels": 0}, "indices into the 4 maps"),
+        ({"scale_ranges": [[1, 5]] * 6}, "one entry per level, 5"),
+        ({"scale_ranges": [[1, 5]] * 4 + [[1, 2, 3]]}, "pairs"),
+        ({"scale_ranges": [[1, 5]] * 4 + [[-1, 2]]}, "pairs"),
+        ({"strides": [8] * 4}, "one entry per level, 5"),
+        (
+            {"level_maps": [], "strides": [], "num_grids": [], "scale_ranges": [], "proposal_level": 0},
+            "one entry per level, 0",
+        ),
+        ({"neck_channels": 0}, "neck_channels=0: give a number from 1 to 4096"),
+        ({"neck_channels": 4097}, "neck_channels=4097"),
+        ({"channels": 0}, "channels=0"),
+        ({"channels": 4097}, "channels=4097"),
+        ({"stacked_convs": 0}, "stacked_convs=0"),
+        ({"stacked_convs": 33}, "stacked_convs=33"),
+        ({"norm_groups": 0}, "norm_groups=0"),
+        ({"norm_groups": 4097}, "norm_groups=4097"),
+        ({"extra_levels": -1}, "extra_levels=-1"),
+        ({"extra_levels": 5}, "extra_levels=5"),
+        ({"strides": [0, 8, 16, 32, 32]}, "strides=.*: give numbers from 1 to 512"),
+        ({"strides": [8, 8, 16, 32, 1024]}, "strides="),
+        ({"num_grids": [0, 7, 5, 4, 3]}, "num_grids="),
+        ({"num_grids": [513, 7, 5, 4, 3]}, "num_grids="),
     ],
 )
 def test_illegal_configs_are_refused(changes, message):
     with pytest.raises(Exception, match=message):
         tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"center_region": 1},
+        {"proposal_level": 4},
+        {"proposal_level": 0},
+        {"extra_levels": 4, "level_maps": [0, 1, 2, 3, 7]},
+        {"extra_levels": 0, "level_maps": [0, 1, 2, 3, 3]},
+        {"scale_ranges": [[0, 0]] * 5},
+        {"neck_channels": 4096, "channels": 4096, "norm_groups": 4096},
+        {"neck_channels": 1, "channels": 1, "norm_groups": 1, "stacked_convs": 1},
+        {"stacked_convs": 32},
+        {"strides": [1, 8, 16, 32, 512], "num_grids": [1, 7, 5, 4, 512]},
+    ],
+)
+def test_the_ends_of_the_limits_are_legal(changes):
+    config = tiny_config(**changes)
+    assert {name: getattr(config, name) for name in changes} == changes
 
 
 def test_canvas_must_be_a_multiple_of_the_largest_stride():

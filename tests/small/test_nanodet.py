@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detectors.base import DetectorTester
-from torchvision.ops import box_iou
+from torchvision.ops import batched_nms, box_iou
 from transformers import AutoBackbone, AutoModel
 
 import pbrec_hf  # noqa: F401  (registers the Auto classes)
@@ -147,6 +147,24 @@ def test_padding_has_no_candidates_and_candidates_can_be_disabled(detector, canv
     detector.config.candidate_nms_iou = None
     assert detector.propose(canvases).candidates is None
     detector.config.candidate_nms_iou = 0.6
+
+
+def test_proposals_below_the_lowest_quality_are_no_candidates_and_suppress_none(detector, canvases):
+    free = detector.propose(canvases)
+    lowest = free.quality[free.candidates].median().item()
+    expected = []
+    for boxes, scores, labels in zip(free.boxes, free.quality, free.labels, strict=True):
+        index = (scores >= lowest).nonzero().squeeze(1)
+        kept = torch.zeros(len(scores), dtype=torch.bool)
+        kept[index[batched_nms(boxes[index], scores[index], labels[index], 0.6)]] = True
+        expected.append(kept)
+    detector.config.candidate_min_quality = lowest
+    try:
+        found = detector.propose(canvases).candidates
+    finally:
+        detector.config.candidate_min_quality = 0.0
+    assert torch.equal(found, torch.stack(expected))
+    assert found.sum() < free.candidates.sum() and found[free.quality == lowest].any()  # the lowest one is a candidate
 
 
 def test_detections_are_sorted_and_limited(detector, canvases):

@@ -1,25 +1,20 @@
 """Where a picture comes from: a path, a URL, base64 text, bytes or an open file → something that Pillow can open.
 
-Knows nothing of pixels. A URL is the only thing that asks the network, within a limit of bytes and of time.
+Knows nothing of pixels. A URL is the only thing that asks the network, within the limits of `fetching`.
 """
 
 import base64
 import binascii
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 from io import BytesIO
 from typing import Any
 
 import PIL.Image
 
-MOST_BYTES = 64 * 2**20  # of a fetched file: four times what a large camera writes
-TIMEOUT = 30.0  # seconds
+from .fetching import TIMEOUT, fetch
+
 ADDRESSES = ("http://", "https://")
-_CHUNK = 2**16
 
 
 def open_source(source: Any, timeout: float | None = TIMEOUT) -> tuple[str | BytesIO, str]:
@@ -82,7 +77,7 @@ def require_there(source: str) -> None:
 def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
     require_there(source)
     if source.startswith(ADDRESSES):
-        return BytesIO(_fetch(source, timeout))
+        return BytesIO(fetch(source, timeout))
     if source.startswith("data:"):
         return _decode(source.partition(",")[2], name)
     return source if os.path.isfile(source) else _decode(source, name)
@@ -100,26 +95,4 @@ def _decode(text: str, name: str) -> BytesIO:
         raise ValueError(f"{name} is neither a file nor base64 text ({error}): check it.") from error
 
 
-def _fetch(url: str, timeout: float | None) -> bytes:
-    """The body of `url`. The limit of time is for all of it: one byte a second does not keep it alive."""
-    end = None if timeout is None else time.monotonic() + timeout
-    request = urllib.request.Request(url, headers={"User-Agent": "pbrec_hf", "Accept-Encoding": "identity"})
-    parts: list[bytes] = []
-    size = 0
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            while chunk := response.read1(_CHUNK):
-                parts.append(chunk)
-                size += len(chunk)
-                if size > MOST_BYTES:
-                    raise ValueError(
-                        f"{url} gives more than {MOST_BYTES // 2**20} MiB: fetch the file and scale it down."
-                    )
-                if end is not None and time.monotonic() > end:
-                    raise TimeoutError(f"not all there after {timeout:g} s")
-    except (OSError, HTTPException) as error:
-        raise ValueError(f"{url} could not be fetched ({error}): check the address and the connection.") from error
-    return b"".join(parts)
-
-
-__all__ = ["MOST_BYTES", "TIMEOUT", "name_of", "open_source"]
+__all__ = ["ADDRESSES", "TIMEOUT", "name_of", "open_source", "require_there"]

@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 
-from pbrec_hf.images import reading, sources
+from pbrec_hf.images import fetching, reading
 from pbrec_hf.images.reading import load_picture, load_pixels, picture_size
 
 HEIGHT, WIDTH = 24, 36
@@ -226,6 +226,7 @@ def test_a_pipe_is_refused_before_it_can_hang(tmp_path, read):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv(fetching.ALLOW_PRIVATE, "1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.picture, server.closing = encoded(colours(), format="JPEG", exif=exif(8)), threading.Event()
@@ -246,7 +247,7 @@ def test_a_url_is_fetched(server, kind):
 
 
 def test_an_endless_body_is_broken_off(server, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(fetching, "MOST_BYTES", 2**20)
     with pytest.raises(ValueError, match="/endless gives more than 1 MiB"):
         load_pixels(f"{server.address}/endless")
 
@@ -266,6 +267,7 @@ def test_an_address_that_gives_no_picture_is_named(server, kind):
         load_picture(f"{server.address}/{kind}", timeout=5)
 
 
-def test_a_server_that_is_not_there_is_named():
+def test_a_server_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv(fetching.ALLOW_PRIVATE, "1")
     with pytest.raises(ValueError, match="could not be fetched"):
         load_picture("http://127.0.0.1:9/picture.jpg", timeout=5)

@@ -17,7 +17,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...images.sources import MOST_BYTES, require_there
+from ...images.fetching import MOST_BYTES
+from ...images.sources import require_there
 from ..options import add_model, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from ..questions import STDIN, separate

@@ -7,7 +7,7 @@ from typing import Any
 Box = tuple[float, float, float, float]
 
 BBOX_FORMATS = ("xyxy", "xywh")
-_LARGEST = 1e7  # pixels; beyond is damage
+LARGEST = 10**7  # pixels; beyond is damage
 
 
 def parse_box(values: Any, bbox_format: str = "xyxy") -> Box:
@@ -28,9 +28,9 @@ def parse_box(values: Any, bbox_format: str = "xyxy") -> Box:
             left, top, third, fourth = numbers = [float(value) for value in values]
         except (TypeError, ValueError, OverflowError):
             numbers = [math.nan]
-        if all(abs(number) < _LARGEST for number in numbers):  # NaN compares false
+        if all(abs(number) < LARGEST for number in numbers):  # NaN compares false
             return (left, top, third, fourth) if bbox_format == "xyxy" else (left, top, left + third, top + fourth)
     raise ValueError("give a list of 4 finite numbers")
 
 
-__all__ = ["BBOX_FORMATS", "Box", "parse_box"]
+__all__ = ["BBOX_FORMATS", "LARGEST", "Box", "parse_box"]

@@ -6,23 +6,20 @@ full COCO takes little memory. Boxes become XYXY, pixels of the picture. Ids are
 some annotation tools). Knows nothing of pixels and of expressions.
 """
 
-import json
+import math
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from functools import partial
 from os import PathLike
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple
 
 from ..images.segmentation import segmentation_extent, segmentation_struct
-from .boxes import Box, parse_box
+from .boxes import LARGEST, Box, parse_box
+from .json_files import read_json
+from .values import Id, field_of, identifier, is_number, shown, text, whole_number
 
-Id = int | str
 PackedSegmentation = list["array[float]"] | list[dict[str, Any]] | dict[str, Any]
-T = TypeVar("T")
-D = TypeVar("D")
-_REQUIRED: Any = object()  # stands for "no default"
 
 
 class CocoImage(NamedTuple):
@@ -122,7 +119,15 @@ class CocoFile:
         Args:
             exclude: ids of images to leave out; 7 and "7" are the same one, so that the way a file writes its ids
                 does not decide what a model is trained on.
+
+        Raises:
+            ValueError: there are annotations, but none of an image of the file.
         """
+        if self.annotations and not any(annotation.image_id in self.images for annotation in self.annotations):
+            raise ValueError(
+                f"No annotation names an image of its file: their image_id are such as "
+                f"{self.annotations[0].image_id!r}, the ids of the images {[*self.images][:3]}: write both alike."
+            )
         left_out = set(map(str, exclude))
         found: dict[Id, list[CocoAnnotation]] = {
             image.id: [] for image in self.images.values() if image.annotated and str(image.id) not in left_out
@@ -141,171 +146,182 @@ def read_coco(
 
     Args:
         path: of the JSON.
-        wanted: ids of the annotations to keep; None keeps all.
+        wanted: ids of the annotations to keep, which must then be unique; None keeps all.
         problems: filled with what is wrong with which record ("annotation 5", "image 17"); such records are left out.
             None: the first one is an error.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not JSON, not COCO's format, or a record with a missing or impossible field.
+        ValueError: not JSON, not COCO's format, or a record with a missing or impossible field, or one whose id is
+            another one's, too.
     """
     reader = _Reader(path, wanted, problems)
-    content = read_json(path, object_hook=reader.pack)
+    content = read_json(path, reader.pack)
     lists = [content.get(name) for name in ("images", "annotations")] if isinstance(content, dict) else []
     if not lists or not all(isinstance(part, list) for part in (*lists, content.get("categories", []))):
         raise ValueError(
             f"{path} is no COCO instances file: it needs the lists 'images', 'annotations' and 'categories', each "
             "item with an 'id'."
         )
-    # What the reader did not recognise while the file was parsed lacks a field.
-    packed = [one if isinstance(one, CocoImage) else reader.convert("image", one) for one in content["images"]]
-    for record in content["annotations"]:
-        reader.convert("annotation", record)
-    named = [reader.convert("category", record) for record in content.get("categories", [])]
+    annotations = reader.records("annotation", content["annotations"])
+    if wanted is not None:
+        annotations = list(reader.by_id("annotation", annotations).values())
     return CocoFile(
-        images={image.id: image for image in packed if image is not None},
-        annotations=reader.annotations,
-        categories=dict(category for category in named if category is not None),
+        images=reader.by_id("image", reader.records("image", content["images"])),
+        annotations=annotations,
+        categories={
+            category.id: category.name
+            for category in reader.by_id(
+                "category", reader.records("category", content.get("categories", []))
+            ).values()
+        },
     )
 
 
-def read_json(path: str | PathLike[str], object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """
-    The content of a JSON file.
+_DROPPED: Any = object()  # stands for an annotation that nobody wants; null would be a fault
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not JSON in UTF-8.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}: correct the path.")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file, object_hook=object_hook)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): get the file again from where it is from.") from error
+
+class _Category(NamedTuple):
+    id: int
+    name: str
+
+
+class _Faulty(NamedTuple):
+    """What stands for a record that is wrong, until it is known whether it is in one of the lists."""
+
+    name: str
+    problem: str
 
 
 class _Reader:
-    """Converts the records of a file; keeps the wanted annotations and what is wrong."""
+    """Converts the records of a file as the parser reads them, and leaves out what is not wanted."""
 
     def __init__(
         self, path: str | PathLike[str], wanted: Collection[Id] | None, problems: dict[str, str] | None
     ) -> None:
         self.path, self.problems = path, problems
         self.wanted = None if wanted is None else frozenset(wanted)
-        self.annotations: list[CocoAnnotation] = []
 
-    def pack(self, record: dict[str, Any]) -> dict[str, Any] | CocoImage | None:
-        """Called by the parser for every object as soon as it is complete; None drops it."""
-        if "file_name" in record:
-            image: CocoImage | None = self.convert("image", record)
-            return image
-        if "image_id" not in record and ("id" not in record or not ("bbox" in record or "segmentation" in record)):
-            return record
-        if self.wanted is None or (isinstance(record.get("id"), (int, str)) and record["id"] in self.wanted):
-            annotation: CocoAnnotation | None = self.convert("annotation", record)
-            if annotation is not None:
-                self.annotations.append(annotation)
-        return None
+    def pack(self, record: dict[str, Any]) -> Any:
+        """Called for every object of the file as soon as it is complete."""
+        if "image_id" in record or ("id" in record and ("bbox" in record or "segmentation" in record)):
+            return _converted("annotation", record) if self._is_wanted(record.get("id")) else _DROPPED
+        return _converted("image", record) if "file_name" in record else record
 
-    def convert(self, kind: str, record: Any) -> Any:
-        """A record in its type; None for one that was dropped or is wrong."""
-        if record is None:
-            return None
-        fields = record if isinstance(record, dict) else {}
-        try:
-            return _CONVERTERS[kind](fields)
-        except ValueError as error:
-            name, problem = f"{kind} {fields.get('id')}", str(error).rstrip(".")
-            if self.problems is None:
-                raise ValueError(f"{self.path}, {name}: {problem}.") from error
-            self.problems[name] = problem
-            return None
+    def _is_wanted(self, key: Any) -> bool:
+        return self.wanted is None or (isinstance(key, (int, float, str)) and key in self.wanted)
+
+    def records(self, kind: str, entries: list[Any]) -> list[Any]:
+        """The typed records of a list, without what was dropped or is wrong."""
+        found = []
+        for entry in entries:
+            if entry is _DROPPED:
+                continue
+            # What `pack` did not recognise lacks a field, or is a category.
+            record = entry if isinstance(entry, (_RECORDS[kind], _Faulty)) else _converted(kind, entry)
+            if isinstance(record, _Faulty):
+                self._report(*record)
+            else:
+                found.append(record)
+        return found
+
+    def by_id(self, kind: str, records: list[Any]) -> dict[Any, Any]:
+        """The records by their ids, without those whose id another record has, too, unless they are the same."""
+        found: dict[Any, Any] = {}
+        shared = set()
+        for record in records:
+            if found.setdefault(record.id, record) != record:
+                shared.add(record.id)
+        for key in shared:
+            del found[key]
+            self._report(_name(kind, key), "several differing records have this id; give each one of its own")
+        return found
+
+    def _report(self, name: str, problem: str) -> None:
+        if self.problems is None:
+            raise ValueError(f"{self.path}, {name}: {problem}.")
+        self.problems[name] = problem
+
+
+def _converted(kind: str, record: Any) -> Any:
+    """A record in its type."""
+    fields = record if isinstance(record, Mapping) else {}
+    try:
+        return _CONVERTERS[kind](fields)
+    except ValueError as error:
+        return _Faulty(_name(kind, fields.get("id", getattr(record, "id", None))), str(error).rstrip("."))
+
+
+def _name(kind: str, key: Any) -> str:
+    """How a record is called in messages and among the problems, however its id is written."""
+    try:
+        return f"{kind} {identifier(key)}"
+    except ValueError:
+        return f"{kind} {shown(key)}"
 
 
 def _image(record: Mapping[str, Any]) -> CocoImage:
     return CocoImage(
-        id=_field(record, "id", _id),
-        file_name=_field(record, "file_name", _text),
-        height=_field(record, "height", _integer, None),
-        width=_field(record, "width", _integer, None),
-        annotated=_field(record, "annotated", bool, True),
-        partial_categories=_field(record, "partial_categories", bool, False),
+        id=field_of(record, "id", identifier),
+        file_name=field_of(record, "file_name", text),
+        height=field_of(record, "height", _side, None),
+        width=field_of(record, "width", _side, None),
+        annotated=field_of(record, "annotated", _flag, True),
+        partial_categories=field_of(record, "partial_categories", _flag, False),
     )
 
 
 def _annotation(record: Mapping[str, Any]) -> CocoAnnotation:
-    segmentation = _field(record, "segmentation", _packed, None)
+    segmentation = field_of(record, "segmentation", _packed, None)
     if segmentation is None or record.get("bbox") is not None:
-        bbox = _field(record, "bbox", _box)
+        bbox = field_of(record, "bbox", _box)
     else:
-        bbox = _field({"segmentation": segmentation}, "segmentation", _box_around)
+        bbox = field_of({"segmentation": segmentation}, "segmentation", _box_around)
     left, top, right, bottom = bbox
     return CocoAnnotation(
-        id=_field(record, "id", _id, None),
-        image_id=_field(record, "image_id", _id),
-        category_id=_field(record, "category_id", _integer, None),
+        id=field_of(record, "id", identifier, None),
+        image_id=field_of(record, "image_id", identifier),
+        category_id=field_of(record, "category_id", _category_id, None),
         bbox=bbox,
-        area=_field(record, "area", float, (right - left) * (bottom - top)),
+        area=field_of(record, "area", _area, (right - left) * (bottom - top)),
         segmentation=segmentation,
-        iscrowd=_field(record, "iscrowd", bool, False),
+        iscrowd=field_of(record, "iscrowd", _flag, False),
     )
 
 
-def _category(record: Mapping[str, Any]) -> tuple[int, str]:
-    return _field(record, "id", _integer), _field(record, "name", str)
+def _category(record: Mapping[str, Any]) -> _Category:
+    return _Category(field_of(record, "id", _category_id), field_of(record, "name", text))
 
 
+_category_id = partial(whole_number, bits=32)
 _CONVERTERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "image": _image,
     "annotation": _annotation,
     "category": _category,
 }
+_RECORDS = {"image": CocoImage, "annotation": CocoAnnotation, "category": _Category}
 
 
-@overload
-def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T]) -> T: ...
-@overload
-def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: D) -> T | D: ...
-def _field(record: Mapping[str, Any], name: str, parse: Callable[[Any], T], default: T | None = _REQUIRED) -> T | None:
-    """
-    A field in its type, or `default` where it is absent or null.
-
-    Raises:
-        ValueError: it is absent without a default, or has another form; says what to do.
-    """
-    value = record.get(name)
-    if value is None:
-        if default is _REQUIRED:
-            raise ValueError(f"it has no {name!r}; add it")
-        return default
-    try:
-        return parse(value)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        text = repr(value)
-        raise ValueError(f"{name}={text if len(text) <= 80 else text[:77] + '...'}: {error}") from error
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in (0, 1):
+        return bool(value)
+    raise ValueError("give 0 or 1")
 
 
-def _id(value: Any) -> Id:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError("give a number or a text")
-    return value
+def _side(value: Any) -> int:
+    side = whole_number(value)
+    if not 0 < side < LARGEST:
+        raise ValueError("give a number of pixels")
+    return side
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("give a text")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, float) or value.is_integer():
-        try:
-            return int(value)
-        except (TypeError, ValueError):
-            pass
-    raise ValueError("give a whole number")
+def _area(value: Any) -> float:
+    number = float(value) if isinstance(value, str) else value
+    if not is_number(number) or number < 0:
+        raise ValueError("give a number of pixels")
+    return float(number)
 
 
 def _box(values: Any) -> Box:
@@ -318,7 +334,7 @@ def _box(values: Any) -> Box:
 def _box_around(segmentation: PackedSegmentation) -> Box:
     """The tight box of a mask; run lengths have a size of their own, polygons need none."""
     first = segmentation[0] if isinstance(segmentation, list) else segmentation
-    height, width = first["size"] if isinstance(first, Mapping) else (0, 0)
+    height, width = (_side(side) for side in first["size"]) if isinstance(first, Mapping) else (LARGEST, LARGEST)
     struct = segmentation_struct(segmentation, int(height), int(width))
     left, top, right, bottom = segmentation_extent(struct or {}).ravel().tolist()
     return left, top, right, bottom
@@ -334,9 +350,21 @@ def _packed(segmentation: Any) -> PackedSegmentation | None:
         return dict(segmentation)
     if isinstance(segmentation[0], Mapping):
         return list(segmentation)
-    parts = [segmentation] if isinstance(segmentation[0], Real) else segmentation
+    parts = [segmentation] if is_number(segmentation[0]) else segmentation
     # COCO holds a few parts of one or two points, which cover nothing and which pycocotools takes for boxes.
-    return [array("d", part) for part in parts if len(part) >= 6] or None
+    return [_polygon(part) for part in parts if not isinstance(part, list) or len(part) >= 6] or None
 
 
-__all__ = ["CocoAnnotation", "CocoFile", "CocoImage", "Id", "PackedSegmentation", "read_coco", "read_json"]
+def _polygon(part: Any) -> "array[float]":
+    # Sums and extremes instead of a look at every coordinate: a full COCO has 50 million.
+    if not isinstance(part, list) or not set(map(type, part)) <= {int, float}:
+        raise ValueError("a polygon is a list of numbers x, y, x, y, …")
+    if len(part) % 2:
+        raise ValueError(f"a polygon has {len(part)} coordinates; give an even number")
+    packed = array("d", part)
+    if not (math.isfinite(sum(packed)) and max(packed) < LARGEST and min(packed) > -LARGEST):
+        raise ValueError("a polygon has coordinates that are no pixels of a picture")
+    return packed
+
+
+__all__ = ["CocoAnnotation", "CocoFile", "CocoImage", "Id", "PackedSegmentation", "read_coco"]

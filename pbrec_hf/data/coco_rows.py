@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
-from .coco import CocoFile, Id, read_coco
+from .coco import CocoFile, read_coco
+from .values import Id, identifier, shown, whole_number
 
 Row = dict[str, Any]
 
@@ -45,7 +46,7 @@ class CocoObjects:
         if ann_id is not None:
             annotation = self._annotations[self._find("annotation", ann_id, self._annotations)]
             # A text that is no number has no place in the columns of data sets.
-            completed["ann_id"] = int(ann_id) if str(ann_id).isdecimal() else None
+            completed["ann_id"] = next((form for form in _forms(ann_id) if isinstance(form, int)), None)
             completed |= {
                 "image_id": annotation.image_id,
                 "bbox": list(annotation.bbox),
@@ -65,7 +66,7 @@ class CocoObjects:
                 return form
             if f"{kind} {form}" in self._problems:
                 raise ValueError(f"{kind} {form} of the instances file: {self._problems[f'{kind} {form}']}")
-        raise ValueError(f"there is no {kind} of id {wanted!r} in the instances file")
+        raise ValueError(f"there is no {kind} of id {shown(wanted)} in the instances file")
 
 
 def _ann_id(row: Mapping[str, Any]) -> Any:
@@ -74,9 +75,15 @@ def _ann_id(row: Mapping[str, Any]) -> Any:
 
 def _forms(value: Any) -> list[Id]:
     """An id, and the other way of writing it: COCO has numbers, a CSV and some annotation tools have text."""
-    if isinstance(value, str):
-        return [value, int(value)] if value.isdecimal() else [value]
-    return [value, str(value)] if isinstance(value, int) else []
+    try:
+        given = identifier(value)
+    except ValueError:
+        return []
+    try:
+        number = whole_number(given)
+    except ValueError:
+        return [given]
+    return [given, number if isinstance(given, str) else str(number)]
 
 
 __all__ = ["CocoObjects"]

@@ -9,15 +9,18 @@ polygons there first: that is exact, warping a mask is not. Knows nothing of let
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
 Polygon = Sequence[float] | np.ndarray
 Segmentation = Sequence[Any] | Mapping[str, Any]  # any of the forms of the module's docstring
+
+_MOST_SIDES = 100  # of the frame: outlines that are longer, or further away, are damage
 
 
 class SegmentationStruct(TypedDict):
@@ -57,8 +60,8 @@ def segmentation_struct(segmentation: Segmentation | None, height: int, width: i
         height, width: of the picture, pixels.
 
     Raises:
-        ValueError: not a segmentation, a polygon that has not at least 3 points, or run lengths that are damaged or of
-            another size than the picture.
+        ValueError: not a segmentation, a polygon that has not at least 3 points or that is far larger than the
+            picture, or run lengths that are damaged or of another size than the picture.
     """
     return union_of_segmentations([segmentation], height, width)
 
@@ -76,16 +79,12 @@ def union_of_segmentations(
     Raises:
         ValueError: as of `segmentation_struct`.
     """
-    present = [
-        segmentation
-        for segmentation in segmentations
-        if isinstance(segmentation, Mapping) or (segmentation is not None and len(segmentation))
-    ]
+    present = [segmentation for segmentation in segmentations if _says_something(segmentation)]
     if not present:
         return None
     polygons = [_polygons(segmentation) for segmentation in present]
     if all(parts is not None for parts in polygons):
-        every = [[float(value) for value in part] for parts in polygons for part in parts or ()]
+        every = [part.tolist() for parts in polygons for part in _drawable(parts or (), height, width)]
         return {"polygons": every, "counts": None, "size": None}
     merged = _merged([_encoded(segmentation, height, width) for segmentation in present])
     return {"polygons": None, "counts": merged["counts"].decode("ascii"), "size": [height, width]}
@@ -168,46 +167,93 @@ def checked_rle(counts: str | bytes, height: int, width: int) -> dict[str, Any]:
     return {"counts": data, "size": [height, width]}
 
 
+def _says_something(segmentation: Any) -> TypeGuard[Segmentation]:
+    """Whether there is a segmentation, which may be wrong; None and an empty list are none."""
+    if segmentation is None or isinstance(segmentation, Mapping):
+        return segmentation is not None
+    if isinstance(segmentation, (str, bytes)) or not isinstance(segmentation, (Sequence, np.ndarray)):
+        raise ValueError(
+            f"A {type(segmentation).__name__} is no segmentation: give polygons or an RLE with 'counts' and 'size'."
+        )
+    return len(segmentation) > 0
+
+
 def _polygons(segmentation: Segmentation) -> Sequence[Polygon] | None:
     """The parts of a segmentation that holds polygons, None of one that holds run lengths."""
     if isinstance(segmentation, Mapping):
-        return _polygons(segmentation["polygons"]) if segmentation.get("polygons") else None
-    if isinstance(segmentation, (str, bytes)):
-        raise ValueError(f"{segmentation!r} is no segmentation: give polygons or an RLE with 'counts' and 'size'.")
+        parts = segmentation.get("polygons")
+        return _polygons(parts) if not isinstance(parts, Mapping) and _says_something(parts) else None
     if isinstance(segmentation[0], Mapping):
         return None
-    parts: Sequence[Polygon] = [segmentation] if isinstance(segmentation[0], Real) else segmentation
+    return [segmentation] if isinstance(segmentation[0], Real) else segmentation
+
+
+def _drawable(parts: Sequence[Polygon], height: int, width: int) -> list[NDArray[np.float64]]:
+    """
+    The parts as flat arrays, of outlines that can be drawn.
+
+    pycocotools allocates memory for every pixel along an outline, in the picture or not, before it cuts.
+
+    Raises:
+        ValueError: not at least 3 points, not numbers, or outlines that are out of proportion.
+    """
+    most = _MOST_SIDES * (height + width)
+    length = 0.0
+    arrays = []
     for part in parts:
-        if len(part) < 6 or len(part) % 2:
-            raise ValueError(f"A polygon has {len(part)} coordinates: give an even number of at least 6 (x, y, …).")
-    return parts
+        points = _coordinates(part)
+        xy = points.reshape(-1, 2)
+        length += float(np.abs(xy - np.roll(xy, 1, axis=0)).sum())
+        if not (length <= most and np.abs(xy).max() <= most):  # NaN compares false
+            raise ValueError(
+                f"A polygon from {xy.min(axis=0).tolist()} to {xy.max(axis=0).tolist()} (x, y) leaves its picture of "
+                f"{width}x{height}, or its outline is {length:g} pixels long: give pixels of the picture."
+            )
+        arrays.append(points)
+    return arrays
+
+
+def _coordinates(part: Any) -> NDArray[np.float64]:
+    try:
+        points = np.asarray(part)
+    except (TypeError, ValueError):
+        points = np.empty(0, object)
+    if points.dtype.kind not in "iuf" or points.ndim != 1:
+        raise ValueError("A polygon holds something else than numbers: give x, y, x, y, …")
+    if len(points) < 6 or len(points) % 2:
+        raise ValueError(f"A polygon has {len(points)} coordinates: give an even number of at least 6 (x, y, …).")
+    return points.astype(np.float64)
 
 
 def _encoded(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
     """A segmentation in any form as pycocotools' compressed RLE of a frame of `height` × `width`."""
     polygons = _polygons(segmentation)
     if polygons is not None:
-        parts = [np.asarray(part, dtype=np.float64) for part in polygons]
-        return _merged(coco_mask.frPyObjects(parts, height, width))
+        return _merged(coco_mask.frPyObjects(_drawable(polygons, height, width), height, width))
     if isinstance(segmentation, Mapping):
         return _encoded_rle(segmentation, height, width)
     return _merged([_encoded_rle(rle, height, width) for rle in segmentation])
 
 
 def _encoded_rle(rle: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
-    counts, size = rle.get("counts"), rle.get("size")
+    counts, size = (rle.get(name) if isinstance(rle, Mapping) else None for name in ("counts", "size"))
     if counts is None or size is None:
-        raise ValueError(
-            f"The segmentation has neither polygons nor RLE counts with a size, but {sorted(rle)}: give either."
-        )
-    if [int(side) for side in size] != [height, width]:
+        raise ValueError("The segmentation has neither polygons nor RLE counts with a size: give either.")
+    if not (
+        isinstance(size, (Sequence, np.ndarray)) and len(size) == 2 and all(isinstance(side, Real) for side in size)
+    ):
+        raise ValueError(f"The RLE's size is no [height, width]: give [{height}, {width}].")
+    if list(size) != [height, width]:
         raise ValueError(f"RLE size {list(size)} is not the picture's [height, width] = [{height}, {width}].")
     if isinstance(counts, (str, bytes)):
         return checked_rle(counts, height, width)
+    counts = counts.tolist() if isinstance(counts, np.ndarray) else counts
+    if not isinstance(counts, Sequence) or not set(map(type, counts)) <= {int}:
+        raise ValueError("The RLE's counts are neither text nor a list of whole numbers: give either.")
     if min(counts, default=-1) < 0 or sum(counts) != height * width:
         raise ValueError(
-            f"RLE counts sum to {sum(counts)}: give run lengths of at least 0 that sum to height × width = "
-            f"{height * width}."
+            f"RLE counts sum to {min(sum(counts), 10**12)}: give run lengths of at least 0 that sum to height × width "
+            f"= {height * width}."
         )
     encoded: dict[str, Any] = coco_mask.frPyObjects({"counts": list(counts), "size": [height, width]}, height, width)
     return encoded

@@ -125,6 +125,29 @@ def test_an_image_that_nobody_annotated_is_not_one_without_objects(write):
         (without(content(), "images", "file_name"), "image 1: it has no 'file_name'; add it"),
         (without(content(), "images", "id"), "image None: it has no 'id'; add it"),
         (content(image={"width": 6.5}), "image 1: width=6.5: give a whole number"),
+        (content(image={"width": 0}), "image 1: width=0: give a number of pixels"),
+        (content(image={"id": [1]}, annotation={"image_id": 1}), r"image \[1\]: id=\[1\]: give a number or a text"),
+        (content(image={"file_name": "a\ud800.jpg"}), r"image 1: file_name='a\\ud800.jpg': give a text without"),
+        (content(image={"file_name": 7}), "image 1: file_name=7: give a text"),
+        (content(image={"annotated": "no"}), "image 1: annotated='no': give 0 or 1"),
+        (content(annotation={"iscrowd": "0"}), "annotation 5: iscrowd='0': give 0 or 1"),
+        (content(annotation={"area": float("nan")}), "annotation 5: area=nan: give a number of pixels"),
+        (content(annotation={"area": -1}), "annotation 5: area=-1: give a number of pixels"),
+        (content(annotation={"category_id": 2**31}), "annotation 5: category_id=.*32 bits"),
+        (content(annotation={"image_id": 10**1000}), "annotation 5: image_id=a number of about 1000 digits"),
+        (content(annotation={"segmentation": [SQUARE[:-1]]}), "annotation 5: segmentation=.*7 coordinates"),
+        (content(annotation={"segmentation": [SQUARE, {}]}), "annotation 5: segmentation=.*list of numbers"),
+        (content(annotation={"segmentation": [[True] * 6]}), "annotation 5: segmentation=.*list of numbers"),
+        (content(annotation={"segmentation": [[*SQUARE, 1e300, 4]]}), "annotation 5: segmentation=.*no pixels"),
+        (content(annotation={"segmentation": [[*SQUARE, float("nan"), 4]]}), "annotation 5: segmentation=.*no pixels"),
+        (
+            content(annotation={"bbox": None, "segmentation": {"size": [10**9, 10**9], "counts": [10**18]}}),
+            "annotation 5: segmentation=.*give a number of pixels",
+        ),
+        (
+            content(annotation={"bbox": None, "segmentation": {"size": 7, "counts": [49]}}),
+            "annotation 5: segmentation=",
+        ),
     ],
 )
 def test_a_fault_names_file_record_field_and_remedy(write, value, words):
@@ -151,6 +174,75 @@ def test_a_fault_names_file_record_field_and_remedy(write, value, words):
 def test_files_of_another_kind_are_refused(write, value, words):
     with pytest.raises(ValueError, match=rf"instances\.json.*{words}"):
         read_coco(write(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('{"images": [null], "annotations": []}', "image None: it has no 'id'"),
+        ('{"images": [], "annotations": [null]}', "annotation None: it has no 'bbox'"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": {}}]}', "category 1: name="),
+        ('{"images": [], "annotations": [], "annotations": [1]}', "'annotations' is given twice"),
+        ('{"images": [], "annotations": [{"id": 1, "id": 2}]}', "'id' is given twice"),
+        ('{"images": [' + "7" * 5000 + '], "annotations": []}', "a number of 5000 digits"),
+    ],
+)
+def test_odd_content_is_told(write, value, words):
+    with pytest.raises(ValueError, match=rf"instances\.json.*{words}"):
+        read_coco(write(value))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_told_with_its_line(tmp_path, encoding):
+    path = tmp_path / "instances.json"
+    path.write_bytes('{"images": [],\n"annotations": [], "é": 1}'.encode(encoding))
+    line = 1 if encoding == "utf-16" else 2
+    with pytest.raises(ValueError, match=rf"instances\.json is not UTF-8 text \(line {line}: .*save it as UTF-8"):
+        read_coco(path)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_bytes(json.dumps(content()).encode("utf-8-sig"))
+    assert len(read_coco(path).annotations) == 1
+
+
+def test_objects_inside_of_records_are_no_records(write):
+    """Some tools keep what they know of an annotation in objects that look like one."""
+    inside = {"id": 5, "image_id": 1, "bbox": [1, 2, 3, 4], "history": [{"image_id": 9}]}
+    value = content(annotation={"attributes": inside}, image={"source": {"file_name": 7}})
+    value["info"] = {"image_id": 3}
+    file = read_coco(write(value))
+    assert [one.bbox for one in file.annotations] == [(10, 10, 40, 30)] and list(file.images) == [1]
+
+
+def test_whole_floats_are_ids(write):
+    value = content(image={"id": 1.0, "width": 64.0}, annotation={"id": 5.0, "image_id": 1.0, "category_id": 18.0})
+    file = read_coco(write(value), wanted={5})
+    assert [repr(one.id) for one in file.annotations] == ["5"] and [repr(key) for key in file.images] == ["1"]
+    assert file.images[1].size == (48, 64) and file.category_of(file.annotations[0]) == "dog"
+
+
+@pytest.mark.parametrize(("kind", "field"), [("images", "file_name"), ("categories", "name"), ("annotations", "area")])
+def test_records_of_one_id_are_refused_if_they_differ(write, kind, field):
+    value = content()
+    again = dict(value[kind][0])
+    value[kind].append(again)
+    assert len(read_coco(write(value), wanted={5}).annotations) == 1
+    again[field] = 7 if field == "area" else "other.jpg"
+    with pytest.raises(
+        ValueError, match=rf"instances\.json, {kind[:3]}\w+ \d+: several differing records have this id"
+    ):
+        read_coco(write(value), wanted={5})
+    problems = {}
+    file = read_coco(write(value), wanted={5}, problems=problems)
+    assert len(problems) == 1 and len(file.images) + len(file.annotations) + len(file.categories) == 2
+
+
+def test_annotations_of_no_image_of_the_file_are_told(write):
+    file = read_coco(write(content(annotation={"image_id": "1"})))
+    with pytest.raises(ValueError, match=r"their image_id are such as '1', the ids of the images \[1\]"):
+        file.annotated_images()
 
 
 def test_a_missing_file_is_named(tmp_path):

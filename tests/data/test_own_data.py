@@ -315,6 +315,38 @@ def test_ids_of_text_are_found(folder):
     assert data["bbox"][:] == [[10, 10, 40, 30]] * 3 and data["ann_id"][:] == [5, 5, None]
 
 
+@pytest.mark.parametrize("ann_id", [5.0, "5", "5.0"])
+def test_a_number_is_found_however_it_is_written(folder, ann_id):
+    (folder / "instances.json").write_text(json.dumps(instances()))
+    table = write_jsonl(folder / "rows.jsonl", [{"ann_id": ann_id, "expression": "the triangle"}])
+    data = load_own_data(table, folder, instances=folder / "instances.json")
+    assert data["ann_id"][:] == [5] and data["bbox"][:] == [[10, 10, 40, 30]]
+
+
+@pytest.mark.parametrize("ann_id", [True, [5], {"id": 5}, 5.5, "five", 10**30])
+def test_what_is_no_id_is_told(folder, ann_id):
+    content = instances()
+    content["annotations"][0]["id"] = 1
+    (folder / "instances.json").write_text(json.dumps(content))
+    table = write_jsonl(folder / "rows.jsonl", [{"ann_id": ann_id, "expression": "the triangle"}])
+    with pytest.raises(OwnDataError, match=r"line 1, ann_id: .*there is no annotation of id"):
+        load_own_data(table, folder, instances=folder / "instances.json")
+
+
+def test_annotations_of_one_id_are_an_error_of_the_rows_that_name_it(folder):
+    content = instances()
+    content["annotations"] += [
+        content["annotations"][0] | {"bbox": [1, 1, 5, 5]},
+        {"id": 6} | content["annotations"][0],
+    ]
+    content["annotations"][2]["id"] = 6
+    (folder / "instances.json").write_text(json.dumps(content))
+    rows = [{"ann_id": 6, "expression": "the triangle"}, {"ann_id": 5, "expression": "which one"}]
+    with pytest.raises(OwnDataError, match=r"line 2, ann_id: 5: annotation 5 .*several differing records") as error:
+        load_own_data(write_jsonl(folder / "rows.jsonl", rows), folder, instances=folder / "instances.json")
+    assert len(error.value.problems) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "told"),
     [

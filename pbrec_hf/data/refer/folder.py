@@ -6,13 +6,21 @@ pickle is read by `plain_pickle`, the instances by `data/coco.py`; of them only 
 kept. Knows nothing of pictures, counts and Arrow.
 """
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..coco import CocoAnnotation, CocoImage, Id, read_coco, read_json
+from ..coco import CocoAnnotation, CocoImage, PackedSegmentation, read_coco
+from ..json_files import read_json
+from ..values import Id, can_be_stored, field_of, identifier, shown, text, whole_number
 from .plain_pickle import load_plain_pickle
+
+# A pickle may hold a text or a list once and name it in two bytes wherever it is used, and every sentence gets the
+# mask of its object, so small files can claim more than memory holds. How many times the files' bytes may be claimed
+# by the texts and ids of all references, and by the masks of all sentences:
+_MOST_CLAIMED, _MOST_MASKS = 10, 100
 
 
 class Sentence(NamedTuple):
@@ -23,10 +31,10 @@ class Sentence(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """One object (gRefCOCO: several objects or none) and the expressions for it; ids of objects may be text."""
+    """One object (gRefCOCO: several objects or none) and the expressions for it; ids may be text."""
 
     ref_id: int
-    image_id: int
+    image_id: Id
     split: str
     ann_ids: tuple[Id, ...]
     sentences: tuple[Sentence, ...]
@@ -77,13 +85,18 @@ def read_references(folder: str | Path, split_by: str) -> list[Reference]:
     records = read_json(path) if path.suffix == ".json" else load_plain_pickle(path)
     if not isinstance(records, list):
         raise ValueError(f"{path} holds a {type(records).__name__}, not a list of references: fetch it again.")
+    reader = _ReferenceReader(_MOST_CLAIMED * path.stat().st_size)
     references: list[Reference] = []
-    size, sentences = path.stat().st_size, 0
     for index, record in enumerate(records):
-        references.append(_reference(record, f"{path}, reference {index}"))
-        sentences += len(references[-1].sentences)
-        if sentences > size:  # one list shared by all references can claim more sentences than memory holds
-            raise ValueError(f"{path} claims more sentences than it has bytes: fetch it again.")
+        try:
+            references.append(reader.read(record))
+        except _TooMuchError as error:
+            raise ValueError(f"{path} claims far more text than it has bytes: fetch it again.") from error
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, reference {index} is not a REFER record: {str(error).rstrip('.')}. It needs ref_id, ann_id, "
+                "image_id, split and sentences with sent_id and sent."
+            ) from error
     return references
 
 
@@ -104,6 +117,12 @@ def read_refer_folder(folder: str | Path, split_by: str) -> ReferFolder:
     _require(used, instances.images, "image", path)
     _require(wanted, annotations, "annotation", path)
     _require({annotation.category_id for annotation in annotations.values()}, instances.categories, "category", path)
+    weights = {ann_id: _weight(annotation.segmentation) for ann_id, annotation in annotations.items()}
+    claimed = sum(len(one.sentences) * sum(weights[ann_id] for ann_id in one.ann_ids) for one in references)
+    if claimed > _MOST_MASKS * (path.stat().st_size + references_path(folder, split_by).stat().st_size):
+        raise ValueError(
+            f"{path} and its references make masks of {claimed} bytes, out of proportion: fetch them again."
+        )
     images: dict[Id, CocoImage] = {image.id: image for image in instances.images.values() if image.id in used}
     return ReferFolder(references, images, annotations, instances.categories)
 
@@ -115,39 +134,72 @@ def in_split(split_of_reference: str, split: str) -> bool:
     return split_of_reference == split
 
 
-def _reference(record: Any, where: str) -> Reference:
-    try:
-        ann_ids = record["ann_id"]
-        ann_ids = ann_ids if isinstance(ann_ids, list) else [ann_ids]
-        if not all(isinstance(ann_id, (int, str)) for ann_id in ann_ids):
-            raise TypeError(f"ann_id {ann_ids!r}")
+class _TooMuchError(Exception):
+    """The references claim more than their file can hold."""
+
+
+class _ReferenceReader:
+    """Converts records; `left` is how many characters and ids they may still claim."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def read(self, record: Any) -> Reference:
+        fields = _mapping(record)
         return Reference(
-            ref_id=int(record["ref_id"]),
-            image_id=int(record["image_id"]),
-            split=str(record["split"]),
-            ann_ids=tuple(ann_id for ann_id in ann_ids if ann_id != -1),  # -1: no target
-            sentences=tuple(Sentence(int(s["sent_id"]), _text(s["sent"])) for s in record["sentences"]),
+            ref_id=field_of(fields, "ref_id", whole_number),
+            image_id=field_of(fields, "image_id", identifier),
+            split=field_of(fields, "split", text),
+            ann_ids=field_of(fields, "ann_id", self._ann_ids),
+            sentences=field_of(fields, "sentences", self._sentences),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where} is not a REFER record ({type(error).__name__}: {error}): it needs ref_id, ann_id, image_id, "
-            "split and sentences with sent_id and sent."
-        ) from error
+
+    def _ann_ids(self, value: Any) -> tuple[Id, ...]:
+        listed = value if isinstance(value, list) else [value]
+        self._claim(len(listed))
+        return tuple(ann_id for ann_id in map(identifier, listed) if ann_id != -1)  # -1: no target
+
+    def _sentences(self, value: Any) -> tuple[Sentence, ...]:
+        if not isinstance(value, list):
+            raise ValueError("give a list of sentences")
+        sentences = []
+        for entry in value:
+            fields = _mapping(entry)
+            sentences.append(Sentence(field_of(fields, "sent_id", whole_number), field_of(fields, "sent", self._sent)))
+        return tuple(sentences)
+
+    def _sent(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("give a text")
+        self._claim(1 + len(value))
+        if not can_be_stored(value):
+            raise ValueError("give a text without NUL characters and halves of surrogate pairs")
+        return value
+
+    def _claim(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise _TooMuchError
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"sent {value!r}")
-    value.encode()  # a lone surrogate is no text that can be stored
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{shown(value)} is no dictionary")
     return value
+
+
+def _weight(segmentation: PackedSegmentation | None) -> int:
+    """About the bytes of a segmentation."""
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation or []
+    return sum(8 * len(part) if isinstance(part, array) else len(part.get("counts") or ()) for part in parts)
 
 
 def _require(wanted: Iterable[Id | None], known: Mapping[Any, object], what: str, path: Path) -> None:
     missing = [key for key in wanted if key not in known]
     if missing:
         raise ValueError(
-            f"{path} lacks {len(missing)} {what} ids that references name, among them {missing[:5]}: take references "
-            "and instances of the same version."
+            f"{path} lacks {len(missing)} {what} ids that references name, among them {shown(missing[:5])}: take "
+            "references and instances of the same version."
         )
 
 

@@ -37,6 +37,8 @@ _WIDE_PUTS = frozenset((_PUT, pickle.LONG_BINPUT[0]))
 _GET = pickle.GET[0]
 _PUTS = frozenset((_PUT, pickle.BINPUT[0], pickle.LONG_BINPUT[0]))
 _GETS = frozenset((_GET, pickle.BINGET[0], pickle.LONG_BINGET[0]))
+# Bytes of argument that an integer of 64 bits, signed or not, needs at most.
+_NARROW = {pickle.INT[0]: 23, pickle.LONG[0]: 23, pickle.LONG1[0]: 10, pickle.LONG4[0]: 13}
 _MEMOIZE, _FRAME = pickle.MEMOIZE[0], pickle.FRAME[0]
 _HASHABLE_CONTAINERS = frozenset(b"t\x85\x86\x87\x91")  # TUPLE, TUPLE1 to TUPLE3, FROZENSET
 _CHANGING = (
@@ -48,6 +50,8 @@ _CREATING = frozenset(code for code, name in _NAMES.items() if name in _ALLOWED 
 MAX_TUPLES = 10_000
 # A tuple that holds another one twice doubles the steps of hashing, and so on: this bounds the steps.
 MAX_STEPS = 10**7
+# Any number of integers beyond 64 bits have one hash: each new key of a dictionary is then compared with all others.
+MAX_WIDE = 10_000
 MAX_BYTES = 2**30
 
 
@@ -83,7 +87,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _check_opcodes(data: bytes) -> None:
     """Walks over the opcodes without interpreting them. Own loop: `pickletools.genops` is eight times slower."""
-    position, end, tuples = 0, len(data), 0
+    position, end, tuples, wide = 0, len(data), 0, 0
     # `steps` bounds what it takes to hash the newest tuple; `known` holds that of the tuples in the memo.
     steps, previous = 0, 0
     known: dict[int, int] = {}
@@ -109,6 +113,10 @@ def _check_opcodes(data: bytes) -> None:
             index = int(data[start:following]) if opcode == _PUT else int.from_bytes(data[start:following], "little")
             if not 0 <= index <= position:
                 raise ValueError(f"its memo index {index} at byte {position} is out of proportion.")
+        if opcode in _NARROW and following - start > _NARROW[opcode]:
+            wide += 1
+            if wide > MAX_WIDE:
+                raise ValueError(f"it holds more than {MAX_WIDE} integers of more than 64 bits.")
         if opcode in _HASHABLE_CONTAINERS:
             tuples += 1
             steps += 1
@@ -137,4 +145,4 @@ def _index(opcode: int, argument: bytes) -> int:
     return int(argument) if opcode in (_PUT, _GET) else int.from_bytes(argument, "little")
 
 
-__all__ = ["MAX_BYTES", "MAX_STEPS", "MAX_TUPLES", "load_plain_pickle"]
+__all__ = ["MAX_BYTES", "MAX_STEPS", "MAX_TUPLES", "MAX_WIDE", "load_plain_pickle"]

@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+, RefCOCOg, ReferItGame and gRefCOCO as `datasets`, read from local REFER folders.
+"""RefCOCO, RefCOCO+, RefCOCOg, ReferItGame, gRefCOCO and others as `datasets`, read from local REFER folders.
 
 `load_refcoco` wraps `RefCocoBuilder`: cached Arrow files or a stream, the columns of `data/schema.py`, the splits and
 published numbers of `refcoco_configs.yaml`. It expects the published files unpacked (`download_refcoco` fetches them).
@@ -21,10 +21,12 @@ from datasets.builder import Key
 from datasets.exceptions import DatasetGenerationError
 
 from ...version import __version__
-from ..coco import CocoImage, Id
+from ..coco import CocoImage
 from ..image_files import ImageFilesError, check_images, image_path
 from ..schema import features
+from ..values import Id
 from .folder import Reference, in_split, read_refer_folder, references_path
+from .foreign import ForeignFolder, find_foreign, own_splits
 from .rows import Referent, ReferItem, image_rows, sentence_rows, shards
 
 logger = logging.getLogger(__name__)
@@ -49,12 +51,13 @@ def load_refcoco(
     cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict | datasets.IterableDatasetDict:
     """
-    All published splits of one data set.
+    All splits of one data set.
 
     Args:
-        name: "refcoco", "refcoco+", "refcocog", "referit" or "grefcoco"; or with who split it, "refcocog/umd".
+        name: "refcoco", "refcoco+", "refcocog", "referit" or "grefcoco"; or with who split it, "refcocog/umd". Any
+            other name is that of a folder of the same format, whose splits are those that its references name.
         split_by: who split it ("unc", "google", "umd", "berkeley"); by default the first of
-            `refcoco_configs.yaml`.
+            `refcoco_configs.yaml`, or the only one that a folder has.
         refer_dir: the folder that holds "refcoco/", "refclef/" and so on, or directly the folder of this data set.
         image_dir: the folder of the photographs (COCO's train2014; for ReferItGame saiapr_tc-12). None: annotations
             only, every `image` is None.
@@ -62,8 +65,8 @@ def load_refcoco(
             expressions; also "images").
         streaming: an `IterableDatasetDict` that reads the folder anew instead of writing a cache.
         num_proc: processes that write the cache.
-        check_counts: compare references, sentences and images of every split with the published numbers; False for a
-            partial copy.
+        check_counts: compare references, sentences and images of every split with the published numbers, as far as
+            there are any: none for gRefCOCO and for folders that are no published data set. False for a partial copy.
         on_missing_image: "error", or "skip" to leave out every row whose image is missing, truncated or of another
             size.
         cache_dir: in place of the cache of `datasets`. The cache is written anew when a file of the folder changes.
@@ -73,22 +76,25 @@ def load_refcoco(
         ImageFilesError: images are missing or broken and were not to be skipped (a ValueError).
         FileNotFoundError: the folder or one of its files is missing.
     """
-    key = config_key(name, split_by)
     if view not in _VIEWS:
         raise ValueError(f"view={view!r} is unknown: choose one of {', '.join(_VIEWS)}.")
     if on_missing_image not in ("error", "skip"):
         raise ValueError(f"on_missing_image={on_missing_image!r} is unknown: choose error or skip.")
-    folder = refer_folder(refer_dir, key)
-    builder = RefCocoBuilder(
+    key, folder, foreign = _located(name, split_by, refer_dir)
+    if foreign is not None:
+        logger.info("%s is no published data set: its counts are not checked.", key)
+    builder = (RefCocoBuilder if foreign is None else ForeignReferBuilder)(
         config_name=key.replace("/", "-"),
         dataset_name="pbrec_refcoco",
-        hash=_content_hash(folder, key, image_dir),
+        hash=_content_hash(folder, key.split("/")[1], image_dir),
         cache_dir=str(cache_dir) if cache_dir else None,
         refer_dir=str(folder),
         image_dir=str(Path(image_dir).resolve()) if image_dir else None,
         view=_VIEWS[view],
         check_counts=check_counts,
         on_missing_image=on_missing_image,
+        split_by=key.split("/")[1],
+        generalized=key.startswith("grefcoco/") if foreign is None else foreign.generalized,
     )
     if streaming:
         return builder.as_streaming_dataset()
@@ -138,6 +144,24 @@ def refer_folder(refer_dir: str | Path, key: str) -> Path:
     )
 
 
+def _located(name: str, split_by: str | None, refer_dir: str | Path) -> tuple[str, Path, ForeignFolder | None]:
+    """A data set's "name/split_by", its folder, and what is known of it if it is no published one."""
+    try:
+        key = config_key(name, split_by)
+    except ValueError as unknown:
+        foreign = find_foreign(name, split_by, refer_dir)
+        if foreign is None:
+            raise ValueError(
+                f"{unknown} Or name a folder of {refer_dir} that holds instances.json and refs(SPLIT_BY).p."
+            ) from unknown
+        # A published folder under a misspelt name would escape its counts.
+        alike = f"{foreign.path.name}/{foreign.split_by}"
+        if alike in CONFIGS and name.partition("/")[0] != foreign.path.name:
+            raise ValueError(f"{name!r} is not known, but {foreign.path} holds {alike}: give that name.") from unknown
+        return f"{name.partition('/')[0]}/{foreign.split_by}", foreign.path, foreign
+    return key, refer_folder(refer_dir, key), None
+
+
 @dataclass
 class RefCocoConfig(datasets.BuilderConfig):
     """The builder's settings; `load_refcoco` documents the fields."""
@@ -147,11 +171,8 @@ class RefCocoConfig(datasets.BuilderConfig):
     view: str = "sentence"
     check_counts: bool = True
     on_missing_image: str = "error"
-
-    @property
-    def key(self) -> str:
-        """The key of `CONFIGS`."""
-        return str(self.name).replace("-", "/")
+    split_by: str = ""
+    generalized: bool = False
 
 
 class RefCocoBuilder(datasets.ArrowBasedBuilder):
@@ -159,19 +180,41 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = RefCocoConfig
-    BUILDER_CONFIGS = [RefCocoConfig(name=key.replace("/", "-"), version=datasets.Version("1.0.0")) for key in CONFIGS]
+    BUILDER_CONFIGS = [
+        RefCocoConfig(
+            name=key.replace("/", "-"),
+            version=datasets.Version("1.0.0"),
+            split_by=key.split("/")[1],
+            generalized=key.startswith("grefcoco/"),
+        )
+        for key in CONFIGS
+    ]
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
-            description=f"Referring expressions: {self.config.key}",
+            description=f"Referring expressions: {self.config.name}. {self._verified()}",
             homepage="https://github.com/lichengunc/refer",
-            features=features(self.config.view, generalized=self.config.key.startswith("grefcoco")),
+            features=features(self.config.view, generalized=self.config.generalized),
         )
 
+    def _verified(self) -> str:
+        if not self.config.check_counts:
+            return "Its counts were not checked."
+        counts = [number for split in CONFIGS[self._key()]["splits"].values() for number in split.values()]
+        if all(number is None for number in counts):
+            return "No counts are published, so none were checked."
+        return "Its counts are the published ones, as far as there are any."
+
+    def _key(self) -> str:
+        """The key of `CONFIGS`."""
+        return str(self.config.name).replace("-", "/")
+
+    def _split(self, references: list[Reference]) -> dict[str, list[Reference]]:
+        return split_references(references, self._key(), self.config.check_counts)
+
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        key = self.config.key
-        folder = read_refer_folder(self.config.refer_dir, key.split("/")[1])
-        splits = split_references(folder.references, key, self.config.check_counts)
+        folder = read_refer_folder(self.config.refer_dir, self.config.split_by)
+        splits = self._split(folder.references)
         paths = self._image_paths(folder.images)
         generators = []
         for split, references in splits.items():
@@ -212,6 +255,18 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
             yield Key(number, 0), pa.Table.from_pylist(rows_of(chunk), schema=self.info.features.arrow_schema)
 
 
+class ForeignReferBuilder(RefCocoBuilder):
+    """The same for a folder that is no published data set: its own splits, and no counts."""
+
+    BUILDER_CONFIGS = []
+
+    def _verified(self) -> str:
+        return "No published data set: its counts were not checked."
+
+    def _split(self, references: list[Reference]) -> dict[str, list[Reference]]:
+        return own_splits(references)
+
+
 def split_references(references: list[Reference], key: str, check_counts: bool) -> dict[str, list[Reference]]:
     """
     References of each published split that has any, in the order of the configuration.
@@ -242,10 +297,10 @@ def split_references(references: list[Reference], key: str, check_counts: bool) 
     return {split: members for split, members in splits.items() if members}
 
 
-def _content_hash(folder: Path, key: str, image_dir: str | Path | None) -> str:
+def _content_hash(folder: Path, split_by: str, image_dir: str | Path | None) -> str:
     """Changes with the package, with the size or time of every file read, and when images are added or removed."""
     digest = hashlib.sha256(__version__.encode())
-    paths = [references_path(folder, key.split("/")[1]), folder / "instances.json"]
+    paths = [references_path(folder, split_by), folder / "instances.json"]
     for path in paths + ([Path(image_dir)] if image_dir else []):
         status = path.stat()
         digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...images.segmentation import SegmentationStruct, union_of_segmentations
 from ..boxes import Box
-from ..coco import CocoAnnotation, CocoImage, Id
+from ..coco import CocoAnnotation, CocoImage
+from ..values import Id
 from .folder import Reference
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class ReferItem(NamedTuple):
 def shards(items: list[ReferItem], by_image: bool) -> list[list[ReferItem]]:
     """Shards of `items` in their order; `by_image` keeps all of an image together."""
     if by_image:
-        grouped: dict[int, list[ReferItem]] = {}
+        grouped: dict[Id, list[ReferItem]] = {}
         for item in items:
             grouped.setdefault(item.reference.image_id, []).append(item)
         groups = list(grouped.values())
@@ -56,7 +57,7 @@ def sentence_rows(items: list[ReferItem]) -> list[dict[str, Any]]:
 
 def image_rows(items: list[ReferItem]) -> list[dict[str, Any]]:
     """Rows of the image view, one per image with all its expressions."""
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[Id, dict[str, Any]] = {}
     for item in items:
         row = rows.setdefault(item.reference.image_id, _image_columns(item) | {"expressions": []})
         row["expressions"] += _expressions(item)
@@ -105,7 +106,7 @@ def _ann_number(ann_id: Id) -> int | None:
     """ReferItGame numbers the objects within an image, "8756_2": here 8756 · 1000 + 2. Other texts: None."""
     if isinstance(ann_id, int):
         return ann_id
-    match = re.fullmatch(r"(\d+)_(\d{1,3})", ann_id)
+    match = re.fullmatch(r"(\d{1,15})_(\d{1,3})", ann_id, re.ASCII)
     return int(match[1]) * 1000 + int(match[2]) if match else None
 
 

@@ -7,7 +7,6 @@ import pytest
 from refer_folders import pickled, write_refer_folder
 
 from pbrec_hf.data.refer.folder import in_split, read_refer_folder, read_references, references_path
-from pbrec_hf.data.refer.plain_pickle import load_plain_pickle
 from pbrec_hf.data.refer.refcoco import CONFIGS
 
 
@@ -106,20 +105,107 @@ def test_a_missing_field_is_named_with_the_reference(folder, field):
         read_references(folder, "unc")
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, [[1]], [None], 1.5])
-def test_an_odd_ann_id_is_an_error(folder, value):
-    rewrite(folder, lambda references: references[2].update(ann_id=value))
-    with pytest.raises(ValueError, match="reference 2"):
+NO_NUMBERS = [float("inf"), float("nan"), 1.5, True, 10**30, b"7", [], {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("ref_id", [*NO_NUMBERS, "seven"]),
+        ("image_id", [*NO_NUMBERS, "", "\ud800"]),
+        ("ann_id", [*(value for value in NO_NUMBERS if value != []), [[1]], [None], [True], "\0"]),
+        ("split", [3, b"train", "", "\ud800", ["train"]]),
+        ("sentences", [7, "text", {"sent": "dog"}, [3], [["sent"]]]),
+        ("sent_id", [*NO_NUMBERS, "x"]),
+        ("sent", [3, True, b"dog", "\ud800", "dog\0", ["dog"]]),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_file_reference_and_field(folder, field, values):
+    path = folder / "refs(unc).p"
+    original = path.read_bytes()
+    for value in values:
+        references = pickle.loads(original, encoding="latin-1")
+        (references[2]["sentences"][1] if field in ("sent", "sent_id") else references[2])[field] = value
+        path.write_bytes(pickle.dumps(references))
+        with pytest.raises(ValueError, match=r"refs\(unc\)\.p, reference 2 is not a REFER record") as error:
+            read_references(folder, "unc")
+        assert f"{field}=" in str(error.value) or "is no dictionary" in str(error.value), value
+        str(error.value).encode()
+
+
+def test_whole_floats_and_digits_are_numbers_and_ids_may_be_text(folder):
+    rewrite(folder, lambda references: references[2].update(ref_id="2", image_id="0017", ann_id=[12.0, "8756_2"]))
+    reference = read_references(folder, "unc")[2]
+    assert (reference.ref_id, reference.image_id, reference.ann_ids) == (2, "0017", (12, "8756_2"))
+    assert isinstance(reference.ann_ids[0], int)
+
+
+def nested_lists():
+    """A list of 10**13 elements in 300 bytes."""
+    value = [0] * 10
+    for _ in range(12):
+        value = [value] * 10
+    return value
+
+
+def nested_dictionaries():
+    value = {"a": 0}
+    for _ in range(60):
+        value = dict.fromkeys("abcd", value)
+    return value
+
+
+@pytest.mark.parametrize("field", ["ref_id", "image_id", "ann_id", "split", "sentences"])
+@pytest.mark.parametrize("make", [nested_lists, nested_dictionaries, lambda: {(1,) * 5: nested_lists()}])
+def test_a_message_does_not_spell_out_what_a_small_pickle_unfolds_to(folder, field, make):
+    references = pickle.loads((folder / "refs(unc).p").read_bytes(), encoding="latin-1")
+    references[2][field] = make()
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(references))
+    with pytest.raises(ValueError, match=rf"reference 2 is not a REFER record: .*{field}=") as error:
+        read_references(folder, "unc")
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("shared", ["sentences", "ann_id", "sent"])
+def test_what_references_share_cannot_claim_more_than_the_file_has(folder, shared):
+    def share(references):
+        if shared == "sentences":
+            value = references[0]["sentences"] * 500
+        else:
+            value = list(range(5000)) if shared == "ann_id" else "dog " * 5000
+        references *= 20
+        for reference in references:
+            target = reference["sentences"][0] if shared == "sent" else reference
+            target[shared] = value
+
+    rewrite(folder, share)
+    with pytest.raises(ValueError, match=r"refs\(unc\)\.p claims far more text than it has bytes"):
         read_references(folder, "unc")
 
 
-@pytest.mark.parametrize("sent", [None, 3, "\ud800"])
-def test_a_sentence_is_text(folder, sent):
-    references = load_plain_pickle(folder / "refs(unc).p")
-    references[2]["sentences"][0]["sent"] = sent
-    (folder / "refs(unc).p").write_bytes(pickled(references, python=3))
-    with pytest.raises(ValueError, match="reference 2"):
-        read_references(folder, "unc")
+def test_masks_that_many_sentences_share_cannot_claim_more_than_the_files_have(folder):
+    wanted = read_references(folder, "unc")[2].ann_ids[0]
+    content = json.loads((folder / "instances.json").read_text())
+    entry = next(entry for entry in content["annotations"] if entry["id"] == wanted)
+    entry["segmentation"] = [[10, 10, 40, 10, 40, 30] * 5000]
+    (folder / "instances.json").write_text(json.dumps(content))
+    assert read_refer_folder(folder, "unc")
+    rewrite(folder, lambda references: references[2].update(sentences=references[2]["sentences"] * 500))
+    with pytest.raises(ValueError, match="out of proportion"):
+        read_refer_folder(folder, "unc")
+
+
+def test_annotations_of_one_id_are_refused_if_they_differ(folder):
+    wanted = read_references(folder, "unc")[2].ann_ids[0]
+    content = json.loads((folder / "instances.json").read_text())
+    again = dict(next(entry for entry in content["annotations"] if entry["id"] == wanted))
+    content["annotations"].append(again)
+    (folder / "instances.json").write_text(json.dumps(content))
+    assert wanted in read_refer_folder(folder, "unc").annotations
+    again["bbox"] = [1, 2, 3, 4]
+    (folder / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"instances\.json, annotation {wanted}: several differing records"):
+        read_refer_folder(folder, "unc")
 
 
 @pytest.mark.parametrize("bbox", [[float("nan")] * 4, [1, 2, -3, 4], [1, 2, 3]])
@@ -141,17 +227,6 @@ def test_a_reference_to_nothing_is_an_error(folder):
 def test_not_a_list_is_an_error(folder):
     (folder / "refs(unc).p").write_bytes(pickled({"refs": []}))
     with pytest.raises(ValueError, match="dict, not a list"):
-        read_references(folder, "unc")
-
-
-def test_a_shared_list_cannot_claim_a_million_sentences(folder):
-    def share(references):
-        sentences = references[0]["sentences"] * 500
-        for reference in references:
-            reference["sentences"] = sentences
-
-    rewrite(folder, share)
-    with pytest.raises(ValueError, match="more sentences than it has bytes"):
         read_references(folder, "unc")
 
 

@@ -11,7 +11,7 @@ import pytest
 from refer_folders import pickled
 
 import pbrec_hf
-from pbrec_hf.data.refer.plain_pickle import MAX_TUPLES, load_plain_pickle
+from pbrec_hf.data.refer.plain_pickle import MAX_TUPLES, MAX_WIDE, load_plain_pickle
 
 PLAIN = [
     {"text": "café 'left'\n", "tokens": ["a", "b"], "number": -3, "large": 10**30, "half": 0.5},
@@ -164,6 +164,19 @@ def test_shared_tuples_are_welcome(tmp_path):
 def test_few_tuples_are_welcome(tmp_path):
     value = [(i,) for i in range(MAX_TUPLES)]
     assert load_plain_pickle(write(tmp_path / "p", pickle.dumps(value))) == value
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_integers_that_collide_as_keys_are_few(tmp_path, protocol):
+    """Multiples of 2**61 - 1 have one hash, so that each new key would be compared with all before it."""
+    wide = [(512 + number) * (2**61 - 1) for number in range(MAX_WIDE)]
+    assert len({hash(number << 20) for number in wide[:99]}) == 1
+    honest = [2**63 - 1, -(2**63), 2**64 - 1] * MAX_WIDE
+    value = [honest, [number << 20 for number in wide]]
+    assert load_plain_pickle(write(tmp_path / "p", pickle.dumps(value, protocol))) == value
+    value[1].append(1 << 200)
+    with pytest.raises(ValueError, match=f"more than {MAX_WIDE} integers of more than 64 bits"):
+        load_plain_pickle(write(tmp_path / "p", pickle.dumps(value, protocol)))
 
 
 def test_nothing_else_in_the_package_unpickles():

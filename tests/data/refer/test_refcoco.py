@@ -3,11 +3,12 @@
 import copy
 import json
 import re
+import shutil
 from pathlib import Path
 
 import datasets
 import pytest
-from refer_folders import SCENES, write_refer_folder
+from refer_folders import SCENES, pickled, write_refer_folder
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -16,6 +17,7 @@ from pbrec_hf.data.collator import PbrecCollator
 from pbrec_hf.data.image_files import ImageFilesError
 from pbrec_hf.data.parquet import write_parquet
 from pbrec_hf.data.refer import refcoco
+from pbrec_hf.data.refer.plain_pickle import load_plain_pickle
 from pbrec_hf.data.refer.refcoco import CONFIGS, load_refcoco, published_counts
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
@@ -264,7 +266,7 @@ def test_a_damaged_mask_is_named_with_its_annotation(load, segmentation):
     content = json.loads(path.read_text())
     ids = [entry.update(segmentation=segmentation) or entry["id"] for entry in content["annotations"]]
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"cannot be read .*segmentation of annotation (\d+) \(ref_id") as error:
+    with pytest.raises(ValueError, match=r"annotation (\d+)(: segmentation=| \(ref_id)") as error:
         load()
     assert int(re.search(r"annotation (\d+)", str(error.value))[1]) in ids
 
@@ -304,3 +306,82 @@ def test_wrong_arguments_are_named_with_the_legal_ones(tmp_path, name, options, 
 def test_a_missing_folder_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="pbrec-hf data refcoco"):
         load_refcoco("refcoco", refer_dir=tmp_path)
+
+
+def foreign_folder(root, name="robots", key="refcoco/unc", split_by="lab-2"):
+    """A folder that no published data set has, whose references are in the splits "seen" and "unseen"."""
+    write_refer_folder(root / "source", key)
+    (root / "source" / CONFIGS[key]["folder"]).rename(root / name)
+    (file,) = (root / name).glob("*refs(*")
+    read = load_plain_pickle(file) if file.suffix == ".p" else json.loads(file.read_text())
+    for reference in read:
+        reference["split"] = "seen" if reference["split"] == "train" else "unseen"
+    file.unlink()
+    if file.suffix == ".p":
+        (root / name / f"refs({split_by}).p").write_bytes(pickled(read))
+    else:
+        (root / name / f"grefs({split_by}).json").write_text(json.dumps(read))
+    return root / name, root / "source" / "images"
+
+
+@pytest.mark.parametrize("key", ["refcoco/unc", "grefcoco/unc", "referit/berkeley"])
+@pytest.mark.parametrize("view", ["sentence", "image"])
+def test_a_folder_of_no_published_data_set_is_read_without_counts(tmp_path, caplog, key, view):
+    folder, image_dir = foreign_folder(tmp_path, key=key)
+    options = {"image_dir": image_dir, "view": view, "cache_dir": tmp_path / "cache"}
+    with caplog.at_level("INFO", logger="pbrec_hf"):
+        splits = load_refcoco("robots", refer_dir=tmp_path, **options)
+    assert "robots/lab-2 is no published data set: its counts are not checked" in caplog.text
+    assert list(splits) == ["seen", "unseen"]
+    assert splits["seen"].features == features(view, generalized=key.startswith("grefcoco"))
+    assert "counts were not checked" in splits["seen"].info.description
+    for name, where in (("robots/lab-2", tmp_path), ("anything", folder)):
+        again = load_refcoco(name, refer_dir=where, streaming=True, **options)
+        assert rows_of(again["unseen"]) == rows_of(splits["unseen"])
+
+
+def test_a_foreign_folder_with_several_splits_asks_which(tmp_path):
+    folder, _ = foreign_folder(tmp_path)
+    shutil.copy(folder / "refs(lab-2).p", folder / "refs(lab-3).p")
+    with pytest.raises(ValueError, match=r"split by lab-2, lab-3: give one of them as split_by"):
+        load_refcoco("robots", refer_dir=tmp_path)
+    assert load_refcoco("robots", "lab-3", refer_dir=tmp_path, streaming=True).keys() == {"seen", "unseen"}
+    with pytest.raises(ValueError, match=r"'robots/umd' is not a known data set.*instances\.json"):
+        load_refcoco("robots", "umd", refer_dir=tmp_path)
+
+
+def test_a_misspelt_name_does_not_skip_the_counts(tmp_path):
+    write_refer_folder(tmp_path, "refcoco/unc")
+    with pytest.raises(ValueError, match=r"'refcocoo' is not known, but .*refcoco holds refcoco/unc: give that name"):
+        load_refcoco("refcocoo", refer_dir=tmp_path / "refcoco")
+
+
+@pytest.mark.parametrize("split", ["val seen", "../x", "a-b"])
+def test_a_split_whose_name_no_data_set_can_have_is_told(tmp_path, split):
+    folder, _ = foreign_folder(tmp_path)
+    references = load_plain_pickle(folder / "refs(lab-2).p")
+    references[0]["split"] = split
+    (folder / "refs(lab-2).p").write_bytes(pickled(references))
+    with pytest.raises(ValueError, match=re.escape(f"split={split!r}")):
+        load_refcoco("robots", refer_dir=tmp_path, streaming=True)
+
+
+def test_only_what_was_checked_is_called_checked(load):
+    assert "No counts are published" in load("grefcoco/unc", check_counts=True)["train"].info.description
+    assert "counts were not checked" in load("refcoco/unc", check_counts=False)["train"].info.description
+
+
+def test_text_ids_of_images_are_joined(load):
+    load()
+    folder = load.refer_dir / "refcoco"
+    references, instances = (
+        load_plain_pickle(folder / "refs(unc).p"),
+        json.loads((folder / "instances.json").read_text()),
+    )
+    for record in references + instances["annotations"]:
+        record["image_id"] = f"im-{record['image_id']}"
+    for record in instances["images"]:
+        record["id"] = f"im-{record['id']}"
+    (folder / "refs(unc).p").write_bytes(pickled(references))
+    (folder / "instances.json").write_text(json.dumps(instances))
+    assert all(name.startswith("im-") for name in load()["train"]["image_id"])

@@ -106,6 +106,10 @@ _UNREAD = {
 }
 
 
+# Kinds of attention, and what transformers' classes say of them.
+_ATTENTION = {"sdpa": "_supports_sdpa", "flash": "_supports_flash_attn", "flex": "_supports_flex_attn"}
+
+
 class PbrecModel(PbrecPreTrainedModel):
     """Backbone, text encoder and fusion encoder, without heads."""
 
@@ -113,7 +117,7 @@ class PbrecModel(PbrecPreTrainedModel):
 
     def __init__(self, config: PbrecConfig):
         super().__init__(config)
-        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        self.backbone = _image_backbone(cast(PreTrainedConfig, config.backbone_config))
         # CODEPATH: on in every published recipe; off for those who train a backbone with statistics of its own.
         if config.freeze_batch_norm:
             freeze_batch_norm(self.backbone)
@@ -347,6 +351,21 @@ def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None
     if logits is None:
         raise ValueError(f"`{argument}` given, but the model has no head for {task!r}: add it to `config.tasks`.")
     return point_loss(logits, labels)
+
+
+def _image_backbone(config: PreTrainedConfig) -> Any:
+    """
+    Any backbone of `AutoBackbone`.
+
+    transformers hands the attention that a model is loaded with down to its parts, and refuses convolutional networks
+    for not having it: they keep their own.
+    """
+    asked = config._attn_implementation or ""
+    backbone_class = AutoBackbone._model_mapping.get(type(config), None)
+    flag = next((flag for kind, flag in _ATTENTION.items() if asked.startswith(kind)), None)
+    if flag is not None and backbone_class is not None and not getattr(backbone_class, flag, False):
+        config._attn_implementation = "eager"
+    return AutoBackbone.from_config(config)
 
 
 def _text_encoder(config: PreTrainedConfig) -> PreTrainedModel:

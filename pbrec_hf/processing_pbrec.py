@@ -281,6 +281,12 @@ class PbrecProcessor(ProcessorMixin):
                     f"Expression {expression[:40]!r}… has {length} tokens; only the first {most} are read. Shorten "
                     "it, or raise `max_text_length` if the model was trained with more."
                 )
+        unknown = (tokens["input_ids"] == self.tokenizer.unk_token_id).any(dim=1).tolist()
+        for expression in (expression for expression, has in zip(expressions, unknown, strict=True) if has):
+            logger.warning(
+                f"Expression {expression[:40]!r} has words or signs that the tokenizer does not know, which the model "
+                "cannot tell apart: use words of the language that it was trained with."
+            )
         return {
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],

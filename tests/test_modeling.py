@@ -238,6 +238,19 @@ def test_padding_has_no_influence(tiny, batch):
     torch.testing.assert_close(changed, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_model_may_be_loaded_with_either_attention_whatever_its_backbone(tiny, batch, tmp_path, attention):
+    """transformers asks it of every part, and a convolutional backbone has none."""
+    tiny.save_pretrained(tmp_path)
+    loaded = PbrecForReferringExpression.from_pretrained(tmp_path, attn_implementation=attention).eval()
+    assert loaded.config._attn_implementation == attention
+    assert loaded.model.text_model.config._attn_implementation == attention
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded(**batch).center_logits, tiny.eval()(**batch).center_logits, atol=1e-5, rtol=0
+        )
+
+
 def test_eager_and_sdpa_agree(tiny, batch):
     with torch.no_grad():
         sdpa = tiny(**batch)

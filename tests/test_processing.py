@@ -165,6 +165,12 @@ def test_numbers_that_do_not_fit_are_refused(processor, photographs):
         processor()
 
 
+def test_words_that_the_tokenizer_does_not_know_are_reported(processor, caplog):
+    with caplog.at_level("WARNING"):
+        processor(text=["left dog", "left 狗"])
+    assert "'left 狗' has words" in caplog.text and "'left dog'" not in caplog.text
+
+
 def test_a_cut_expression_is_reported(processor, caplog):
     logging.getLogger("transformers").propagate = True
     with caplog.at_level("WARNING"):

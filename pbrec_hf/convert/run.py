@@ -7,9 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
+from ..hub.opening import opening
 from ..hub.writing import replaced_folder
+from ..image_processing_pbrec import PbrecImageProcessor
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from ..training.build import add_detectors
 from .detr import build_detr_backbone
 from .fcos import VARIANTS, convert_original_fcos, convert_torchvision_fcos
 from .loading import load_untrusted_state_dict
@@ -42,7 +47,14 @@ _NEEDS = {"fcos": "variant", "nanodet": "param"}
 
 
 def convert(
-    kind: str, source: str | Path, destination: str | Path, variant: str | None = None, param: str | Path | None = None
+    kind: str,
+    source: str | Path,
+    destination: str | Path,
+    variant: str | None = None,
+    param: str | Path | None = None,
+    tokenizer: str | None = None,
+    box_detector: str | None = None,
+    mask_detector: str | None = None,
 ) -> ConversionReport:
     """
     Convert a checkpoint and save the result.
@@ -54,6 +66,9 @@ def convert(
         destination: folder to write, new or empty.
         variant: of the original FCOS, "plain" or "improved".
         param: of NanoDet, ncnn's graph (`.param`).
+        tokenizer: of PBREC, folder or Hub id of the tokenizer that its text encoder was trained with. With it the
+            folder gets a processor and answers; without it, it holds the model alone, from which a training starts.
+        box_detector, mask_detector: of PBREC with a tokenizer, folders or Hub ids of the processor's detectors.
 
     Returns:
         What became of every key.
@@ -67,6 +82,12 @@ def convert(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown: choose one of {', '.join(KINDS)}.")
+    parts = {"tokenizer": tokenizer, "box_detector": box_detector, "mask_detector": mask_detector}
+    for name in (name for name, value in parts.items() if value is not None):
+        if kind != "pbrec":
+            raise ValueError(f"A conversion of kind {kind!r} takes no {name}: leave it out.")
+        if tokenizer is None:
+            raise ValueError(f"{name} is part of a processor, which needs a tokenizer: give that, too.")
     given = {"variant": variant, "param": param}
     for name, value in given.items():
         if (value is not None) != (_NEEDS.get(kind) == name):
@@ -90,9 +111,30 @@ def convert(
         raise ValueError(
             f"{source} is not a complete checkpoint of kind {kind!r} ({reason}): give another kind, or fetch it again."
         ) from error
+    processor = None if tokenizer is None else _processor(model, tokenizer, box_detector, mask_detector)
     with replaced_folder(destination) as folder:
         model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
     return report
+
+
+def _processor(
+    model: PreTrainedModel, tokenizer: str, box_detector: str | None, mask_detector: str | None
+) -> PbrecProcessor:
+    assert isinstance(model, PbrecForReferringExpression)  # of kind pbrec
+    config = model.config
+    with opening(tokenizer) as options:
+        words = AutoTokenizer.from_pretrained(tokenizer, **options)
+    known = model.get_input_embeddings().num_embeddings
+    if len(words) > known:
+        raise ValueError(
+            f"The tokenizer {tokenizer} has {len(words)} tokens, the model's text encoder {known}: give the tokenizer "
+            "that it was trained with."
+        )
+    images = PbrecImageProcessor(size={"longest_edge": config.image_size})
+    processor = PbrecProcessor(images, words, max_text_length=config.max_text_length)
+    return add_detectors(processor, box_detector, mask_detector)
 
 
 def _require_numbers(weights: dict[str, Tensor]) -> None:

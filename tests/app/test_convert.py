@@ -18,7 +18,8 @@ def test_convert_prints_used_dead_and_missing_keys(tmp_path, capsys):
 
 def test_errors_are_one_line_and_status_2(tmp_path, capsys):
     assert main(["convert", "fcos", str(tmp_path / "none.pth"), str(tmp_path / "out"), "--variant", "plain"]) == 2
-    assert main(["convert", "yolo", str(tmp_path / "none.pth"), str(tmp_path / "out")]) == 2
+    (tmp_path / "weights.pth").touch()
+    assert main(["convert", "yolo", str(tmp_path / "weights.pth"), str(tmp_path / "out")]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "none.pth" in first and "choose one of pbrec" in second
 

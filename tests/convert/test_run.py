@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from checkpoints import tiny_box_detector, tiny_processor
+from PIL import Image
+from released_checkpoint import reduced_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
-from transformers import ResNetBackbone
+from transformers import ResNetBackbone, pipeline
 
+from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecProcessor
+from pbrec_hf.convert import run
+from pbrec_hf.convert.pbrec import convert_pbrec
 from pbrec_hf.convert.run import KINDS, convert
 
 
@@ -104,3 +110,50 @@ def test_a_folder_that_cannot_be_written_whole_is_not_left(detr, tmp_path, monke
     with pytest.raises(OSError, match=r"Cannot write to .* the disk is full"):
         attempt()
     assert [path.name for path in tmp_path.iterdir()] == ["detr.pth"]
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    """A file in the released layout, of the reduced network, and a tokenizer's folder of its vocabulary."""
+    heads = {"num_attention_heads": 4, "text_attention_heads": 4}  # not to be read off its small tensors
+    monkeypatch.setitem(run._CONVERTERS, "pbrec", lambda weights: convert_pbrec(weights, **heads))
+    save_file(reduced_state_dict(), tmp_path / "released.safetensors")
+    tiny_processor().tokenizer.save_pretrained(tmp_path / "words")
+    return tmp_path / "released.safetensors"
+
+
+def test_a_released_checkpoint_with_tokenizer_and_detector_answers(released, tmp_path):
+    side = convert_pbrec(load_file(released), num_attention_heads=4, text_attention_heads=4)[0].config.image_size
+    tiny_box_detector().save_pretrained(tmp_path / "boxes")
+    convert("pbrec", released, tmp_path / "out", tokenizer=f"{tmp_path}/words", box_detector=f"{tmp_path}/boxes")
+    processor = PbrecProcessor.from_pretrained(tmp_path / "out")
+    assert processor.image_processor.size["longest_edge"] == side and processor.settings.choose == "vote"
+    assert processor.max_text_length == PbrecConfig.from_pretrained(tmp_path / "out").max_text_length
+    (answer,) = pipeline("referring-expression", model=str(tmp_path / "out"))(Image.new("RGB", (60, 40)), "left dog")
+    assert answer["label"] == "left dog" and 0 <= answer["score"] <= 1
+
+
+def test_without_a_tokenizer_there_is_the_model_alone(released, tmp_path):
+    convert("pbrec", released, tmp_path / "out")
+    assert PbrecForReferringExpression.from_pretrained(tmp_path / "out").num_parameters() > 0
+    assert not (tmp_path / "out" / "processor_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("solo", {"tokenizer": "words"}, "'solo' takes no tokenizer"),
+        ("pbrec", {"box_detector": "boxes"}, "box_detector is part of a processor, which needs a tokenizer"),
+    ],
+)
+def test_parts_of_a_processor_belong_to_pbrec_alone(released, tmp_path, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert(kind, released, tmp_path / "out", **options)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(released, tmp_path):
+    larger = tiny_processor().tokenizer
+    larger.add_tokens([f"word{number}" for number in range(300)])
+    larger.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"has \d+ tokens, the model's text encoder 200"):
+        convert("pbrec", released, tmp_path / "out", tokenizer=str(tmp_path / "other"))

@@ -18,6 +18,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("destination", type=Path, metavar="FOLDER", help="folder to write")
     parser.add_argument("--variant", help="of kind fcos: plain or improved")
     parser.add_argument("--param", type=Path, help="of kind nanodet: ncnn's graph (.param)")
+    parser.add_argument(
+        "--tokenizer", help="of kind pbrec: folder or Hub id of its text encoder's tokenizer; writes a processor, too"
+    )
+    parser.add_argument("--box_detector", help="of kind pbrec with a tokenizer: folder or Hub id")
+    parser.add_argument("--mask_detector", help="of kind pbrec with a tokenizer: folder or Hub id")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +33,17 @@ def run(options: argparse.Namespace) -> int:
     silence_libraries()
     from ...convert.run import convert
 
-    report = convert(options.kind, options.source, options.destination, options.variant, options.param)
+    report = convert(
+        options.kind,
+        options.source,
+        options.destination,
+        options.variant,
+        options.param,
+        options.tokenizer,
+        options.box_detector,
+        options.mask_detector,
+    )
     print(f"{report.summary()}\nwritten to {options.destination}; a forward pass gave finite outputs")
+    if options.kind == "pbrec" and options.tokenizer is None:
+        print("the folder holds the model alone: --tokenizer adds the processor that answering needs")
     return 0

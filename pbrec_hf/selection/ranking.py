@@ -104,8 +104,8 @@ def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor |
     """Weights (I, N) from the detector's quality, or None if quality is not used or not available."""
     if settings.ranking != "score_times_quality" or proposals.quality is None:
         return None
-    # The mean of probabilities may exceed 1 by rounding; `rank_and_choose` refuses more than that.
-    return proposals.quality.clamp(max=1) ** settings.quality_power
+    # Rounding may lead a quality out of [0, 1], where a power is no number; `rank_and_choose` refuses more than that.
+    return proposals.quality.clamp(0, 1) ** settings.quality_power
 
 
 __all__ = ["rank_proposals", "rank_scores", "top_k_points", "weigh_quality"]

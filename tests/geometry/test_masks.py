@@ -15,6 +15,7 @@ def test_overlaps_equal_counting_pixels():
     masks[1, 2] = False
     found, itself = mask_iou_matrix(masks, others), mask_iou_matrix(masks)
     assert found.shape == (2, 3, 2) and found.dtype == torch.float32
+    torch.testing.assert_close(mask_iou_matrix(masks[0], others[0]), found[0])
     for image in range(2):
         for row, one in enumerate(masks[image]):
             for col, other in enumerate(others[image]):

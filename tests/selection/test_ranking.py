@@ -36,6 +36,12 @@ def test_the_quality_counts_to_its_power(power):
     assert torch.equal(weigh_quality(offered(), SelectionSettings(quality_power=2)), quality.square())
 
 
+def test_a_quality_beyond_its_limits_by_rounding_counts_as_the_limit():
+    quality = torch.tensor([[1.0005, -0.0005, 0.25, 1.0]])
+    rounded = Proposals(grids=((2, 2),), canvas=(64, 64), quality=quality)
+    assert weigh_quality(rounded, SelectionSettings(quality_power=0.5)).tolist() == [[1, 0, 0.5, 1]]
+
+
 def test_without_quality_the_probability_counts_alone():
     alone = torch.cat(
         (logits().sigmoid(), interpolate(logits().sigmoid().view(3, 1, 2, 2), (4, 1), mode="bilinear").flatten(1)), 1

@@ -1,16 +1,21 @@
 """A web page for trying a model: photograph and expressions in; answers, score maps and the proposals that voted out.
 
 Runs on this machine (`pbrec-hf serve`) and as a Gradio Space. Needs `pip install 'pbrec_hf[serve]'`. The page loads
-nothing from other servers.
+nothing from other servers. Uploads are bounded in bytes and pixels; drawings have at most the size of a screen.
 """
 
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..images.fetching import MOST_BYTES
+from ..images.reading import PictureSource
 from ..inference.grounder import Grounded, Grounder
 from .drawing import draw_answers
 from .explain import box_proposals, score_map
+from .screen import at_screen_size
 
 if TYPE_CHECKING:
     import gradio
@@ -61,6 +66,15 @@ def voters(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, 
     return pictures
 
 
+def uploaded(payload: Any) -> PictureSource | None:
+    """What was uploaded, unopened, for the one reader of pictures: `ImageData` of Gradio → an open file, or data."""
+    if payload is None or payload.path is None:
+        return None if payload is None else payload.url
+    file = BytesIO(Path(payload.path).read_bytes())
+    file.name = payload.orig_name or "The photograph"
+    return file
+
+
 def build_page(grounder: Grounder) -> "gradio.Blocks":
     """
     The page, to be launched by [`launch`].
@@ -71,26 +85,28 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
     gradio = _gradio()
     votes = grounder.processor.settings.choose == "vote"
 
-    def answer(photograph: Image.Image | None, text: str, top_k: int, threshold: float) -> tuple[Any, ...]:
+    def answer(photograph: PictureSource | None, text: str, top_k: int, threshold: float) -> tuple[Any, ...]:
         try:
             if photograph is None:
                 raise ValueError("Choose a photograph first.")
             expressions = split_expressions(text)
-            result = grounder(photograph, expressions, int(top_k), threshold)
+            result = grounder(photograph, expressions, int(top_k), threshold, return_masks=False)
         except (OSError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
+        shown = at_screen_size(result, threshold, grounder.processor.settings.mask_threshold)
         return (
-            draw_answers(result.image, result.answers),
+            draw_answers(shown.image, shown.answers),
             describe(result, expressions),
-            score_maps(result, expressions),
-            voters(result, expressions),
+            score_maps(shown, expressions),
+            voters(shown, expressions),
         )
 
     with gradio.Blocks(title="Referring expressions", analytics_enabled=False) as page:
         gradio.Markdown("# Find what a sentence means\nA photograph, and one expression per line.")
         with gradio.Row():
             with gradio.Column():
-                photograph = gradio.Image(type="pil", label="Photograph", sources=["upload", "clipboard"])
+                photograph = gradio.Image(label="Photograph", sources=["upload", "clipboard"])
+                photograph.preprocess = uploaded  # Gradio's own opens the file, and has no words for a damaged one
                 text = gradio.Textbox(
                     label="Expressions", placeholder="the dog on the left", lines=3, elem_id="expressions"
                 )
@@ -116,13 +132,20 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
     return page
 
 
-def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = None, wait: bool = True) -> str:
+def launch(
+    page: "gradio.Blocks",
+    host: str | None = None,
+    port: int | None = None,
+    wait: bool = True,
+    most_bytes: int = MOST_BYTES,
+) -> str:
     """
     Serve the page and return its address.
 
     Args:
         host, port: by default as Gradio finds them (127.0.0.1 and 7860 here, a Space's own there).
         wait: until interrupted; False returns at once, and `page.close()` ends it.
+        most_bytes: of an uploaded file.
 
     Raises:
         OSError: the port cannot be listened on.
@@ -132,6 +155,7 @@ def launch(page: "gradio.Blocks", host: str | None = None, port: int | None = No
         _, address, _ = page.launch(
             server_name=host,
             server_port=port,
+            max_file_size=most_bytes,
             theme=gradio.themes.Default(font=_FONTS, font_mono=["monospace"]),
             prevent_thread_lock=not wait,
             quiet=not wait,

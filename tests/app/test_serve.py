@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import save_tiny_checkpoint
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from test_image_processing import bomb_png
 
-from pbrec_hf.app.serve import describe, score_maps, split_expressions, voters
+from pbrec_hf.app.screen import at_screen_size
+from pbrec_hf.app.serve import build_page, describe, launch, score_maps, split_expressions, voters
 from pbrec_hf.hub.space import write_space
 from pbrec_hf.inference.grounder import Grounder
 
@@ -88,6 +93,71 @@ def test_what_the_page_shows(grounder):
     assert [caption for _, caption in proposals] == [f"{text}: 12 proposals" for text in TEXT]
     nothing = grounder(PHOTO, TEXT, threshold=1.0)
     assert describe(nothing, TEXT)[0] == ["left dog", "nothing found", ""]
+
+
+def test_drawings_have_the_size_of_a_screen_and_answers_that_of_the_photograph(grounder):
+    large = PHOTO.resize((3000, 2000))
+    result = grounder(large, TEXT, return_masks=False)
+    shown = at_screen_size(result, 0.0, 0.5)
+    assert shown.image.size == (1600, 1067) and result.image.size == (3000, 2000)
+    for answer, whole in zip(shown.answers, result.answers, strict=True):
+        assert answer["masks"].shape == (1, 1, 1067, 1600) and torch.equal(answer["scores"], whole["scores"])
+        assert torch.allclose(answer["boxes"], whole["boxes"] * torch.tensor([1600 / 3000, 1067 / 2000] * 2), atol=1)
+    pictures = [*score_maps(shown, TEXT), *voters(shown, TEXT)]
+    assert len(pictures) == 4 and all(picture.size == (1600, 1067) for picture, _ in pictures)
+    small = grounder(PHOTO, TEXT)
+    again = at_screen_size(small, 0.0, 0.5)
+    assert again.image.size == PHOTO.size
+    assert all(
+        torch.equal(one["masks"], other["masks"]) for one, other in zip(small.answers, again.answers, strict=True)
+    )
+    nothing = at_screen_size(result, 1.0, 0.5)
+    assert all(len(answer["scores"]) == 0 for answer in nothing.answers)
+
+
+@pytest.fixture(scope="module")
+def client(grounder):
+    page = build_page(grounder)
+    try:
+        yield Client(launch(page, "127.0.0.1", wait=False, most_bytes=20_000), verbose=False)
+    finally:
+        page.close()
+
+
+def test_an_upload_is_answered_upright(client, grounder, tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    PHOTO.save(tmp_path / "sideways.jpg", exif=tags)
+    drawn, table, maps, proposals = client.predict(
+        handle_file(tmp_path / "sideways.jpg"), "\n".join(TEXT), 12, 0, api_name="/ground"
+    )
+    assert Image.open(drawn).size == (PHOTO.height, PHOTO.width)
+    assert table["data"] == describe(grounder(tmp_path / "sideways.jpg", TEXT), TEXT)
+    assert len(maps) == len(proposals) == 2
+
+
+def test_a_bad_upload_is_told_with_its_name_and_a_reason(client, tmp_path):
+    PHOTO.save(tmp_path / "cut.png")
+    data = (tmp_path / "cut.png").read_bytes()
+    files = {
+        "cut.png": (data[: len(data) // 2], r"cut\.png is damaged"),
+        "text.jpg": (b"no picture", r"text\.jpg is not a picture that Pillow can read"),
+        "empty.gif": (b"", r"empty\.gif is not a picture"),
+        "bomb.png": (bomb_png(), r"bomb\.png .*scale"),
+        "drawing.svg": (b"<svg/>", r"drawing\.svg is not a picture"),
+    }
+    for name, (content, reason) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(AppError, match=f"^{reason}"):
+            client.predict(handle_file(tmp_path / name), "left dog", 12, 0, api_name="/ground")
+    with pytest.raises(AppError, match="Choose a photograph first"):
+        client.predict(None, "left dog", 12, 0, api_name="/ground")
+
+
+def test_an_upload_has_a_limit(client, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(bytes(20_001))
+    with pytest.raises(Exception, match=r"413|exceed"):
+        client.predict(handle_file(tmp_path / "large.jpg"), "left dog", 12, 0, api_name="/ground")
 
 
 def test_a_visit(space_address, browser, tmp_path):

@@ -16,6 +16,7 @@ _PUBLIC = {
     "FcosConfig": "detectors.fcos",
     "FcosDetector": "detectors.fcos",
     "Grounder": "inference.grounder",
+    "PbrecCollator": "data.collator",
     "PbrecConfig": "configuration_pbrec",
     "PbrecForReferringExpression": "modeling_pbrec",
     "PbrecImageFeatures": "modeling_pbrec",
@@ -30,10 +31,12 @@ _PUBLIC = {
     "SoloConfig": "detectors.solo",
     "SoloDetector": "detectors.solo",
     "bundled_checkpoint": "hub.bundled",
+    "load_own_data": "data.own_data",
     "load_refcoco": "data.refer.refcoco",
     "register_detector": "detectors.base",
     "optimize_for_inference": "inference.folding",
     "share_detector": "inference.sharing",
+    "with_soft_targets": "data.soft_targets",
 }
 
 __all__ = ["__version__", *_PUBLIC]

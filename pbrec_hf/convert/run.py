@@ -126,7 +126,7 @@ def _processor(
     config = model.config
     with opening(tokenizer) as options:
         words = AutoTokenizer.from_pretrained(tokenizer, **options)
-    known = model.get_input_embeddings().num_embeddings
+    known: int = config.text_config.vocab_size  # type: ignore[union-attr]  # a config once loaded
     if len(words) > known:
         raise ValueError(
             f"The tokenizer {tokenizer} has {len(words)} tokens, the model's text encoder {known}: give the tokenizer "

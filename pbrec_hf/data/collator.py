@@ -16,13 +16,12 @@ from torch import Generator, Tensor
 from torch.utils.data import get_worker_info
 from transformers import PreTrainedTokenizerBase
 
-from ..comprehension.targets import centerness_targets
 from ..configuration_pbrec import TASKS
 from ..images.reading import load_pixels
 from .augmentation import AugmentationConfig, draw_view, recolour_
 from .draws import row_generator
-from .mask_targets import massness_labels
 from .placement import Placement
+from .soft_targets import soft_targets
 
 if TYPE_CHECKING:
     from ..configuration_pbrec import PbrecConfig
@@ -176,7 +175,16 @@ class PbrecCollator:
             "boxes": boxes,
         }
         if self.targets:
-            batch |= self._labels(boxes, sentences, [placements[i] for i in owners], [sizes[i] for i in owners])
+            batch |= soft_targets(
+                boxes,
+                [sentence.get("segmentation") for sentence in sentences],
+                [placements[i] for i in owners],
+                [sizes[i] for i in owners],
+                self.stride,
+                # CODEPATH: where the model chooses its points, it makes the center-ness itself, from the boxes.
+                [task for task in self.tasks if task != "grounding" or not self.free_points],
+                self.soft_targets,
+            )
         batch["image_ids"] = [str(row.get("image_id")) for row in rows]
         batch["ref_ids"] = _ids(sentences, "ref_id")
         batch["sent_ids"] = _ids(sentences, "sent_id")
@@ -235,32 +243,6 @@ class PbrecCollator:
             texts += worded
         letterbox = torch.tensor([placement.letterbox for placement in placements])
         return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "letterbox": letterbox}, placements, texts
-
-    def _labels(
-        self,
-        boxes: Tensor,
-        sentences: Sequence[Row],
-        placements: Sequence[Placement],
-        sizes: Sequence[tuple[int, int]],
-    ) -> dict[str, Tensor]:
-        """Targets of E expressions; `placements` and `sizes` (height, width) are of their images."""
-        labels = {"repaired": torch.zeros(len(boxes), dtype=torch.bool)}
-        if "grounding" in self.tasks and not self.free_points:
-            labels["centerness_labels"], repaired = centerness_targets(
-                boxes, self.canvas, self.stride, style=self.soft_targets
-            )
-            labels["repaired"] |= repaired
-        if "segmentation" in self.tasks:
-            labels["massness_labels"], repaired = massness_labels(
-                boxes,
-                [sentence["segmentation"] for sentence in sentences],
-                placements,
-                sizes,
-                self.stride,
-                style=self.soft_targets,
-            )
-            labels["repaired"] |= repaired
-        return labels
 
 
 def _sentences(row: Row) -> list[Row]:

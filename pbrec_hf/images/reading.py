@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from .heif import PLUGIN, can_read_heif, is_heif
 from .sources import TIMEOUT, name_of, open_source
 
 PictureSource = (
@@ -108,7 +109,9 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Imag
     """The picture, not decoded yet, and its name for messages."""
     file, name = open_source(source, timeout)
     try:
-        image = PIL.Image.open(file)
+        image = _open(file, name)
+    except _WithoutPlugin:
+        raise
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large ({error}): scale the picture down first.") from error
     except PIL.UnidentifiedImageError as error:
@@ -119,6 +122,24 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Imag
         raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
     with image:
         yield image, name
+
+
+class _WithoutPlugin(ValueError):
+    """A picture that Pillow reads with a plugin only."""
+
+
+def _open(file: Any, name: str) -> PIL.Image.Image:
+    try:
+        return PIL.Image.open(file)
+    except PIL.UnidentifiedImageError:
+        if not is_heif(file):
+            raise
+    if not can_read_heif():
+        raise _WithoutPlugin(
+            f"{name} is a HEIC picture, for which Pillow needs a plugin: `pip install {PLUGIN.replace('_', '-')}`, or "
+            "give a JPEG."
+        )
+    return PIL.Image.open(file)
 
 
 def _encoded(image: PIL.Image.Image) -> Tensor:

@@ -74,6 +74,6 @@ def test_a_missing_mask_is_told_by_its_row(rows):
 
 
 def test_a_model_that_chooses_its_points_makes_its_targets_itself(rows):
-    config = PbrecConfig(backbone_config=GroundingBackboneConfig(places=3))
+    config = PbrecConfig(backbone_config=GroundingBackboneConfig(places=2))
     with pytest.raises(ValueError, match="pass `boxes` to its forward"):
         with_soft_targets(rows["sentence"], config)

@@ -92,6 +92,9 @@ class PbrecImageProcessor(TorchvisionBackend):
         side = int(size.longest_edge or 0)  # checked by `_standardize_kwargs`
         canvas = images[0].new_zeros((len(images), 3, side, side), dtype=torch.float32)
         pixel_mask = images[0].new_zeros((len(images), side, side), dtype=torch.int64)
+        # The library's own constants would have torch's default dtype.
+        unit = 1.0 / rescale_factor if do_rescale else 1.0
+        mean, std = (canvas.new_tensor(tuple(colors)) * unit for colors in (image_mean, image_std))
         letterbox = []
         for index, image in enumerate(images):
             height, width = image.shape[-2:]
@@ -103,8 +106,11 @@ class PbrecImageProcessor(TorchvisionBackend):
             elif (height, width) != (place.resized_height, place.resized_width):
                 resized = [place.resized_height, place.resized_width]
                 image = tvF.resize(image, resized, interpolation=interpolations[resample], antialias=True)
-            colors = (tuple(image_mean), tuple(image_std))  # hashable: the library keeps what it makes of them
-            image = self.rescale_and_normalize(image, do_rescale, rescale_factor, do_normalize, *colors)  # type: ignore[arg-type]
+            image = image.to(torch.float32, copy=True)
+            if do_normalize:
+                image = tvF.normalize(image, mean, std, inplace=True)
+            elif do_rescale:
+                image *= rescale_factor
             canvas[(index, ..., *place.window)] = image
             pixel_mask[(index, *place.window)] = 1
             letterbox.append(place)

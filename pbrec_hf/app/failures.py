@@ -54,7 +54,8 @@ def find_failures(grounder: Grounder, rows: Iterable[Mapping[str, Any]]) -> tupl
         result = grounder(image, [sentence["expression"] for sentence in sentences])
         for sentence, answer in zip(sentences, result.answers, strict=True):
             count += 1
-            truth = torch.tensor([] if sentence["bbox"] is None else [sentence["bbox"]]).reshape(-1, 4)
+            known = [] if sentence["bbox"] is None else [sentence["bbox"]]
+            truth = torch.tensor(known, dtype=torch.float32).reshape(-1, 4)
             right = (box_iou(answer["boxes"], truth) > 0.5).any() if len(truth) else not len(answer["boxes"])
             if not right:
                 failures.append(Failure(result.image, sentence["expression"], answer["boxes"], truth))

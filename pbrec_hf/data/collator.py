@@ -224,8 +224,8 @@ class PbrecCollator:
     ) -> tuple[dict[str, Tensor], list[Placement], list[str]]:
         pixel_values = _zeros((len(images), 3, self.canvas, self.canvas), np.float32)
         pixel_mask = _zeros((len(images), self.canvas, self.canvas), np.int64)
-        mean = torch.tensor(self.image_processor.image_mean)[:, None, None] * 255
-        scale = 1 / (torch.tensor(self.image_processor.image_std)[:, None, None] * 255)
+        mean = torch.tensor(self.image_processor.image_mean, dtype=torch.float32)[:, None, None] * 255
+        scale = 1 / (torch.tensor(self.image_processor.image_std, dtype=torch.float32)[:, None, None] * 255)
         placements, texts = [], []
         for index, (image, group, generator) in enumerate(zip(images, groups, generators, strict=True)):
             height, width = image.shape[-2:]

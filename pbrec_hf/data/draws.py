@@ -14,12 +14,12 @@ def row_generator(seed: int, epoch: int, key: str) -> Generator:
 
 def uniform(low: float, high: float, generator: Generator | None = None) -> float:
     """A number uniform in [low, high)."""
-    return low + (high - low) * torch.rand((), generator=generator).item()
+    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float32).item()
 
 
 def chance(probability: float, generator: Generator | None = None) -> bool:
     """True with this probability."""
-    return torch.rand((), generator=generator).item() < probability
+    return torch.rand((), generator=generator, dtype=torch.float32).item() < probability
 
 
 def integer(count: int, generator: Generator | None = None) -> int:

@@ -49,7 +49,7 @@ def massness_labels(
         mask = placement.mask(segmentation, *size, window=(row * stride, col * stride, side * stride, side * stride))
         squares[side].append((index, row, col, mask))
 
-    targets = torch.zeros(len(boxes), cells, cells)
+    targets = torch.zeros(len(boxes), cells, cells, dtype=torch.float32)
     repaired = torch.zeros(len(boxes), dtype=torch.bool)
     for side, group in squares.items():
         indices, rows, cols, masks = zip(*group, strict=True)

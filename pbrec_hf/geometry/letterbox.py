@@ -85,8 +85,8 @@ class Letterbox(NamedTuple):
             bool (original height, original width).
         """
         rows, cols = mask.shape
-        y = (torch.arange(self.height, device=mask.device) + 0.5) * (self.resized_height / self.height) + self.top
-        x = (torch.arange(self.width, device=mask.device) + 0.5) * (self.resized_width / self.width) + self.left
+        y = _middles(self.height, mask) * (self.resized_height / self.height) + self.top
+        x = _middles(self.width, mask) * (self.resized_width / self.width) + self.left
         # Bilinear interpolation is separable: two small products instead of coordinates for every pixel.
         values = _linear(y * (rows / canvas[0]), rows) @ mask.float() @ _linear(x * (cols / canvas[1]), cols).T
         return values > threshold
@@ -103,7 +103,7 @@ class Letterbox(NamedTuple):
         Returns:
             bool (h, w), False in the padding.
         """
-        y, x = (torch.arange(length, device=mask.device) + 0.5 for length in size)
+        y, x = (_middles(length, mask) for length in size)
         rows = (y * canvas[0] / size[0] - self.top) * self.height / self.resized_height
         cols = (x * canvas[1] / size[1] - self.left) * self.width / self.resized_width
         inside = ((rows >= 0) & (rows < self.height))[:, None] & ((cols >= 0) & (cols < self.width))
@@ -153,10 +153,15 @@ def points_in_picture(rows: Tensor, grid: tuple[int, int], canvas: tuple[int, in
 
 def _inside(start: Tensor, length: Tensor, cells: int, side: int) -> tuple[Tensor, Tensor]:
     """Cells (I, cells) along one axis: centre in [start, start + length), and any overlap with that interval."""
-    edges = torch.arange(cells + 1, device=start.device) * (side / cells)
+    edges = torch.arange(cells + 1, dtype=torch.float32, device=start.device) * (side / cells)
     centre = (edges[:-1] + edges[1:]) / 2
     end = start + length
     return (centre >= start) & (centre < end), (edges[1:] > start) & (edges[:-1] < end)
+
+
+def _middles(count: int, like: Tensor) -> Tensor:
+    """The middles of `count` pixels along one axis, float32 (count,)."""
+    return torch.arange(count, dtype=torch.float32, device=like.device) + 0.5
 
 
 def _linear(position: Tensor, cells: int) -> Tensor:

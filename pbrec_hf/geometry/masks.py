@@ -53,7 +53,7 @@ def box_coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) 
     shares = []
     for side in (0, 1):
         cell = canvas[1 - side] / size[1 - side]
-        start = torch.arange(size[1 - side], device=boxes.device) * cell
+        start = torch.arange(size[1 - side], dtype=boxes.dtype, device=boxes.device) * cell
         low, high = boxes[:, side, None], boxes[:, side + 2, None]
         shares.append((torch.minimum(high, start + cell) - torch.maximum(low, start)).clamp(min=0) / cell)
     return shares[1][:, :, None] * shares[0][:, None, :]

@@ -86,9 +86,9 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
     folder.mkdir(parents=True, exist_ok=True)
     model = model.eval()
     size, points = model.config.image_size, model.config.grid[0] * model.config.grid[1]
-    canvas = torch.zeros(2, 3, size, size), torch.ones(2, size, size, dtype=torch.int64)
+    canvas = torch.zeros(2, 3, size, size, dtype=model.dtype), torch.ones(2, size, size, dtype=torch.int64)
     # Each input a tensor of its own: one that is given twice would become one input.
-    features, positions = (torch.zeros(1, points, model.config.d_model) for _ in range(2))
+    features, positions = (torch.zeros(1, points, model.config.d_model, dtype=model.dtype) for _ in range(2))
     input_ids, attention_mask = (torch.ones(3, 5, dtype=torch.int64) for _ in range(2))
     scoring = features, positions, torch.ones(1, points, dtype=torch.bool), input_ids, attention_mask
     images, expressions = torch.export.Dim("images"), torch.export.Dim("expressions")

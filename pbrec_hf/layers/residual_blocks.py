@@ -101,9 +101,9 @@ def _pointwise() -> Any:
 def _works() -> bool:
     """Whether both operators exist and return the expected values."""
     generator = torch.Generator().manual_seed(0)
-    features, other = (torch.randn(1, 8, 6, 6, generator=generator) for _ in range(2))
+    features, other = (torch.randn(1, 8, 6, 6, generator=generator, dtype=torch.float32) for _ in range(2))
     with torch.random.fork_rng(devices=[]):
-        convolution = nn.Conv2d(8, 8, 3, padding=1)
+        convolution = nn.Conv2d(8, 8, 3, padding=1, dtype=torch.float32)
     with torch.no_grad():
         expected = convolution(features)
         try:

@@ -93,7 +93,7 @@ def _answer(
     if box is None:
         assert mask is not None, "an answer has a box or a mask"
         box = bounding_boxes(mask[None])[0]
-    answer = {"scores": torch.tensor([score]), "boxes": box[None]}
+    answer = {"scores": torch.tensor([score], dtype=torch.float32), "boxes": box[None]}
     if return_masks:
         mask = rasterized_box(box, letterbox.height, letterbox.width) if mask is None else mask
         answer["masks"] = mask[None, None]
@@ -102,7 +102,8 @@ def _answer(
 
 def _no_answer(letterbox: Letterbox) -> dict[str, Tensor]:
     masks = torch.zeros(0, 1, letterbox.height, letterbox.width, dtype=torch.bool)
-    return {"scores": torch.zeros(0), "boxes": torch.zeros(0, 4), "masks": masks}
+    scores, boxes = torch.zeros(0, dtype=torch.float32), torch.zeros(0, 4, dtype=torch.float32)
+    return {"scores": scores, "boxes": boxes, "masks": masks}
 
 
 __all__ = ["answers"]

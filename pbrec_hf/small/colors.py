@@ -36,10 +36,10 @@ def color_indices(rgb: Tensor) -> Tensor:
     name = torch.where(warm & (hue > 8) & (hue < 50) & ((value < 0.62) | (saturation < 0.5)), _INDEX["brown"], name)
     pale_red = (name == _INDEX["red"]) & ((hue <= 8) | (hue > 300)) & (value > 0.7) & (saturation < 0.55)
     name = torch.where(pale_red, _INDEX["pink"], name)
-    colorless = saturation < torch.where(value > 0.45, 0.17, 0.28)
+    colorless = saturation < torch.full_like(value, 0.28).masked_fill(value > 0.45, 0.17)
     gray = torch.where(value > 0.72, _INDEX["white"], _INDEX["gray"])
     name = torch.where(colorless, gray, name)
-    return torch.where(value < torch.where(colorless, 0.27, 0.2), _INDEX["black"], name)
+    return torch.where(value < torch.full_like(value, 0.2).masked_fill(colorless, 0.27), _INDEX["black"], name)
 
 
 def color_maps(rgb: Tensor) -> Tensor:

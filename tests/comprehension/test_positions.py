@@ -44,7 +44,12 @@ def test_cells_are_placed_relative_to_the_picture(dim, shifted):
                 torch.testing.assert_close(found[image, row * 6 + col], torch.tensor(expected), atol=1e-5, rtol=0)
 
 
-def test_cells_in_a_row_of_nothing_but_padding_have_finite_codes():
+def test_cells_in_a_row_of_nothing_but_padding_have_the_finite_codes_of_the_released_code():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, :2] = True
-    assert sine_positions_2d(mask, 8).isfinite().all()
+    found = sine_positions_2d(mask, 24).view(4, 4, 24)
+    assert found.isfinite().all()
+    # Half a cell before the picture, divided by 1e-6 instead of its width; single precision keeps the slowest angle.
+    angle = -0.5 / 1e-6 * 2 * math.pi / 10000 ** (10 / 12)
+    slowest = torch.tensor([math.sin(angle), math.cos(angle)]).expand(2, 4, 2)
+    torch.testing.assert_close(found[2:, :, 22:], slowest, atol=1e-3, rtol=0)

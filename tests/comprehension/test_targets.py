@@ -106,6 +106,8 @@ def test_illegal_boxes_masks_and_styles_are_refused():
         centerness_targets(torch.zeros(1, 4), 640, 32, "hard")
     with pytest.raises(ValueError, match="Box 1 is"):
         centerness_targets(torch.tensor([[0.0, 0, 1, 1], [0, 0, float("nan"), 1]]), 640, 32)
+    with pytest.raises(ValueError, match="Box 0 is"):
+        centerness_targets(torch.tensor([[0.0, 0, float("inf"), 1], [0, 0, 1, 1], [0, 0, float("nan"), 1]]), 640, 32)
     with pytest.raises(ValueError, match="stride=33: give a divisor"):
         centerness_targets(torch.zeros(1, 4), 640, 33)
     with pytest.raises(ValueError, match="canvas of 640"):

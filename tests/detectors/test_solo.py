@@ -243,6 +243,15 @@ def test_a_trunk_in_training_keeps_its_statistics_and_the_rest_trains():
     assert not detector.eval().training
 
 
+@torch.no_grad()
+def test_the_towers_fit_a_pyramid_of_any_width():
+    detector = tiny_detector(neck_channels=6, channels=4, stacked_convs=3)
+    widths = [layer.conv.weight.shape[:2] for layer in detector.head.mask_tower]
+    assert widths == [(4, 8), (4, 4), (4, 4)]  # two more channels: the coordinates
+    assert [layer.conv.weight.shape[:2] for layer in detector.head.class_tower] == [(4, 6), (4, 4), (4, 4)]
+    assert len(detector.propose(torch.randn(1, 3, 64, 64))) == 1
+
+
 def test_outputs_start_from_background():
     detector = tiny_detector()
     prior = -math.log(99)

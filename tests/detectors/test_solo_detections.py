@@ -66,6 +66,7 @@ def test_thresholds_are_exclusive_for_classes_masks_and_areas_and_inclusive_for_
     classes = torch.tensor([[0.5], [0.25]])
     assert len(detect(masks, classes, class_score=0.25)["scores"]) == 1
     assert len(detect(masks, classes, class_score=0.24)["scores"]) == 2
+    assert len(detect(masks, torch.tensor([[0.5], [0.08]]))["scores"]) == 1  # above the last threshold, not the first
     # An area must exceed the stride of its level.
     assert detect(masks, classes, [4.0, 15.0])["scores"].tolist() == [0.25]
     assert detect(masks, classes, [3.0, 16.0])["scores"].tolist() == [0.5]

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +24,17 @@ def show_log(level: str = "WARNING", form: str = "%(asctime)s %(message)s") -> N
     logging.basicConfig(format=form, level=level if first else "ERROR")
     for library in ("accelerate", "httpx", "datasets"):
         logging.getLogger(library).setLevel("WARNING")
+
+
+@contextmanager
+def progress(task: str, total: int) -> Iterator[Callable[[], None]]:
+    """A context that shows how much of `task` is done; yields what to call after each of `total` steps."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bars:
+        bar = bars.add_task(task, total=total)
+        yield lambda: bars.advance(bar)
 
 
 def spinner(task: str) -> "Status":

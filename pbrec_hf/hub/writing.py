@@ -83,15 +83,35 @@ def one_line_errors(folder: str | Path) -> Iterator[None]:
     except CannotWriteError:
         raise
     except (OSError, RuntimeError, SafetensorError) as error:
-        free = _free(Path(folder))
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or free < 2**20
-        if not full and not isinstance(error, OSError):
+        told = _told(error, Path(folder))
+        if told is None:
             raise
-        reason = "the disk is full" if full else (str(error).splitlines() or [type(error).__name__])[0]
         raise CannotWriteError(
-            f"Cannot write to {folder}: {reason} ({free / 2**30:.1f} GiB free). Make room or choose another folder, "
-            "then run the same command again; what was complete before is still there."
+            f"Cannot write to {folder}: {told}, then run the same command again; what was complete before is still "
+            "there."
         ) from error
+
+
+def _told(error: Exception, folder: Path) -> str | None:
+    """The reason and the remedy; None if the error is not about writing."""
+    text = _first_reason(error)
+    number = error.errno if isinstance(error, OSError) else None
+    free = _free(folder)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota exceeded" in text or free < 2**20:
+        return f"the disk is full ({free / 2**30:.1f} GiB free). Make room or choose another folder"
+    if number == errno.EFBIG or "File too large" in text:
+        return "a file would be larger than the limit on files. Raise it (`ulimit -f`), or choose another disk"
+    # What safetensors and torch raise for whatever the system refuses.
+    if isinstance(error, OSError) or "I/O error" in text or "PytorchStreamWriter" in text:
+        return f"{text}. Choose a folder that can be written to"
+    return None
+
+
+def _first_reason(error: Exception) -> str:
+    """One line; of a copied folder, the first file's."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][2])
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def flush(path: str | Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configuration_pbrec import PbrecConfig
+from ..hub.writing import one_line_errors, replaced_file
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
 from ..processing_pbrec import PbrecProcessor
 
@@ -83,7 +84,6 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
     if model.dtype != torch.float32:
         raise ValueError(f"The model is in {model.dtype}: load it with dtype=torch.float32.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     model = model.eval()
     size, points = model.config.image_size, model.config.grid[0] * model.config.grid[1]
     canvas = torch.zeros(2, 3, size, size, dtype=model.dtype), torch.ones(2, size, size, dtype=torch.int64)
@@ -110,8 +110,9 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
         logits_names(model.config),
         (None, None, None, texts, texts),
     )
-    processor.image_processor.save_pretrained(folder)
-    processor.tokenizer.save_pretrained(folder)
+    with one_line_errors(folder):
+        processor.image_processor.save_pretrained(folder)
+        processor.tokenizer.save_pretrained(folder)
     return [folder / IMAGE_ENCODER, folder / EXPRESSION_SCORER]
 
 
@@ -125,17 +126,18 @@ def _export(
 ) -> None:
     with torch.no_grad():
         program = torch.export.export(module.eval(), arguments, dynamic_shapes=dynamic, strict=False)
-    torch.onnx.export(
-        program,
-        (),
-        path,
-        input_names=inputs,
-        output_names=outputs,
-        opset_version=_OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with replaced_file(path) as partial:
+        torch.onnx.export(
+            program,
+            (),
+            partial,
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def _require_onnx() -> None:

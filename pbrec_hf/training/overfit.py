@@ -5,8 +5,8 @@ metric, as in any other run. Objects that the frozen detector and selection woul
 left out: no training could find them.
 """
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from ..processing_pbrec import PbrecProcessor
 from .config import TrainingConfig
 from .predictions import Scores
 from .run import train
-from .scenes import rows_of
+from .scenes import rows_of, save_pixels, write_rows
 
 PHOTOGRAPHS = 8
 
@@ -97,9 +97,8 @@ def _write_photographs(
     scenes: list[Scene], folder: Path, processor: PbrecProcessor, config: PbrecConfig, expressions: int
 ) -> Path:
     """JSONL of the first photographs that have expressions of reachable objects."""
-    lines: list[str] = []
+    written: list[dict[str, Any]] = []
     pictures = 0
-    (folder / "images").mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         if pictures == PHOTOGRAPHS:
             break
@@ -109,10 +108,10 @@ def _write_photographs(
         rows = [row for row, said in zip(rows, scene.expressions, strict=True) if found[said.target]][:expressions]
         if rows:
             pictures += 1
-            Image.fromarray(scene.image).save(folder / rows[0]["image"])
-            lines += [json.dumps(row) + "\n" for row in rows]
+            save_pixels(scene.image, folder / rows[0]["image"])
+            written += rows
     path = folder / "photographs.jsonl"
-    path.write_text("".join(lines), encoding="utf-8")
+    write_rows(written, path)
     return path
 
 

@@ -5,7 +5,7 @@ one object. `load_own_data` reads the files.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..data.scenes.composed import ComposedScenes
 from ..data.scenes.scene import Scene
+from ..hub.writing import replaced_file
 from ..images.segmentation import mask_to_segmentation
 
 
@@ -45,6 +46,7 @@ def write_scenes(
     kinds: Sequence[str] | None = None,
     smallest: int = 0,
     required: bool = True,
+    on_scene: Callable[[], None] = lambda: None,
 ) -> tuple[Path, int]:
     """
     Write scenes: their pictures to `folder`/`name`, their rows to `folder`/`name`.jsonl.
@@ -55,14 +57,15 @@ def write_scenes(
         kinds: what expressions may tell, such as "noun", "side" or "colour"; None = everything.
         smallest: least width and height of a referent in pixels.
         required: refuse to write a file without any expression.
+        on_scene: called after each scene.
 
     Returns:
         The JSONL file and the number of its rows.
 
     Raises:
+        OSError: a file cannot be written.
         ValueError: no expression of any scene is of these kinds and sizes.
     """
-    (folder / name).mkdir(parents=True, exist_ok=True)
     rows, met = [], set()
     for seed in seeds:
         scene = scenes.sample(seed, expressions)
@@ -75,16 +78,29 @@ def write_scenes(
         ]
         if said:
             file_name = f"{name}/{seed:06}.png"
-            Image.fromarray(scene.image).save(folder / file_name)
+            save_pixels(scene.image, folder / file_name)
             rows += rows_of(replace(scene, expressions=tuple(said)), file_name)
+        on_scene()
     if required and not rows and len(seeds):
         raise ValueError(
             f"--kinds {' '.join(kinds or ['(all)'])} --smallest {smallest} leave no expression of {len(seeds)} "
             f"scenes, which have the kinds {', '.join(sorted(met))}: give some of these, or more scenes."
         )
     path = folder / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_rows(rows, path)
     return path, len(rows)
 
 
-__all__ = ["rows_of", "write_scenes"]
+def save_pixels(pixels: np.ndarray, path: Path) -> None:
+    """Write uint8 pixels (H, W, 3) as PNG, whole or not at all."""
+    with replaced_file(path) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")
+
+
+def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write rows as JSON lines, whole or not at all."""
+    with replaced_file(path) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+__all__ = ["rows_of", "save_pixels", "write_rows", "write_scenes"]

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..options import require_paths
+from ..output import progress
 from . import Commands, new_verb
 
 HELP = "write composed scenes with true expressions, as data to train on"
@@ -35,9 +36,8 @@ def run(options: argparse.Namespace) -> int:
     scenes = ComposedScenes(read_photographs(options.annotations, options.images))
     first = 1_000_000  # far from any number of training scenes
     for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
-        required = name == "train"
-        path, count = write_scenes(
-            scenes, seeds, options.out, name, options.expressions, options.kinds, options.smallest, required
-        )
+        with progress(f"{name}: composing scenes", len(seeds)) as advance:
+            wanted = (options.expressions, options.kinds, options.smallest)
+            path, count = write_scenes(scenes, seeds, options.out, name, *wanted, name == "train", advance)
         print(f"{path}: {count} expressions")
     return 0

@@ -8,17 +8,16 @@ photograph that holds nothing of their category; no target). Boxes are x, y, wid
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...data.scenes.composed import ComposedScenes
 from ...data.scenes.scene import Scene, flip, with_expressions
 from ...data.scenes.selectors import mirror_text
+from ..scenes import save_pixels, write_rows
 from .pool import sayings, split_photographs
 
 COMPOSED_SCENES, COMPOSED_SEED, PER_SCENE = 100, 10**6, 12
@@ -73,11 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
     images = args.out / "images"
-    images.mkdir(parents=True, exist_ok=True)
     for kind, pictures in build_sets(args.data).items():
-        lines = []
+        written = []
         for scene, name, rows in pictures:
             if not (images / name).exists():
-                Image.fromarray(scene.image).save(images / name)
-            lines += [json.dumps(each) for each in rows]
-        (args.out / f"expressions_{kind}.jsonl").write_text("\n".join(lines) + "\n")
+                save_pixels(scene.image, images / name)
+            written += rows
+        write_rows(written, args.out / f"expressions_{kind}.jsonl")

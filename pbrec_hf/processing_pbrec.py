@@ -19,9 +19,8 @@ from huggingface_hub import HfApi
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
-from transformers.utils import logging
 
-from .comprehension.expressions import as_groups, is_nested
+from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
 from .detectors.base import load_detector
 from .hub.loading import require_there
 from .images.reading import PictureSource
@@ -29,8 +28,6 @@ from .selection.answers import answers
 from .selection.choose import PROPOSALS, rank_and_choose
 from .selection.groups import Group
 from .selection.settings import SelectionSettings
-
-logger = logging.get_logger(__name__)
 
 _FOLDERS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = (
@@ -201,7 +198,11 @@ class PbrecProcessor(ProcessorMixin):
             if images is None and nested:
                 pictures = len(text)
             groups = as_groups(text, pictures, nested)
-            batch.update(self._tokenize([expression for group in groups for expression in group], options))
+            expressions = [expression for group in groups for expression in group]
+            settings = {"max_length": self.max_text_length, **options["text_kwargs"]}
+            tokens = tokenize(self.tokenizer, expressions, **settings)
+            truncated = report_unread(self.tokenizer, expressions, tokens, settings["max_length"])
+            batch.update(tokens, truncated=truncated, expressions=expressions)
             sizes = torch.tensor([len(group) for group in groups])
             known = images is not None or nested
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
@@ -255,48 +256,6 @@ class PbrecProcessor(ProcessorMixin):
         if (shared := outputs.get(id(self._shared.detector))) is not None:
             found["detected"] = shared
         return found
-
-    def _tokenize(self, expressions: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
-        settings = {
-            "padding": True,
-            "truncation": True,
-            "max_length": self.max_text_length,
-            "return_token_type_ids": False,
-            # What looks like a special token is a word of the expression.
-            "split_special_tokens": True,
-            "verbose": False,
-            **options["text_kwargs"],
-        }
-        tokens = self.tokenizer(expressions, **settings)
-        most = settings["max_length"]
-        counts = tokens["attention_mask"].sum(dim=1).tolist()
-        # Only what fills the limit can have been cut, and is read again as a whole: few expressions, or none.
-        lengths = [
-            count if count < most else self._length(expression)
-            for expression, count in zip(expressions, counts, strict=True)
-        ]
-        for expression, length in zip(expressions, lengths, strict=True):
-            if length > most:
-                logger.warning(
-                    f"Expression {expression[:40]!r}… has {length} tokens; only the first {most} are read. Shorten "
-                    "it, or raise `max_text_length` if the model was trained with more."
-                )
-        unknown = (tokens["input_ids"] == self.tokenizer.unk_token_id).any(dim=1).tolist()
-        for expression in (expression for expression, has in zip(expressions, unknown, strict=True) if has):
-            logger.warning(
-                f"Expression {expression[:40]!r} has words or signs that the tokenizer does not know, which the model "
-                "cannot tell apart: use words of the language that it was trained with."
-            )
-        return {
-            "input_ids": tokens["input_ids"],
-            "attention_mask": tokens["attention_mask"],
-            "truncated": torch.tensor(lengths) > most,
-            "expressions": expressions,
-        }
-
-    def _length(self, expression: str) -> int:
-        """Tokens of a whole expression, special ones included."""
-        return len(self.tokenizer(expression, split_special_tokens=True, verbose=False)["input_ids"])
 
     def rank(self, outputs: Any, inputs: Mapping[str, Any], top_k: int | None = None) -> dict[str, Group]:
         """The proposals behind each answer, on the canvas: [`Group`] under "boxes" and/or "masks"."""

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from torch.utils.data import get_worker_info
 from transformers import PreTrainedTokenizerBase
 
+from ..comprehension.expressions import tokenize
 from ..configuration_pbrec import TASKS
 from ..images.reading import load_pixels
 from .augmentation import AugmentationConfig, draw_view, recolour_
@@ -150,14 +151,7 @@ class PbrecCollator:
         else:
             generators = [row_generator(self.seed, int(self._epoch), _key(row)) for row in rows]
             canvases, placements, texts = self._augmented_canvases(self.augmentation, images, groups, generators)
-        tokens = self.tokenizer(
-            texts,
-            padding=self.text_padding,
-            truncation=True,
-            max_length=self.max_text_length,
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
+        tokens = tokenize(self.tokenizer, texts, padding=self.text_padding, max_length=self.max_text_length)
         sentences = [sentence for group in groups for sentence in group]
         owners = [index for index, group in enumerate(groups) for _ in group]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
@@ -169,8 +163,7 @@ class PbrecCollator:
         )
         batch: dict[str, Any] = {
             **canvases,
-            "input_ids": tokens["input_ids"],
-            "attention_mask": tokens["attention_mask"],
+            **tokens,
             "image_index": torch.tensor(owners),
             "boxes": boxes,
         }

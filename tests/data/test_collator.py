@@ -22,6 +22,7 @@ from pbrec_hf.data.placement import Placement
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
 from pbrec_hf.images.segmentation import mask_to_segmentation, rasterise
+from pbrec_hf.processing_pbrec import PbrecProcessor
 
 CANVAS, STRIDE = 128, 16
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "left", "right", "dog", "red", "the", "a")
@@ -251,3 +252,16 @@ def test_collator_of_a_model():
     assert (collator.stride, collator.tasks, collator.max_text_length, collator.seed) == (16, ("grounding",), 12, 4)
     with pytest.raises(ValueError, match="image_size=128"):
         PbrecCollator.for_model(config, PbrecImageProcessor(size={"longest_edge": 64}), make_tokenizer())
+
+
+def test_training_reads_words_as_answering_does(image_rows):
+    """Also words that look like special tokens, and lengths at the limit."""
+    said = ["dog [SEP] red", "[CLS] left", "the red dog the red dog the red dog"]
+    collator = make_collator(targets=False, max_text_length=6)
+    sentences = [{**image_rows[0]["expressions"][0], "expression": text} for text in said]
+    batch = collator([{**image_rows[0], "expressions": sentences}])
+    processor = PbrecProcessor(collator.image_processor, collator.tokenizer, max_text_length=6)
+    expected = processor(text=said)
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert batch["input_ids"][0].tolist().count(3) == 1  # one separator, the tokenizer's own

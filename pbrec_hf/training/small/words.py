@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from ...comprehension.expressions import tokenize
 from ...hub.writing import replaced_file
 
 MAX_TOKENS = 20
@@ -34,10 +35,7 @@ class Words:
         new = sorted({text for text in texts if text not in self.known}, key=lambda text: (len(text), text))
         for start in range(0, len(new), batch):
             chosen = new[start : start + batch]
-            tokens = self.tokenizer(
-                chosen, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
-                return_token_type_ids=False,
-            )  # fmt: skip
+            tokens = tokenize(self.tokenizer, chosen, max_length=MAX_TOKENS)
             states = self.encoder(**tokens).last_hidden_state.half()
             for text, state, length in zip(chosen, states, tokens["attention_mask"].sum(1).tolist(), strict=True):
                 self.known[text] = state[:length].clone()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ def show_log(level: str = "WARNING", form: str = "%(asctime)s %(message)s") -> N
     """Show messages from `level` on; of several processes, only the first one's and errors."""
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(format=form, level=level if first else "ERROR")
+    # Each loader of data tells it anew.
+    warnings.filterwarnings("once", message="This DataLoader will create", category=UserWarning)
     for library in ("accelerate", "httpx", "datasets"):
         logging.getLogger(library).setLevel("WARNING")
 

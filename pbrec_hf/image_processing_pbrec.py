@@ -18,6 +18,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.image_utils import pil_torch_interpolation_mapping as interpolations
 
 from .geometry.letterbox import Letterbox, centered
+from .images.containers import plain
 from .images.reading import load_pixels
 
 # What torchvision resizes alike on every device.
@@ -52,6 +53,7 @@ class PbrecImageProcessor(TorchvisionBackend):
 
     def preprocess(self, images: Any, **kwargs: Any) -> BatchFeature:
         """One picture or a list of them; see the class."""
+        images = plain(images)
         several = isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
         images = list(images) if several else [images]
         if not images:

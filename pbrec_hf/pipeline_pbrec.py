@@ -18,6 +18,7 @@ from transformers.pipelines.base import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .images.containers import plain
 from .images.reading import load_pixels
 from .images.sources import TIMEOUT
 from .inference.devices import require_device
@@ -88,7 +89,7 @@ class ReferringExpressionPipeline(Pipeline):
         given = [value for value in (inputs, image, images) if value is not None]
         if len(given) != 1:
             raise TypeError("Give the picture or pictures once: as the first argument, as `image` or as `images`.")
-        inputs = list(given[0]) if isinstance(given[0], tuple) else given[0]
+        inputs, text = plain(given[0]), plain(text)
         several = not is_one(inputs)
         if several and isinstance(inputs, Sized) and not len(inputs):
             return []

@@ -21,8 +21,9 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
-from .detectors.base import load_detector
+from .detectors.base import Held, load_detector
 from .hub.loading import require_there
+from .images.containers import plain
 from .images.reading import PictureSource
 from .selection.answers import answers
 from .selection.choose import PROPOSALS, rank_and_choose
@@ -46,16 +47,6 @@ class PbrecProcessorKwargs(ProcessingKwargs, total=False):
     """Arguments of `PbrecProcessor.__call__` beside pictures and expressions."""
 
     return_proposals: bool
-
-
-class _Holder:
-    """Keeps a detector out of the deep copies that transformers makes of a processor to print or save it."""
-
-    def __init__(self, detector: Any):
-        self.detector = detector
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Holder":
-        return self
 
 
 class PbrecProcessor(ProcessorMixin):
@@ -93,8 +84,8 @@ class PbrecProcessor(ProcessorMixin):
                 f"detectors={self.detectors!r} has the kinds {', '.join(sorted(unknown))}: give model types for "
                 f"{' and '.join(_FOLDERS)}."
             )
-        self._held = {kind: _Holder(None) for kind in _FOLDERS}
-        self._shared = _Holder(None)
+        self._held = {kind: Held(None) for kind in _FOLDERS}
+        self._shared = Held(None)
         for kind, detector in given.items():
             if detector is not None:
                 self.replace_detector(kind, detector)
@@ -123,8 +114,16 @@ class PbrecProcessor(ProcessorMixin):
                 f"{type(detector).__name__} is no detector: it needs `config` and `propose`, see "
                 "pbrec_hf.detectors.base.ProposalSource."
             )
-        self._held[kind] = _Holder(detector.eval())
+        self._held[kind] = Held(detector.eval())
         self.detectors[kind] = detector.config.model_type
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PbrecProcessor":
+        # Detectors of its own, too, which move on their own; attributes alone are copied to print or save them.
+        copied = memo[id(self)] = copy.copy(self)
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        copied._held = {kind: holder.copied(memo) for kind, holder in self._held.items()}
+        copied._shared = self._shared.copied(memo)
+        return copied
 
     def share(self, network: Any) -> None:
         """
@@ -133,13 +132,13 @@ class PbrecProcessor(ProcessorMixin):
         Args:
             network: the `source` of a detector of this processor; None = nothing is shared.
         """
-        self._shared = _Holder(network)
+        self._shared = Held(network)
 
     def without_detectors(self) -> "PbrecProcessor":
         """A copy that reads pictures and tokenizes, and holds no network: cheap to hand to another process."""
         light = copy.copy(self)
-        light._held = {kind: _Holder(None) for kind in _FOLDERS}
-        light._shared = _Holder(None)
+        light._held = {kind: Held(None) for kind in _FOLDERS}
+        light._shared = Held(None)
         return light
 
     @property
@@ -185,6 +184,7 @@ class PbrecProcessor(ProcessorMixin):
             raise ValueError("Give `images`, `text`, or both.")
         options = self._options(kwargs)
         batch = BatchFeature()
+        images, text = plain(images), plain(text)
         if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
             images = list(images)
         if images is not None:

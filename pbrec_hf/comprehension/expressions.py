@@ -40,8 +40,10 @@ def as_groups(text: Any, pictures: int, nested: bool) -> list[list[str]]:
             raise ValueError(f"Picture {picture} has no expression: give at least one.")
         for expression in group:
             if not isinstance(expression, str) or not any(map(_is_visible, expression)):
+                short = expression is None or isinstance(expression, (str, int, float))
+                shown = repr(expression) if short else f"of type {type(expression).__name__}"
                 raise ValueError(
-                    f"An expression of picture {picture} is {expression!r}: give a string of words such as 'left dog'."
+                    f"An expression of picture {picture} is {shown}: give a string of words such as 'left dog'."
                 )
     return groups
 
@@ -122,7 +124,7 @@ def _is_visible(character: str) -> bool:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) else [value]
 
 
 __all__ = ["Texts", "as_groups", "is_nested", "report_unread", "tokenize"]

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..comprehension.expressions import tokenize
 from ..configuration_pbrec import TASKS
+from ..images.containers import plain
 from ..images.reading import load_pixels
 from .augmentation import AugmentationConfig, draw_view, recolour_
 from .draws import row_generator
@@ -140,6 +141,7 @@ class PbrecCollator:
             ValueError: an image that cannot be read or is not of the row's size, a row without box or mask where
                 targets need them; names the row.
         """
+        rows = plain(rows)
         groups = [_sentences(row) for row in rows]
         images = [load_pixels(row["image"]) for row in rows]
         for row, image, group in zip(rows, images, groups, strict=True):
@@ -239,8 +241,26 @@ class PbrecCollator:
 
 
 def _sentences(row: Row) -> list[Row]:
-    """The expressions of a row of either view."""
-    return list(row["expressions"]) if "expressions" in row else [row]
+    """
+    The expressions of a row of either view.
+
+    Raises:
+        TypeError: a row is no dict, or holds arrays where there should be numbers, lists and dicts.
+    """
+    if not isinstance(row, Mapping):
+        raise TypeError(f"A row is of type {type(row).__name__}: give dicts, such as the rows of a dataset.")
+    sentences = row.get("expressions", [row])
+    if isinstance(sentences, list) and all(isinstance(sentence, Mapping) for sentence in sentences):
+        cells = {name: cell for sentence in sentences for name, cell in sentence.items() if name != "image"}
+    else:
+        cells = {"expressions": sentences}
+    for name, cell in cells.items():
+        if name == "expressions" or isinstance(cell, (np.ndarray, Tensor)):
+            raise TypeError(
+                f"{name} of a row is of type {type(cell).__name__}: give rows of plain values, such as those of "
+                "`dataset.with_format(None)`."
+            )
+    return sentences
 
 
 def _key(row: Row) -> str:

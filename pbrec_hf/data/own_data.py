@@ -53,6 +53,11 @@ def load_own_data(
     """
     if bbox_format not in BBOX_FORMATS:
         raise ValueError(f"bbox_format={bbox_format!r} is unknown: choose one of {', '.join(BBOX_FORMATS)}.")
+    if not isinstance(path, (str, PathLike, Mapping)):
+        raise TypeError(
+            f"{type(path).__name__} is no path of a table: give one of a file (.jsonl, .csv, .parquet), or a dict of "
+            "paths by split."
+        )
     if isinstance(path, Mapping):
         return DatasetDict(
             {

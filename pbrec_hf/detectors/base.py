@@ -7,6 +7,7 @@ A detector is frozen and knows nothing of expressions. It takes the letterboxed,
 makes a detector known to transformers, so that a processor saved with it can be loaded again.
 """
 
+import copy
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,6 +196,20 @@ def register_detector(detector: DetectorClass) -> DetectorClass:
     return detector
 
 
+class Held:
+    """Keeps a detector out of the copies that transformers makes of a processor's attributes to print or save it."""
+
+    def __init__(self, detector: Any):
+        self.detector = detector
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Held":
+        return self
+
+    def copied(self, memo: dict[int, Any]) -> "Held":
+        """Holds a copy of the detector; `memo` is that of `copy.deepcopy`."""
+        return Held(copy.deepcopy(self.detector, memo))
+
+
 def load_detector(
     source: str | os.PathLike[str], subfolder: str, model_type: str, options: Mapping[str, Any]
 ) -> PreTrainedModel:
@@ -234,6 +249,7 @@ def _numbers(value: object) -> str:
 __all__ = [
     "Detector",
     "DetectorConfig",
+    "Held",
     "ProposalSource",
     "load_detector",
     "register_detector",

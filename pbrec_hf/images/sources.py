@@ -12,6 +12,7 @@ from typing import Any
 
 import PIL.Image
 
+from .containers import plain
 from .fetching import TIMEOUT, fetch
 
 ADDRESSES = ("http://", "https://")
@@ -31,6 +32,7 @@ def open_source(source: Any, timeout: float | None = TIMEOUT) -> tuple[str | Byt
         ValueError: a folder, a pipe, damaged base64 text, or an address that gives no picture in time.
         TypeError: none of the forms above.
     """
+    source = plain(source)
     if isinstance(source, Mapping) and source and source.keys() <= {"bytes", "path"}:
         path = source.get("path")
         if source.get("bytes") is not None:

@@ -129,7 +129,9 @@ def require_form(row: Any, number: int | None = None) -> None:
         return
     where = "" if number is None else f"Row {number}: "
     if not isinstance(row, Mapping):
-        raise ValueError(f"{where}Give a picture and `text`, or a dict with `image` and `text`.")
+        raise ValueError(
+            f"{where}Give a picture and `text`, or a dict with `image` and `text`; {type(row).__name__} is neither."
+        )
     _require_keys(row, False, where)
 
 

@@ -53,9 +53,9 @@ def answers(
                 f"target_sizes has {len(target_sizes)} entries for {len(letterboxes)} pictures: give one (height, "
                 "width) per picture."
             )
+        sizes = map(_whole, target_sizes)
         letterboxes = [
-            box._replace(height=int(height), width=int(width))
-            for box, (height, width) in zip(letterboxes, target_sizes, strict=True)
+            box._replace(height=height, width=width) for box, (height, width) in zip(letterboxes, sizes, strict=True)
         ]
     first = next(iter(groups.values()))
     scores = groups["boxes" if "boxes" in groups else "masks"].score.tolist()
@@ -85,6 +85,17 @@ def answers(
             }
         )
     return results
+
+
+def _whole(size: Any) -> tuple[int, int]:
+    """A target size as whole numbers."""
+    try:
+        height, width = map(float, size)
+    except (TypeError, ValueError):
+        height = width = math.nan
+    if not (height.is_integer() and width.is_integer() and min(height, width) > 0):
+        raise ValueError(f"target_sizes has the entry {size!r}: give (height, width) in whole pixels.")
+    return int(height), int(width)
 
 
 def _answer(

@@ -44,7 +44,7 @@ class SelectionSettings:
     def __post_init__(self) -> None:
         if self.choose not in CHOICES:
             raise ValueError(f"choose={self.choose!r}: give one of {', '.join(map(repr, CHOICES))}.")
-        if not isinstance(self.top_k, int) or self.top_k < 1:
+        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
             raise ValueError(f"top_k={self.top_k!r}: give a positive integer such as 12.")
         if self.ranking not in RANKINGS:
             raise ValueError(f"ranking={self.ranking!r}: give one of {', '.join(map(repr, RANKINGS))}.")
@@ -67,7 +67,7 @@ def require_threshold(threshold: object) -> None:
     Raises:
         ValueError: `threshold` is not a number from 0 to 1.
     """
-    if not isinstance(threshold, Real) or not 0 <= float(threshold) <= 1:
+    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= float(threshold) <= 1:
         raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")
 
 

@@ -39,8 +39,8 @@ class QuartersDetector(Detector):
     ) -> Proposals:
         """Four boxes on a grid of 2 × 2 points."""
         height, width = pixel_values.shape[-2:]
-        x = torch.tensor([1, 3, 1, 3]) * width / 4
-        y = torch.tensor([1, 1, 3, 3]) * height / 4
+        x = torch.tensor([1.0, 3, 1, 3], dtype=torch.float32) * width / 4
+        y = torch.tensor([1.0, 1, 3, 3], dtype=torch.float32) * height / 4
         half_width, half_height = self.config.share * width / 4, self.config.share * height / 4
         boxes = torch.stack((x - half_width, y - half_height, x + half_width, y + half_height), dim=-1)
         boxes = boxes.to(pixel_values.device).expand(len(pixel_values), -1, -1)

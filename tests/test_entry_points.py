@@ -1,0 +1,106 @@
+"""Every public entry point, whoever calls it and wherever: threads, copies, processes, torch's default dtype.
+
+The entry points and their questions are in `support/entry_points.py`.
+"""
+
+import copy
+import multiprocessing
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from entry_points import ENTRY_POINTS, QUESTIONS, answers, flat, write_folder
+
+import pbrec_hf
+
+THREADS = 8
+ASKED_ELSEWHERE = 1  # the question to other processes
+every_entry_point = pytest.mark.parametrize("name", ENTRY_POINTS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("entry_points"))
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    """The object that is asked, by name."""
+    return {name: entry_point.make(folder) for name, entry_point in ENTRY_POINTS.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(made):
+    return {name: answers(name, asked) for name, asked in made.items()}
+
+
+def test_no_public_name_is_forgotten():
+    asked = {name for entry_point in ENTRY_POINTS.values() for name in entry_point.names}
+    assert asked >= set(pbrec_hf.__all__)
+    assert {name for name in asked if "." not in name} == set(pbrec_hf.__all__)
+
+
+def test_questions_have_different_answers(expected):
+    alike = {name for name, found in expected.items() if found[1:] == found[:-1]}
+    assert alike == {"config", "version"}
+
+
+@every_entry_point
+def test_threads_get_the_answers_to_their_own_questions(name, made, expected):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            numbers = [number % QUESTIONS for number in range(3 * THREADS)]
+            found = list(pool.map(lambda number: flat(ENTRY_POINTS[name].ask(made[name], number)), numbers))
+    finally:
+        sys.setswitchinterval(interval)
+    assert [number for number, answer in zip(numbers, found, strict=True) if answer != expected[name][number]] == []
+
+
+@every_entry_point
+@pytest.mark.parametrize("copied", [lambda asked: pickle.loads(pickle.dumps(asked)), copy.deepcopy])
+def test_copies_answer_the_same(name, made, expected, copied):
+    assert answers(name, copied(made[name])) == expected[name]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_started_processes_answer_the_same(folder, made, expected, method):
+    if method not in multiprocessing.get_all_start_methods():
+        return  # Windows has no other method than spawn
+    context = multiprocessing.get_context(method)
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_answer_all, args=(folder, pickle.dumps(made), send))
+    process.start()
+    send.close()
+    try:
+        received, remade = receive.recv()
+    finally:
+        process.join(60)
+    for name, found in expected.items():
+        assert received[name] == found[ASKED_ELSEWHERE], name
+        assert remade[name] == found[ASKED_ELSEWHERE], name
+
+
+def _answer_all(folder, pickled, send):
+    """Answers of the objects that were sent here, and of those that are made here."""
+    received, remade = pickle.loads(pickled), {name: point.make(folder) for name, point in ENTRY_POINTS.items()}
+    for made in (received, remade):
+        for name, asked in made.items():
+            made[name] = flat(ENTRY_POINTS[name].ask(asked, ASKED_ELSEWHERE))
+    send.send((received, remade))
+
+
+@every_entry_point
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_nothing(name, folder, made, expected, dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        assert answers(name, made[name]) == expected[name]
+        assert answers(name, ENTRY_POINTS[name].make(folder)) == expected[name]
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(before)

@@ -15,6 +15,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
 
 
+def require_models(*sources: object) -> None:
+    """
+    Check, before anything slow, that these folders are there, or that the Hub can be asked for these ids.
+
+    Args:
+        sources: what options hold; only text is checked.
+
+    Raises:
+        OSError: one is not, or cannot be asked for.
+    """
+    from ..hub.reaching import require_source
+
+    for source in sources:
+        if isinstance(source, str):
+            require_source(source)
+
+
 def add_rows(parser: argparse.ArgumentParser) -> None:
     """Which expressions are read: a file of one's own, or splits of a published data set; see `rows_of`."""
     parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")

@@ -168,7 +168,7 @@ def _missing(source: str, folder: Path) -> str | None:
         return None
     there = set(names)
     model = [name for name in ("config.json", "model.safetensors") if name not in there]
-    if any(name.endswith(".safetensors") for name in there):
+    if any(name.endswith((".safetensors", ".bin")) for name in there):
         model = [name for name in model if name == "config.json"]  # several files, or a variant
     processor = [name for name in ("processor_config.json", "tokenizer.json") if name not in there]
     if "processor_config.json" in processor and "preprocessor_config.json" in there:

@@ -53,6 +53,19 @@ def hub_options(source: str) -> dict[str, Any]:
     return {}
 
 
+def require_source(source: str) -> None:
+    """
+    Check, before anything slow, that a checkpoint's folder is there, or that the Hub can be asked for its id.
+
+    Raises:
+        FileNotFoundError: `source` can only be a folder, and there is none.
+        ConnectionError: see `hub_options`.
+    """
+    if not Path(source).exists() and not _on_the_hub(source):
+        raise FileNotFoundError(f"There is no folder {source}: correct the path, or give a Hub id such as org/name.")
+    hub_options(source)
+
+
 def _on_the_hub(source: str) -> bool:
     """Whether `source` can only be an id on the Hub."""
     if Path(source).exists():
@@ -64,4 +77,4 @@ def _on_the_hub(source: str) -> bool:
     return True
 
 
-__all__ = ["hub_options", "require_hub"]
+__all__ = ["hub_options", "require_hub", "require_source"]

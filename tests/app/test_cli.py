@@ -64,7 +64,10 @@ def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph
         ([str(text), "dog"], "text.jpg is not a picture"),
         ([str(bomb), "dog"], "scale the picture down"),
         ([photograph, " "], "give words"),
-        ([photograph, "dog", "--model", "no/such/folder"], "give a folder made by `save_pretrained`"),
+        (
+            [photograph, "dog", "--model", "no/such/folder"],
+            "There is no folder no/such/folder: correct the path, or give a Hub id",
+        ),
         ([photograph, "dog", "--out", "answer.txt"], "name a .png or .jpg file"),
         ([photograph, "dog", "--out", "answer.psd"], "name a .png or .jpg file"),
         ([photograph, "dog", "--device", "tpu0"], "device='tpu0' cannot be used"),

@@ -17,8 +17,10 @@ from pbrec_hf.app.cli import VERBS, command, main, parse
 from pbrec_hf.data.own_data import load_own_data
 
 COMMANDS = Path(pbrec_hf.__file__).parent / "app" / "commands"
-OF_OTHERS = {"train_detector.py", "evaluate_detector.py"}
-SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if path.name not in OF_OTHERS)
+# Scripts that only start what the package has; others are programs of their own.
+SCRIPTS = sorted(
+    path for path in (ROOT / "scripts").rglob("*.py") if "import run_" in path.read_text(encoding="utf-8")
+)
 
 
 def python(*arguments, cwd=None):

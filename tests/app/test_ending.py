@@ -24,7 +24,11 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("work", "arguments", "purpose"),
     [
-        ("training.run.train", ["train", "--init", "a b", "--data", "ROWS"], "to resume from the last checkpoint"),
+        (
+            "training.run.train",
+            ["train", "--init", "a", "--data", "ROWS", "--output_dir", "a b"],
+            "to resume from the last checkpoint",
+        ),
         ("training.run.train", ["train", "--init", "a", "--data", "ROWS", "--no_resume"], "to start over"),
         ("training.reports.evaluate_checkpoint", ["evaluate", "a", "--data", "ROWS"], "to start over"),
         ("hub.opening.opening", ["precompute", "a", "--cpu", "--data", "ROWS", "--out", "o"], "to go on where"),
@@ -119,6 +123,10 @@ HEAVY = "sorted({'torch', 'pyarrow', 'datasets', 'accelerate'} & set(sys.modules
         (["overfit", "--annotations", "no.json", "--images", "i"], "--annotations no.json: there is no such file"),
         (["data", "parquet", "no.csv", "--to", "o"], "There is no table no.csv: correct the path."),
         (["convert", "fcos", "no.pth", "out"], "There is no file no.pth: correct the path."),
+        (["demo", "--model", "no/such/folder"], "There is no folder no/such/folder: correct the path"),
+        (["evaluate", "./no", "--data", "."], "There is no folder ./no: correct the path, or give a Hub id"),
+        (["export", "out", "--model", "../no"], "There is no folder ../no: correct the path"),
+        (["train", "--init", "/no/such", "--data", "."], "There is no folder /no/such: correct the path"),
         (["push", "a", "me/mine", "--card", "no.yaml"], "There is no file no.yaml: correct the path of the card."),
     ],
 )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import add_model, require_picture_name, save_picture
+from ..options import add_model, require_models, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from . import Commands, new_verb
 from .ground import as_line
@@ -24,8 +24,9 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every answer and draw one sheet."""
-    silence_libraries()
     require_picture_name(options.out)
+    require_models(options.model)
+    silence_libraries()
     with spinner("loading the checkpoint"):
         from ...inference.grounder import Grounder
         from ..demo import run_demo

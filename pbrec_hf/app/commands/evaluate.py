@@ -10,7 +10,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from ..options import add_detectors, add_rows, own_split, require_rows, rows_of
+from ..options import add_detectors, add_rows, own_split, require_models, require_rows, rows_of
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -75,6 +75,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}: give a number of at least 1.")
     require_rows(options)
+    require_models(options.checkpoint, options.box_detector, options.mask_detector)
 
 
 def _splits(options: argparse.Namespace) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..options import require_models
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -18,6 +19,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the graphs and print their paths."""
+    require_models(options.model)
     silence_libraries()
     from ...inference.grounder import Grounder
     from ...inference.onnx import export_onnx

@@ -6,7 +6,7 @@ pbrec-hf failures CHECKPOINT --data rows.jsonl --bbox_format xywh --out failures
 import argparse
 from pathlib import Path
 
-from ..options import add_rows, own_split, require_picture_name, require_rows, rows_of, save_picture
+from ..options import add_rows, own_split, require_models, require_picture_name, require_rows, rows_of, save_picture
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Print how many expressions are answered wrongly, and draw the first ones."""
     require_picture_name(options.out)
     require_rows(options)
+    require_models(options.checkpoint)
     silence_libraries()
     from ...inference.grounder import Grounder
     from ..drawing import contact_sheet

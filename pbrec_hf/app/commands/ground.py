@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...images.fetching import MOST_BYTES
 from ...images.sources import require_there
-from ..options import add_model, require_picture_name, save_picture
+from ..options import add_model, require_models, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from ..questions import STDIN, separate
 from . import Commands, new_verb
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     outputs = _outputs(options.out, pictures, several)
     if pictures != [STDIN] and not several:
         require_there(pictures[0])
+    require_models(options.model)
     silence_libraries()
     first = None if several else _load(pictures[0])
     with spinner("loading the checkpoint"):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..options import require_paths
+from ..options import require_models, require_paths
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train on the CPU, for minutes; status 1 if it does not reach 100 %."""
     require_paths(annotations=options.annotations, images=options.images)
+    require_models(options.init)
     show_log("INFO", "%(message)s")
     from ...hub.bundled import bundled_checkpoint
     from ...training.overfit import PHOTOGRAPHS, overfit

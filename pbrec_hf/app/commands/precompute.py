@@ -11,7 +11,7 @@ to the detector.
 
 import argparse
 
-from ..options import add_detectors, add_rows, own_split, require_rows, rows_of
+from ..options import add_detectors, add_rows, own_split, require_models, require_rows, rows_of
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -36,6 +36,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compute what is not there yet, and print how many pictures were added."""
     require_rows(options)
+    require_models(options.checkpoint, options.box_detector, options.mask_detector)
     show_log()
     from accelerate import Accelerator
 

@@ -10,6 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from ..options import require_models
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         from ...hub.reaching import require_hub
 
         require_hub(f"to publish {options.repo}")
+    require_models(options.checkpoint)
     silence_libraries()
     from ...hub.publishing import card_text, require_checkpoint, upload, write_checkpoint
     from ...hub.space import write_space

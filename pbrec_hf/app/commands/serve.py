@@ -3,7 +3,7 @@
 import argparse
 
 from ...images.fetching import MOST_BYTES
-from ..options import add_model
+from ..options import add_model, require_models
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--port {options.port}: give a number from 1 to 65535.")
     if options.max_upload < 1:
         raise ValueError(f"--max_upload {options.max_upload}: give a number of MiB of at least 1.")
+    require_models(options.model)
     silence_libraries()
     from ...inference.grounder import Grounder
     from ..serve import build_page, launch

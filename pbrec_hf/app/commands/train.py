@@ -8,11 +8,12 @@ N CPUs   ACCELERATE_USE_CPU=1 torchrun --nproc_per_node N -m pbrec_hf train --cp
 
 import argparse
 
-from ..options import require_paths
+from ..options import require_models, require_paths
 from ..output import show_log
 from . import Commands, new_verb
 
 _PATHS = ("data", "validation_data", "instances", "refer_dir", "image_dir", "proposals")
+_MODELS = ("init", "backbone_checkpoint", "text_checkpoint", "box_detector", "mask_detector")
 HELP = "train on a published data set or on data of one's own"
 
 
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
 
     given = {name: getattr(options, name) for name in _PATHS}
     require_paths(**{name: path for name, path in given.items() if isinstance(path, str)})
+    require_models(*(getattr(options, name) for name in _MODELS))
     config = config_of(options)
     show_log("INFO")
     from ...training.run import train

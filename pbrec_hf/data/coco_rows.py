@@ -59,6 +59,11 @@ class CocoObjects:
         image = self._file.images[self._find("image", completed["image_id"], self._file.images)]
         return completed | {"image": image.file_name, "width": image.width, "height": image.height}
 
+    @staticmethod
+    def names_object(row: Mapping[str, Any]) -> bool:
+        """Whether a row's box comes from the file."""
+        return _ann_id(row) is not None
+
     def _find(self, kind: str, wanted: Any, known: Mapping[Any, object]) -> Id:
         """The key of `known` that is meant."""
         for form in _forms(wanted):

@@ -6,7 +6,7 @@ Expects a folder and the file names that annotations give. Knows nothing of the 
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..images.reading import picture_size
 
@@ -35,15 +35,16 @@ class ImageFilesError(ValueError):
 
 def image_path(folder: str | Path, file_name: str) -> str:
     """
-    The path of `file_name` inside `folder`.
+    The path of `file_name` inside `folder`. A name that Windows wrote (train\\1.jpg) is understood everywhere.
 
     Raises:
         ValueError: the name leads out of the folder.
     """
-    path = Path(folder, file_name)
-    if Path(file_name).is_absolute() or ".." in Path(file_name).parts:
+    foreign = PureWindowsPath(file_name)  # which takes both kinds of slashes
+    if Path(file_name).is_absolute() or foreign.drive or foreign.root or ".." in foreign.parts:
         raise ValueError(f"The image name {file_name!r} leads out of {folder}: correct it, or do not trust this file.")
-    return str(path)
+    path = Path(folder, file_name)
+    return str(path if "\\" not in file_name or path.is_file() else Path(folder, *foreign.parts))
 
 
 def check_images(sizes: Mapping[str, tuple[int, int]], threads: int = 8) -> dict[str, str]:

@@ -226,6 +226,46 @@ def test_tiny_referents_are_repaired_and_counted(image_rows):
     assert batch["massness_labels"][1].argmax() == batch["centerness_labels"][1].argmax()
 
 
+@pytest.mark.parametrize("repaired", ["box", "mask"])
+def test_a_repair_of_either_target_is_counted(image_rows, repaired):
+    """A box that holds no grid point beside a mask that does, and the other way round."""
+    changes = {
+        "box": {"bbox": [20, 20, 21, 21], "segmentation": {"polygons": [[5, 5, 80, 5, 80, 50]], "counts": None}},
+        "mask": {"segmentation": mask_to_segmentation(np.eye(60, 100, k=200, dtype=np.uint8))},
+    }[repaired]
+    batch = make_collator()([image_rows[0] | {"expressions": [sentence(0, 60, 100, **changes), sentence(1, 60, 100)]}])
+    points = (batch["centerness_labels"] > 0).sum(dim=1), (batch["massness_labels"] > 0).sum(dim=1)
+    assert (points[0][0] == 1, points[1][0] == 1) == (repaired == "box", repaired == "mask")
+    assert batch["repaired"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["exif", "xmp"])
+def test_pictures_are_upright_as_those_that_are_answered(tmp_path, kind, orientation):
+    pixels = np.random.default_rng(orientation).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize((90, 60), Image.Resampling.NEAREST)
+    if kind == "exif":
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    else:
+        about = f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'
+        picture.save(tmp_path / "a.jpg", xmp=f"<x:xmpmeta>{about}</x:xmpmeta>".encode(), quality=95)
+    height, width = (90, 60) if orientation > 4 else (60, 90)
+    row = {"image": str(tmp_path / "a.jpg"), "image_id": "a", "width": width, "height": height}
+    batch = make_collator()([row | sentence(0, height, width)])
+    upright = Image.open(tmp_path / "a.jpg")
+    turned = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270"}
+    turned |= {7: "TRANSVERSE", 8: "ROTATE_90"}
+    if orientation > 1:
+        upright = upright.transpose(Image.Transpose[turned[orientation]])
+    processor = PbrecImageProcessor(size={"longest_edge": CANVAS})
+    for source in (str(tmp_path / "a.jpg"), (tmp_path / "a.jpg").read_bytes(), np.asarray(upright)):
+        inputs = processor(images=source, return_tensors="pt")
+        for name in ("pixel_values", "pixel_mask", "letterbox"):
+            assert torch.equal(batch[name], inputs[name]), name
+
+
 def test_a_picture_of_another_size_is_refused(image_rows):
     with pytest.raises(ValueError, match=r"60 x 100.*61 x 100"):
         make_collator()([image_rows[0] | {"height": 61}])

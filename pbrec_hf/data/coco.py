@@ -255,7 +255,8 @@ def _converted(kind: str, record: Any) -> Any:
 def _name(kind: str, key: Any) -> str:
     """How a record is called in messages and among the problems, however its id is written."""
     try:
-        return f"{kind} {identifier(key)}"
+        known = identifier(key)
+        return f"{kind} {known if len(str(known)) <= 80 else shown(known)}"
     except ValueError:
         return f"{kind} {shown(key)}"
 
@@ -318,10 +319,13 @@ def _side(value: Any) -> int:
 
 
 def _area(value: Any) -> float:
-    number = float(value) if isinstance(value, str) else value
-    if not is_number(number) or number < 0:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not 0 <= number < math.inf:
         raise ValueError("give a number of pixels")
-    return float(number)
+    return number
 
 
 def _box(values: Any) -> Box:

@@ -75,12 +75,14 @@ def lacks_end(source: str | Path | bytes) -> bool:
 
 
 def _problem(path: str, size: tuple[int, int]) -> str | None:
-    if not Path(path).is_file():
-        return "missing"
     try:
+        if not Path(path).is_file():
+            return "missing"
         found = picture_size(path)
     except ValueError as error:
         return str(error)
+    except OSError as error:  # such as a name that is too long
+        return error.strerror or "cannot be opened"
     if found != size:
         return f"is {found[0]}×{found[1]} pixels (height × width), its annotations are for {size[0]}×{size[1]}"
     return "truncated" if lacks_end(path) else None

@@ -185,9 +185,12 @@ class RowChecker:
         """Path, and (height, width) or what is wrong."""
         try:
             path = name if self.absolute_allowed and Path(name).is_absolute() else image_path(self.image_dir, name)
+            there = Path(path).is_file()
         except ValueError as error:
             return name, str(error)
-        if not Path(path).is_file():
+        except OSError as error:
+            return name, f"{(error.strerror or 'cannot be opened').lower()}: correct the name"
+        if not there:
             return path, f"there is no such file in {self.image_dir}: correct the name or image_dir"
         return path, _checked_size(path)
 

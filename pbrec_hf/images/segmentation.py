@@ -203,8 +203,9 @@ def _drawable(parts: Sequence[Polygon], height: int, width: int) -> list[NDArray
     for part in parts:
         points = _coordinates(part)
         xy = points.reshape(-1, 2)
-        length += float(np.abs(xy - np.roll(xy, 1, axis=0)).sum())
-        if not (length <= most and np.abs(xy).max() <= most):  # NaN compares false
+        near = bool(np.abs(xy).max() <= most)  # NaN compares false
+        length += float(np.abs(xy - np.roll(xy, 1, axis=0)).sum()) if near else 0.0
+        if not near or length > most:
             raise ValueError(
                 f"A polygon from {xy.min(axis=0).tolist()} to {xy.max(axis=0).tolist()} (x, y) leaves its picture of "
                 f"{width}x{height}, or its outline is {length:g} pixels long: give pixels of the picture."
@@ -218,7 +219,8 @@ def _coordinates(part: Any) -> NDArray[np.float64]:
         points = np.asarray(part)
     except (TypeError, ValueError):
         points = np.empty(0, object)
-    if points.dtype.kind not in "iuf" or points.ndim != 1:
+    flags = isinstance(part, Sequence) and bool in set(map(type, part))  # which NumPy takes for 0 and 1
+    if flags or points.dtype.kind not in "iuf" or points.ndim != 1:
         raise ValueError("A polygon holds something else than numbers: give x, y, x, y, …")
     if len(points) < 6 or len(points) % 2:
         raise ValueError(f"A polygon has {len(points)} coordinates: give an even number of at least 6 (x, y, …).")

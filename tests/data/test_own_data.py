@@ -188,6 +188,7 @@ def test_addresses_of_pictures_are_told(folder, column):
         ({"image": "\ud83d.jpg"}, "image", "name of an image file"),
         ({"image": "C:\\pictures\\a.jpg"}, "image", "leads out"),
         ({"image": "sub\\..\\..\\a.jpg"}, "image", "leads out"),
+        ({"image": "a" * 1000}, "image", "too long"),
         ({"width": "wide"}, "width", "whole number"),
         ({"width": True}, "width", "whole number"),
         ({"segmentation": 7}, "segmentation", "no segmentation"),

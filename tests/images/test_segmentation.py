@@ -75,6 +75,8 @@ def test_rle_in_every_encoding(encoding):
         ([[1, 2, 3, 4, 5, "6"]], "something else than numbers"),
         ([[1, 2, 3, 4, 5, [6]]], "something else than numbers"),
         ([[1, 2, 3, 4, 5, 10**400]], "something else than numbers"),
+        ([[1, 2, 3, 4, 5, True]], "something else than numbers"),
+        ([[1, 2, 3, 4, 1e308, -1e308]], "leaves its picture of 20x12"),
         ([[1, 2], 3], "at least 6"),
         ([[1, 2, 3, 4, 5, float("nan")]], "leaves its picture of 20x12"),
         ([[1, 2, 1e9, 4, 5, 6]], "leaves its picture of 20x12"),

@@ -117,6 +117,14 @@ def read_refer_folder(folder: str | Path, split_by: str) -> ReferFolder:
     _require(used, instances.images, "image", path)
     _require(wanted, annotations, "annotation", path)
     _require({annotation.category_id for annotation in annotations.values()}, instances.categories, "category", path)
+    for reference in references:
+        for ann_id in reference.ann_ids:
+            if str(annotations[ann_id].image_id) != str(reference.image_id):
+                raise ValueError(
+                    f"{path}, annotation {ann_id} is of image {shown(annotations[ann_id].image_id)}, but reference "
+                    f"{reference.ref_id} names it in image {shown(reference.image_id)}: take references and instances "
+                    "of the same version."
+                )
     weights = {ann_id: _weight(annotation.segmentation) for ann_id, annotation in annotations.items()}
     claimed = sum(len(one.sentences) * sum(weights[ann_id] for ann_id in one.ann_ids) for one in references)
     if claimed > _MOST_MASKS * (path.stat().st_size + references_path(folder, split_by).stat().st_size):

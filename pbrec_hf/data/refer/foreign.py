@@ -60,9 +60,9 @@ def find_foreign(name: str, split_by: str | None, refer_dir: str | Path) -> Fore
     return None
 
 
-def own_splits(references: Iterable[Reference]) -> dict[str, list[Reference]]:
+def own_splits(references: Iterable[Reference], folder: str | Path) -> dict[str, list[Reference]]:
     """
-    References of each split that they name, in order of appearance.
+    References of each split that they name, in order of appearance; `folder` is for messages.
 
     Raises:
         ValueError: the name of a split cannot be one in `datasets`.
@@ -72,7 +72,9 @@ def own_splits(references: Iterable[Reference]) -> dict[str, list[Reference]]:
         splits.setdefault(reference.split, []).append(reference)
     wrong = [split for split in splits if not _SPLIT.fullmatch(split)]
     if wrong:
-        raise ValueError(f"split={wrong[0][:80]!r} of some references: take letters, digits, _ and dots in between.")
+        raise ValueError(
+            f"{folder} has references of split={wrong[0][:80]!r}: take letters, digits, _ and dots in between."
+        )
     return splits
 
 

@@ -103,6 +103,8 @@ def load_refcoco(
     except DatasetGenerationError as error:
         # The library's own error does not name its cause and is neither an OSError nor a ValueError.
         cause = error.__cause__ or error
+        if isinstance(cause, ValueError) and str(folder) in str(cause):
+            raise ValueError(str(cause)) from error
         raise ValueError(f"{folder} cannot be read ({type(cause).__name__}): {cause}") from error
     return builder.as_dataset()
 
@@ -252,7 +254,11 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
     def _generate_tables(self, chunks: list[list[ReferItem]]) -> Iterator[tuple[Key, pa.Table]]:
         rows_of = image_rows if self.config.view == "image" else sentence_rows
         for number, chunk in enumerate(chunks):
-            yield Key(number, 0), pa.Table.from_pylist(rows_of(chunk), schema=self.info.features.arrow_schema)
+            try:
+                rows = rows_of(chunk)
+            except ValueError as error:
+                raise ValueError(f"{self.config.refer_dir} cannot be read: {error}") from error
+            yield Key(number, 0), pa.Table.from_pylist(rows, schema=self.info.features.arrow_schema)
 
 
 class ForeignReferBuilder(RefCocoBuilder):
@@ -264,7 +270,7 @@ class ForeignReferBuilder(RefCocoBuilder):
         return "No published data set: its counts were not checked."
 
     def _split(self, references: list[Reference]) -> dict[str, list[Reference]]:
-        return own_splits(references)
+        return own_splits(references, self.config.refer_dir)
 
 
 def split_references(references: list[Reference], key: str, check_counts: bool) -> dict[str, list[Reference]]:

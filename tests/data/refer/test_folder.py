@@ -195,6 +195,14 @@ def test_masks_that_many_sentences_share_cannot_claim_more_than_the_files_have(f
         read_refer_folder(folder, "unc")
 
 
+def test_an_annotation_of_another_image_is_refused(folder):
+    images = [reference.image_id for reference in read_references(folder, "unc")]
+    other = next(image_id for image_id in images if image_id != images[2])
+    rewrite(folder, lambda references: references[2].update(image_id=other))
+    with pytest.raises(ValueError, match=rf"annotation \d+ is of image {images[2]}, but reference 2 .* image {other}"):
+        read_refer_folder(folder, "unc")
+
+
 def test_annotations_of_one_id_are_refused_if_they_differ(folder):
     wanted = read_references(folder, "unc")[2].ann_ids[0]
     content = json.loads((folder / "instances.json").read_text())

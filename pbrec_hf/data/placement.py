@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask, TVTensor
+from torchvision.tv_tensors import Image, Mask, TVTensor
 
 from ..images.segmentation import SegmentationStruct, rasterise, rasterise_polygons
 
@@ -62,15 +62,17 @@ class Placement:
 
     def boxes(self, boxes: Sequence[Sequence[float]] | Tensor, height: int, width: int) -> Tensor:
         """XYXY boxes (E, 4) of the original (`height` × `width`) → float32 (E, 4) XYXY on the canvas."""
-        moved = self._move(
-            BoundingBoxes(
-                torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-                format=BoundingBoxFormat.XYXY,
-                canvas_size=(height, width),
-            )
-        )
-        top, left = self.offset
-        return moved + torch.tensor([left, top, left, top])
+        # torchvision's ratios have torch's default dtype, which may be of half precision.
+        moved = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4).view(-1, 2, 2)
+        crop_top, crop_left, crop_height, crop_width = self.crop
+        moved = moved - moved.new_tensor([crop_left, crop_top])
+        if tuple(self.crop) != (0, 0, height, width):
+            moved = moved.clamp(min=moved.new_zeros(2), max=moved.new_tensor([crop_width, crop_height]))
+        moved = moved * moved.new_tensor([self.size[1] / crop_width, self.size[0] / crop_height])
+        if self.flip:
+            right, left = (self.size[1] - moved[:, corner, 0] for corner in (0, 1))
+            moved = torch.stack((left, moved[:, 0, 1], right, moved[:, 1, 1]), dim=1)
+        return moved.reshape(-1, 4) + moved.new_tensor([*self.offset[::-1], *self.offset[::-1]])
 
     def mask(
         self,

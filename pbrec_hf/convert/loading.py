@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..hub.writing import one_line_errors
+
 # Where training code puts the weights among other things.
 CONTAINERS = ("model", "state_dict")
 # What data-parallel training and torch.compile put before every key.
@@ -39,6 +41,7 @@ def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: the disk of temporary files is full.
         ValueError: the file is damaged, holds no state dict, or holds objects other than tensors and plain data.
     """
     path = Path(path)
@@ -57,6 +60,9 @@ def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
             ) from error
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines() or [f"the reader ended with code {done.returncode}"]
+            if "I/O error" in reason[-1]:  # of safetensors, for the temporary file
+                with one_line_errors(folder):
+                    raise OSError(reason[-1])
             raise ValueError(
                 f"{path} is refused: {reason[-1]}. Only tensors and plain data are read; if you trust the file, save "
                 "its state dict as safetensors and convert that."

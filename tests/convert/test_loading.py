@@ -5,6 +5,7 @@ import collections
 import os
 import pathlib
 import pickle
+import subprocess
 
 import numpy as np
 import pytest
@@ -108,3 +109,13 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
         load_untrusted_state_dict(tmp_path / "text.safetensors")
     with pytest.raises(FileNotFoundError, match="is not a file"):
         load_untrusted_state_dict(tmp_path / "absent.pth")
+
+
+def test_a_full_disk_of_temporary_files_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    torch.save({"model": {"a": torch.zeros(2)}}, tmp_path / "sound.pth")
+    reason = (
+        "safetensors_rust.SafetensorError: Error while serializing: I/O error: No space left on device (os error 28)"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), 1, "", f"…\n{reason}\n"))
+    with pytest.raises(OSError, match=r"Cannot write to .*: the disk is full"):
+        load_untrusted_state_dict(tmp_path / "sound.pth")

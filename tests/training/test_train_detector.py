@@ -98,6 +98,17 @@ def test_bad_input_is_told_in_one_line(tmp_path, capsys, change, told):
     assert status == 2 and re.search(told, lines[-1]) and "Traceback" not in "".join(lines)
 
 
+def test_a_damaged_detector_is_named(tmp_path, capsys):
+    photographs(tmp_path)
+    start(tmp_path)
+    (tmp_path / "start" / "config.json").write_text("[]")
+    photographs_of = ["--images", str(tmp_path), "--annotations", str(tmp_path / "instances.json")]
+    assert main(["--model", str(tmp_path / "start"), *photographs_of, "--out", str(tmp_path / "run"), "--cpu"]) == 2
+    assert evaluate.main([str(tmp_path / "start"), *photographs_of]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert all("start cannot be loaded: config.json is damaged (no object in braces)" in line for line in lines)
+
+
 class Truthful:
     """Stands for a detector: the square of every photograph, whatever the canvas shows."""
 

@@ -23,6 +23,7 @@ from transformers import AutoModel
 
 from ...data.coco import CocoImage, Id, read_coco
 from ...geometry.letterbox import Letterbox
+from ...hub.opening import opening
 from ...image_processing_pbrec import PbrecImageProcessor
 from ...images.reading import load_pixels
 
@@ -77,7 +78,9 @@ def evaluate_detector(args: argparse.Namespace) -> dict[str, float]:
     images = [image for image in file.images.values() if image.annotated and not image.partial_categories]
     images = images[: args.limit]
     settings = {} if args.scales is None else {"scales": args.scales}
-    detector = AutoModel.from_pretrained(args.detector, subfolder=args.subfolder, **settings).to(args.device).eval()
+    with opening(args.detector) as options:
+        detector = AutoModel.from_pretrained(args.detector, subfolder=args.subfolder, **settings, **options)
+    detector.to(args.device).eval()
     ids = category_ids(detector.config.id2label, file.categories)
     results: list[Detection] = []
     for start in range(0, len(images), args.batch_size):

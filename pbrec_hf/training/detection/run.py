@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import AutoConfig, AutoModel, get_cosine_schedule_with_warmup
 
+from ...hub.opening import clear_errors, opening
 from ...hub.writing import replaced_folder
 from ..checkpoints import CheckpointFolder
 from .coco_instances import CocoInstances, Photograph, image_ids
@@ -164,13 +165,15 @@ def build_detector(args: argparse.Namespace) -> nn.Module:
     Raises:
         OSError, ValueError: a folder does not hold a detector, or there is no part of this name or form.
     """
-    if list(args.model.glob("*.safetensors")):
-        model = AutoModel.from_pretrained(args.model, dtype=torch.float32)
-    else:
-        model = AutoModel.from_config(AutoConfig.from_pretrained(args.model))
+    with clear_errors(args.model):
+        if list(args.model.glob("*.safetensors")):
+            model = AutoModel.from_pretrained(args.model, dtype=torch.float32)
+        else:
+            model = AutoModel.from_config(AutoConfig.from_pretrained(args.model))
     if args.part_weights:
         part, folder = args.part_weights
-        source = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        with opening(folder) as options:
+            source = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
         try:
             model.get_submodule(part).load_state_dict(source.state_dict())
         except (AttributeError, RuntimeError) as error:

@@ -8,12 +8,11 @@ A mutant is the package with one change by an operator of cosmic-ray, such as `<
 sample from all mutants of the rooms, without those that cannot run (they do not compile, or are in an annotation,
 where `int | None` → `int + None` fails at import) and those that change nothing (the same syntax tree). The tests of
 the mutant's room and of those that use it (`TESTS`) then run in a copy of the checkout: a failure kills the mutant. A
-test run that takes too long does, too. Whatever survives is printed as a diff: either a test is missing, or the code
-says too much, or the mutant is equivalent.
+test run that takes too long does, too. What survives is printed: a test is missing, the code says too much, or the
+mutant is equivalent.
 
 Results are written after every mutant; the same command goes on from there, unless code or tests are different. Every
-mutant runs in a process of its own, forked from one that has loaded the libraries, but nothing of this package. So
-the script needs `fork` (Linux).
+mutant runs in a process forked from one that has loaded the libraries, but nothing of this package (Linux only).
 """
 
 import argparse
@@ -46,7 +45,6 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", HF_HUB_OFFLINE="1", 
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PACKAGE = "pbrec_hf"
-ROOMS = ("geometry", "comprehension", "selection", "detectors")
 # The tests that a mutant of a room meets, quick ones first: its own, then those of the rooms that use it.
 TESTS = {
     "geometry": ("tests/geometry", "tests/comprehension", "tests/selection", "tests/test_image_processing.py"),
@@ -86,13 +84,14 @@ class Mutant:
 
 @dataclass
 class Run:
-    """A test run in progress, and the file to restore after it (None = nothing was changed)."""
+    """A test run, and the file to restore after it (None = nothing was changed)."""
 
     pid: int
     copy: Path
     started: float
     limit: float
     restore: tuple[Path, str] | None = None
+    ended: bool = False
 
 
 def draw(root: Path, rooms: Iterable[str], sample: int, seed: int) -> list[Mutant]:
@@ -187,12 +186,9 @@ def copy_checkout(files: Iterable[Path], target: Path) -> Path:
 
 def load_libraries(copy: Path) -> None:
     """Import what the tests import, except what is in the copy, so that no test run needs to do it again."""
-    listing = copy / "modules.json"
     every = dict.fromkeys(path for paths in TESTS.values() for path in paths)
-    run = start(copy, [["--collect-only", *every]], 600.0)
-    while outcome(run) is None:
-        time.sleep(0.1)
-    for name in json.loads(listing.read_text()):
+    finish(start(copy, [["--collect-only", *every]], 600.0))
+    for name in json.loads((copy / "modules.json").read_text()):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     if PACKAGE in sys.modules or threading.active_count() > 1:
@@ -200,10 +196,7 @@ def load_libraries(copy: Path) -> None:
 
 
 def start(copy: Path, runs: list[list[str]], limit: float, mutant: Mutant | None = None) -> Run:
-    """
-    Fork a process that runs pytest in `copy` with each of these arguments until a test fails, with one file changed if
-    there is a `mutant`.
-    """
+    """Fork: pytest in `copy` with each of these arguments until a test fails; a `mutant` is in place until it ends."""
     restore = None
     if mutant is not None:
         path = copy / mutant.file
@@ -241,21 +234,15 @@ def _child(copy: Path, runs: list[list[str]], keep_bytecode: bool) -> int:
     class Recorder:
         """Keeps the first test that fails, and which modules the tests need."""
 
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
             if report.failed and not (copy / "first_failure.txt").exists():
                 (copy / "first_failure.txt").write_text(report.nodeid)
 
-        def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-            if report.failed and not (copy / "first_failure.txt").exists():
-                (copy / "first_failure.txt").write_text(f"import of {report.nodeid}")
+        pytest_collectreport = pytest_runtest_logreport  # a test module that cannot be imported
 
         def pytest_sessionfinish(self) -> None:
-            own = (str(copy), "/dev/null")
-            names = [
-                name
-                for name, module in list(sys.modules.items())
-                if not str(getattr(module, "__file__", None) or "/dev/null").startswith(own)
-            ]
+            files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+            names = [name for name, file in files.items() if file and not str(file).startswith(str(copy))]
             (copy / "modules.json").write_text(json.dumps(names))
 
     left_out = [argument for test in LEFT_OUT for argument in ("--deselect", test)]
@@ -273,19 +260,38 @@ def outcome(run: Run) -> str | None:
     pid, status = os.waitpid(run.pid, os.WNOHANG)
     result = None
     if pid == run.pid:
+        run.ended = True
         code = os.waitstatus_to_exitcode(status)
         # 0 = all passed; 1 = a test failed; 2 = a test could not be imported; below 0 = the process crashed.
         if code in (3, 4, 5):
             raise SystemExit(f"pytest could not run ({code}):\n{(run.copy / 'output.txt').read_text()[-3000:]}")
         result = SURVIVED if code == 0 else KILLED
     elif time.monotonic() - run.started > run.limit:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        os.waitpid(run.pid, 0)
+        stop(run)
         result = TIMEOUT
     if result is not None and run.restore is not None:
         run.restore[0].write_text(run.restore[1], encoding="utf-8")
     return result
+
+
+def stop(run: Run) -> None:
+    """End a test run, unless it has ended, with all processes that it has started."""
+    if not run.ended:
+        for kill in (os.killpg, os.kill):  # the group may not exist yet
+            with contextlib.suppress(ProcessLookupError):
+                kill(run.pid, signal.SIGKILL)
+        os.waitpid(run.pid, 0)
+        run.ended = True
+
+
+def finish(run: Run) -> str:
+    """Wait for the outcome; an interruption ends the test run, too."""
+    try:
+        while (result := outcome(run)) is None:
+            time.sleep(0.02)
+        return result
+    finally:
+        stop(run)
 
 
 def run_all(mutants: list[Mutant], copies: list[Path], limits: dict[str, float]) -> Iterator[tuple[Mutant, str, str]]:
@@ -309,8 +315,7 @@ def run_all(mutants: list[Mutant], copies: list[Path], limits: dict[str, float])
             time.sleep(0.02)
     finally:
         for _, run in running.values():  # interrupted
-            run.limit = 0.0
-            outcome(run)
+            stop(run)
 
 
 def unchanged_seconds(copies: list[Path], rooms: Iterable[str]) -> dict[str, float]:
@@ -319,10 +324,7 @@ def unchanged_seconds(copies: list[Path], rooms: Iterable[str]) -> dict[str, flo
     for room in rooms:
         for copy in copies:  # each, for pytest to write the bytecode of the tests
             began = time.monotonic()
-            run = start(copy, [list(TESTS[room])], 1800.0)
-            while (result := outcome(run)) is None:
-                time.sleep(0.02)
-            if result != SURVIVED:
+            if finish(start(copy, [list(TESTS[room])], 1800.0)) != SURVIVED:
                 raise SystemExit(f"The unchanged code fails:\n{(copy / 'output.txt').read_text()[-3000:]}")
             seconds[room] = time.monotonic() - began
         print(f"{room}: the tests take {seconds[room]:.0f} s", flush=True)
@@ -356,7 +358,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Share of mutants that the tests notice, and those that survive.")
     parser.add_argument("--sample", type=int, default=300, help="number of mutants")
     parser.add_argument("--seed", type=int, default=0, help="which sample")
-    parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
+    parser.add_argument("--rooms", nargs="+", choices=list(TESTS), default=list(TESTS))
     parser.add_argument("--jobs", type=int, default=2, help="test runs at a time")
     parser.add_argument("--results", type=Path, help="JSON file, mutants-SEED.json by default")
     parser.add_argument(

@@ -135,3 +135,18 @@ def test_the_fit_reads_the_points_and_the_mask_of_the_model():
         features = PbrecImageFeatures(features=torch.zeros(1, 16, 2), mask=mask)
         outputs = PbrecOutput(center_logits=logits, image_features=features)
         assert rank_and_choose(outputs, offered, settings)["boxes"].points.item() == expected
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_quality_is_from_0_to_1_but_for_the_rounding_of_half_precision(kind):
+    name, make = {"boxes": ("box_proposals", boxes), "masks": ("mask_proposals", masks)}[kind]
+    outputs = PbrecOutput(center_logits=best_at(1))
+    for low, high in ((0.0, 1.0), (-0.0009, 0.5), (0.5, 1.0009)):
+        quality = torch.tensor([[low, high, 0.5, 0.5]])
+        assert kind in rank_and_choose(outputs, inputs(**{name: make(quality=quality)}), ONE)
+    for low, high in ((-0.0011, 0.5), (0.5, 1.0011)):
+        quality = torch.tensor([[low, high, 0.5, 0.5]])
+        with pytest.raises(ValueError, match=f"The quality of the proposed {kind} runs from {low:g} to {high:g}"):
+            rank_and_choose(outputs, inputs(**{name: make(quality=quality)}), ONE)
+    nobody = {"letterbox": PLACES[:0], name: make()[:0]}
+    assert rank_and_choose(PbrecOutput(center_logits=torch.zeros(0, 4)), nobody, ONE)[kind].score.shape == (0,)

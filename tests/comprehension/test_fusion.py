@@ -12,6 +12,7 @@ from pbrec_hf.comprehension.fusion import (
     PbrecFusionEncoder,
     PbrecHead,
     PbrecLayer,
+    PbrecPreTrainedModel,
     eager_attention_forward,
     xavier_bound,
 )
@@ -73,6 +74,12 @@ def test_the_softmax_is_computed_in_single_precision(dtype):
     assert weights.dtype == dtype
     logits = torch.matmul(query, key.transpose(2, 3))
     assert torch.equal(weights, logits.float().softmax(-1).to(dtype))
+
+
+def test_every_attention_of_transformers_and_gradient_checkpointing_are_offered():
+    for kind in ("sdpa", "flash_attn", "flex_attn", "attention_backend"):
+        assert getattr(PbrecPreTrainedModel, f"_supports_{kind}") is True
+    assert PbrecPreTrainedModel.supports_gradient_checkpointing is True
 
 
 def test_queries_and_keys_have_positions_but_values_have_not(config):

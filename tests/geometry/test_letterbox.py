@@ -39,7 +39,9 @@ def test_rows_of_a_batch_are_letterboxes():
 
 
 def test_the_canvas_is_the_last_two_sides():
-    assert canvas_of(torch.zeros(5, 4, 3, 2)) == (3, 2)
+    assert (
+        canvas_of(torch.zeros(5, 4, 3, 2)) == canvas_of(torch.zeros(4, 3, 2)) == canvas_of(torch.zeros(3, 2)) == (3, 2)
+    )
 
 
 def test_boxes_are_scaled_and_moved_on_each_axis_by_itself():

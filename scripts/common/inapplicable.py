@@ -1,4 +1,9 @@
-"""The common tests that do not apply to a class of this package, each with the reason."""
+"""
+The common tests that do not apply to a class of this package, each with the reason.
+
+Left out as a whole: the tests of pipelines, which know transformers' own tasks alone and take their models from the
+Hub; and what no source distribution has, the tests of export and of generation. Tests that skip themselves say why.
+"""
 
 DETECTORS = ("Fcos", "Solo", "NanoDet", "NanoDetMasks")
 BACKBONES = ("NanoDetBackbone", "GroundingBackbone")

@@ -70,6 +70,8 @@ def unpack(archive: Path, folder: Path) -> Path:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+    if not archive.is_file() or not tarfile.is_tarfile(archive):
+        raise SystemExit(f"{archive} is no source distribution: fetch it again.")
     with tarfile.open(archive) as tar:
         for name in NEEDED:
             file = f"test_{name}_common.py"

@@ -23,6 +23,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
 from .detectors.base import Held, load_detector
 from .hub.loading import require_there
+from .hub.opening import clear_errors
 from .images.containers import plain
 from .images.reading import PictureSource
 from .selection.answers import answers
@@ -341,7 +342,8 @@ class PbrecProcessor(ProcessorMixin):
             ValueError: no detector is registered for the model type.
         """
         require_there(pretrained_model_name_or_path)
-        processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        with clear_errors(pretrained_model_name_or_path):
+            processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
             for kind, model_type in processor.detectors.items():

@@ -37,7 +37,14 @@ ARROWS = {
     "configuration_pbrec": {"hub.loading"},
     "modeling_pbrec": {"configuration_pbrec", "comprehension", "geometry", "layers", "hub.loading"},
     "image_processing_pbrec": {"geometry", "images"},
-    "processing_pbrec": {"comprehension.expressions", "detectors.base", "images", "selection", "hub.loading"},
+    "processing_pbrec": {
+        "comprehension.expressions",
+        "detectors.base",
+        "images",
+        "selection",
+        "hub.loading",
+        "hub.opening",
+    },
     "pipeline_pbrec": {
         "processing_pbrec",
         "images",

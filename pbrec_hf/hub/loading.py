@@ -21,6 +21,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..layers.initialization import initialize
+from .opening import clear_errors
 from .weights import is_too_large, misfits, numbers, read_headers
 
 # Written into config.json by transformers, the Hub or a quantizer beside the fields of the config.
@@ -49,6 +50,18 @@ class StrictConfig(PreTrainedConfig):
                 "mistyped."
             )
         return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """
+        As of every config.
+
+        Raises:
+            OSError: there is no such checkpoint, or its file is damaged.
+            ValueError: the file has fields or values that are not legal.
+        """
+        with clear_errors(pretrained_model_name_or_path):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
 class StrictModel(PreTrainedModel):
@@ -108,7 +121,7 @@ class StrictModel(PreTrainedModel):
         where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
         wants_info = kwargs.pop("output_loading_info", False)
         resizes = kwargs.pop("ignore_mismatched_sizes", False)
-        with _judging(where, strict, resizes):
+        with clear_errors(pretrained_model_name_or_path), _judging(where, strict, resizes):
             # Wrong shapes are collected here, and judged below with everything else.
             loaded = super().from_pretrained(
                 pretrained_model_name_or_path,

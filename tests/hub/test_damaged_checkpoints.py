@@ -186,7 +186,7 @@ def too_large(raw: bytes) -> bytes:
 def test_damaged_or_hostile_safetensors_are_refused(folder, damage):
     for name in ("model.safetensors", "mask_detector/model.safetensors"):
         (folder / name).write_bytes(damage((folder / name).read_bytes()))
-    with pytest.raises(OSError, match=r"weights of .* are damaged"):
+    with pytest.raises(OSError, match=r"model.safetensors is damaged"):
         AutoModel.from_pretrained(folder)
     with pytest.raises(OSError, match=r"weights of .*mask_detector are damaged"):
         PbrecProcessor.from_pretrained(folder)

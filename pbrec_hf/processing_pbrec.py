@@ -76,6 +76,9 @@ class PbrecProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
         if not isinstance(max_text_length, int) or not 3 <= max_text_length <= 8192:
             raise ValueError(f"max_text_length={max_text_length!r}: give a number of tokens from 3 to 8192.")
+        longest = getattr(tokenizer, "model_max_length", 0)
+        if isinstance(longest, bool) or not isinstance(longest, (int, float)):
+            raise ValueError(f"model_max_length={longest!r} of the tokenizer: give a number of tokens, such as 512.")
         self.max_text_length = max_text_length
         self.selection = dict(selection or {})
         self.settings = SelectionSettings(**self.selection)

@@ -149,6 +149,12 @@ def test_an_expression_without_words_is_refused(processor, photographs, expressi
         processor(photographs[0], [expression])
 
 
+@pytest.mark.parametrize("expression", ["dog \ud83d", "a\udc36", "\ude00dog"])
+def test_half_of_a_surrogate_pair_is_no_expression(processor, photographs, expression):
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        processor(photographs[0], ["left dog", expression])
+
+
 @pytest.mark.parametrize("expression", ["🐶", "كلب", "狗", "[SEP] dog [CLS]", "dog\0car", "DOG"])
 def test_odd_expressions_have_a_defined_result(processor, expression):
     batch = processor(text=expression)
@@ -273,3 +279,11 @@ def test_supervision_takes_the_result_as_it_is(processor, model, photographs):
 def test_settings_are_checked(selection, message):
     with pytest.raises(ValueError, match=message):
         tiny_processor(selection=selection)
+
+
+@pytest.mark.parametrize("length", ["many", None, True, [512]])
+def test_a_tokenizer_whose_longest_text_is_no_number_is_refused(processor, length):
+    tokenizer = tiny_processor().tokenizer
+    tokenizer.model_max_length = length
+    with pytest.raises(ValueError, match="model_max_length="):
+        PbrecProcessor(processor.image_processor, tokenizer)

@@ -64,7 +64,16 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, expressions: list[str], **setti
 
     Returns:
         `input_ids` and `attention_mask`, int64 (E, L).
+
+    Raises:
+        ValueError: an expression has half of a surrogate pair, which is no character.
     """
+    for expression in expressions:
+        if any("\ud800" <= character <= "\udfff" for character in expression):
+            raise ValueError(
+                f"The expression {expression[:40]!a} has half of a surrogate pair, which is no character: decode "
+                "the text that it is from as what it is, such as UTF-8."
+            )
     settings = {
         "padding": True,
         "truncation": True,

@@ -110,7 +110,6 @@ def _copied(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _resave(source: str, target: str) -> None:
-    """In the reader's process: read `source` with the restricted unpickler and write its tensors to `target`."""
     with torch.serialization.safe_globals(_plain_data()):
         content = torch.load(source, weights_only=True, map_location="cpu")
     save_file(_copied(_state_dict_in(content)), target)
@@ -141,9 +140,15 @@ def _without_default(*_: object) -> dict[Any, Any]:
     return {}
 
 
-if __name__ == "__main__":
+def main(source: str, target: str) -> None:
+    """
+    What the reader's process does: read `source` with the restricted unpickler, write its tensors to `target`.
+
+    Raises:
+        SystemExit: with the reason, in one line.
+    """
     try:
-        _resave(*sys.argv[1:])
+        _resave(source, target)
     except EOFError:
         sys.exit("it is empty or cut off")
     except Exception as error:
@@ -154,3 +159,7 @@ if __name__ == "__main__":
             wants = f", such as {asked[1]}" if asked else ", or is damaged"
             reason = f"UnpicklingError: it holds more than tensors and plain data{wants}"
         sys.exit(reason)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

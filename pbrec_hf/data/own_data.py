@@ -89,11 +89,7 @@ def load_own_data(
         raise OwnDataError(path, problems, checker.forms.explain_faults() if about_boxes else None)
     if not rows:
         raise ValueError(f"{path} has no rows: give at least one with the columns {', '.join(REQUIRED)}.")
-    if all(max(row["bbox"]) <= 1 for row in rows):
-        raise ValueError(
-            f"All boxes of {path} lie between 0 and 1, such as {rows[0]['bbox']} (XYXY), so they are shares of the "
-            "picture: multiply x by its width and y by its height."
-        )
+    _require_pixels(path, rows)
     if (contradiction := checker.forms.contradiction()) is not None:
         raise ValueError(f"{path}: {contradiction}")
     if checker.unknown:
@@ -113,6 +109,15 @@ def group_by_image(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         group = groups.setdefault(key, {name: row[name] for name in IMAGE_COLUMNS} | {"expressions": []})
         group["expressions"].append({name: row[name] for name in EXPRESSION_COLUMNS})
     return list(groups.values())
+
+
+def _require_pixels(path: str | PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Boxes of the unit square are legal one by one, but not all of them are of objects that are specks."""
+    if all(max(row["bbox"]) <= 1 for row in rows):
+        raise ValueError(
+            f"All boxes of {path} lie between 0 and 1, such as {rows[0]['bbox']} (XYXY), so they are shares of the "
+            "picture: multiply x by its width and y by its height."
+        )
 
 
 def _require_columns(path: str | PathLike[str], checker: RowChecker) -> None:

@@ -7,6 +7,7 @@ on), so messages never spell out more than `shown` does. Knows nothing of files,
 import math
 import re
 import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, TypeVar, overload
@@ -110,8 +111,8 @@ def can_be_stored(value: str) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """Whether `value` is a finite number, and no integer beyond those that floating point has."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 @overload

@@ -101,6 +101,8 @@ def _told(error: Exception, folder: Path) -> str | None:
         return f"the disk is full ({free / 2**30:.1f} GiB free). Make room or choose another folder"
     if number == errno.EFBIG or "File too large" in text:
         return "a file would be larger than the limit on files. Raise it (`ulimit -f`), or choose another disk"
+    if "inline_container.cc" in text or "iostream error" in text:  # all that torch's writer says of a file cut short
+        return "the system took a part of a file only. Raise the limit on files (`ulimit -f`), or choose another disk"
     # What safetensors and torch raise for whatever the system refuses.
     if isinstance(error, OSError) or "I/O error" in text or "PytorchStreamWriter" in text:
         return f"{text}. Choose a folder that can be written to"

@@ -162,7 +162,9 @@ def _turned(pixels: Tensor, orientation: int) -> Tensor:
 
 
 def _upright_size(image: PIL.Image.Image) -> tuple[int, int]:
-    sideways = _orientation(image) in _SIDEWAYS
+    # Pillow turns a TIFF's size from the start, by the file's own tag, but not its pixels until they are read.
+    turned = getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
+    sideways = _orientation(image) in _SIDEWAYS and not turned
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 

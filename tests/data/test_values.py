@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from pbrec_hf.data.values import can_be_stored, field_of, identifier, shown, whole_number
+from pbrec_hf.data.values import can_be_stored, field_of, identifier, is_number, shown, whole_number
 
 
 def doubled(depth):
@@ -61,6 +61,15 @@ def test_whole_numbers(value, number):
 def test_other_values_are_no_whole_numbers(value):
     with pytest.raises(ValueError, match="give a whole number of 64 bits"):
         whole_number(value)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("-inf"), 10**309, -(10**309)])
+def test_what_is_no_finite_number(value):
+    assert not is_number(value)
+
+
+def test_finite_numbers():
+    assert all(map(is_number, (0, -1, 1.5, 10**300)))
 
 
 def test_identifiers_are_numbers_or_texts():

@@ -1,7 +1,10 @@
 import errno
 import os
+import resource
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pbrec_hf.hub.writing import CannotWriteError, one_line_errors, replaced_file, replaced_folder
 
@@ -46,3 +49,30 @@ def test_an_error_is_told_once_in_one_line(tmp_path):
     message = str(caught.value)
     assert message.count("Cannot write to") == 1 and "the disk is full" in message and "\n" not in message
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", ["torch", "safetensors", "text"])
+@pytest.mark.parametrize("most", [0, 1000, 70_000])
+def test_a_limit_on_the_size_of_files_is_told_in_one_line(tmp_path, write, most):
+    values = {"a": torch.zeros(50_000)}
+    writers = {
+        "torch": lambda path: torch.save(values, path),
+        "safetensors": lambda path: save_file(values, path),
+        "text": lambda path: path.write_text("x" * 100_000),
+    }
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with (
+            pytest.raises(CannotWriteError, match=r"Cannot write to .* limit on files.*ulimit -f") as caught,
+            replaced_file(tmp_path / "a") as partial,
+        ):
+            writers[write](partial)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value) and os.listdir(tmp_path) == []
+
+
+def test_other_errors_of_torch_stay_as_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes"), one_line_errors(tmp_path):
+        raise RuntimeError("shapes do not fit")

@@ -94,7 +94,7 @@ def test_pictures_are_converted_alike_in_one_band_and_in_many(monkeypatch, mode)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_every_exif_orientation_gives_the_same_upright_pixels(tmp_path, format, orientation):
     data = encoded(colours(), format=format, exif=exif(orientation))
     path = tmp_path / "picture"

@@ -3,6 +3,7 @@
 Knows nothing of what the files are.
 """
 
+import errno
 import lzma
 import os
 import shutil
@@ -50,8 +51,8 @@ def unzip(archive: str | Path, folder: str | Path) -> None:
         inner = unfinished / folder.name
         os.replace(inner if inner.is_dir() else unfinished, folder)
     except (*_DAMAGED, OSError) as error:
-        if getattr(error, "errno", None) is not None:
-            raise  # of the disk; what bz2 raises has no number
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):
+            raise  # of the disk; what bz2 raises has no number, and an impossible place in the archive is damage
         raise ValueError(f"{archive} was not unpacked: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

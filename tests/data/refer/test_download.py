@@ -229,7 +229,15 @@ def test_bad_archives_leave_nothing_behind(tmp_path, entries):
     assert not (tmp_path / "outside.txt").exists()
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-30], lambda data: b"<html>", lambda data: b"PK" + data[2:60]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-30],
+        lambda data: b"<html>",
+        lambda data: b"PK" + data[2:60],
+        lambda data: data[:35] + data[71:],
+    ],
+)
 def test_damaged_archives_are_an_error(tmp_path, damage):
     (tmp_path / "bad.zip").write_bytes(damage(zipped({"a.txt": b"abc" * 50})))
     with pytest.raises(ValueError, match="was not unpacked"):

@@ -184,11 +184,14 @@ def too_large(raw: bytes) -> bytes:
     ids=["a byte short", "half", "empty", "zeros", "header of 2^63", "pickle", "overlapping", "too large"],
 )
 def test_damaged_or_hostile_safetensors_are_refused(folder, damage):
-    for name in ("model.safetensors", "mask_detector/model.safetensors"):
-        (folder / name).write_bytes(damage((folder / name).read_bytes()))
-    with pytest.raises(OSError, match=r"model.safetensors is damaged"):
+    sound = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(damage(sound))
+    with pytest.raises(OSError, match=r" model\.safetensors is damaged"):
         AutoModel.from_pretrained(folder)
-    with pytest.raises(OSError, match=r"weights of .*mask_detector are damaged"):
+    (folder / "model.safetensors").write_bytes(sound)
+    path = folder / "mask_detector" / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(OSError, match=r" mask_detector.model\.safetensors is damaged"):
         PbrecProcessor.from_pretrained(folder)
 
 

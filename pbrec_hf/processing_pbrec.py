@@ -80,14 +80,11 @@ class PbrecProcessor(ProcessorMixin):
         if isinstance(longest, bool) or not isinstance(longest, (int, float)):
             raise ValueError(f"model_max_length={longest!r} of the tokenizer: give a number of tokens, such as 512.")
         self.max_text_length = max_text_length
+        self.settings = SelectionSettings.of(selection)
         self.selection = dict(selection or {})
-        self.settings = SelectionSettings(**self.selection)
+        if not isinstance(detectors or {}, Mapping) or set(detectors or {}) - set(_FOLDERS):
+            raise ValueError(f"detectors={detectors!r}: give a dict with model types for {' and '.join(_FOLDERS)}.")
         self.detectors = dict(detectors or {})
-        if unknown := set(self.detectors) - set(_FOLDERS):
-            raise ValueError(
-                f"detectors={self.detectors!r} has the kinds {', '.join(sorted(unknown))}: give model types for "
-                f"{' and '.join(_FOLDERS)}."
-            )
         self._held = {kind: Held(None) for kind in _FOLDERS}
         self._shared = Held(None)
         for kind, detector in given.items():

@@ -274,6 +274,12 @@ def test_supervision_takes_the_result_as_it_is(processor, model, photographs):
         ({"ranking": "luck"}, "'score_times_quality', 'score'"),
         ({"level_weights": [-1.0]}, "level_weights"),
         ({"quality_power": 99}, "quality_power=99"),
+        ({"quality_power": "1"}, "quality_power='1'"),
+        ({"mask_threshold": True}, "mask_threshold=True"),
+        ({"level_weights": 0.5}, "level_weights=0.5"),
+        ({"candidates_only": "no"}, "candidates_only='no': give True or False"),
+        ({"choice": "vote"}, "selection has the fields choice: those that are known are choose, top_k"),
+        ("vote", "selection='vote': give a dict of choose, top_k"),
     ],
 )
 def test_settings_are_checked(selection, message):
@@ -287,3 +293,9 @@ def test_a_tokenizer_whose_longest_text_is_no_number_is_refused(processor, lengt
     tokenizer.model_max_length = length
     with pytest.raises(ValueError, match="model_max_length="):
         PbrecProcessor(processor.image_processor, tokenizer)
+
+
+@pytest.mark.parametrize("detectors", ["nanodet", 1e999, {"points": "nanodet"}])
+def test_kinds_of_detectors_are_boxes_and_masks(detectors):
+    with pytest.raises(ValueError, match=r"detectors=.*give a dict with model types for boxes and masks"):
+        PbrecProcessor(tiny_processor().image_processor, tiny_processor().tokenizer, detectors=detectors)

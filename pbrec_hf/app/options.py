@@ -34,7 +34,7 @@ def require_models(*sources: object) -> None:
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
     """Which expressions are read: a file of one's own, or splits of a published data set; see `rows_of`."""
-    parser.add_argument("--data", help="own data: JSONL, CSV or Parquet")
+    parser.add_argument("--data", help="own data: JSONL, JSON, CSV, TSV or Parquet")
     parser.add_argument("--bbox_format", default="xyxy", help="of own data: xyxy or xywh (default: %(default)s)")
     parser.add_argument("--instances", help="COCO instances file whose objects the expressions of own data name")
     parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")

@@ -1,5 +1,6 @@
 """Settings of the selection, saved with the processor: how proposals are ranked and chosen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 
@@ -50,14 +51,45 @@ class SelectionSettings:
             raise ValueError(f"ranking={self.ranking!r}: give one of {', '.join(map(repr, RANKINGS))}.")
         if self.interpolate not in INTERPOLATED:
             raise ValueError(f"interpolate={self.interpolate!r}: give one of {', '.join(map(repr, INTERPOLATED))}.")
-        if not 0 <= self.quality_power <= 10:
+        for flag in ("candidates_only", "masks_follow_boxes"):
+            if not isinstance(getattr(self, flag), bool):
+                raise ValueError(f"{flag}={getattr(self, flag)!r}: give True or False.")
+        if not _is_number(self.quality_power) or not 0 <= self.quality_power <= 10:
             raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
-        if not 0 < self.mask_threshold < 1:
+        if not _is_number(self.mask_threshold) or not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
-        if self.level_weights is not None and not all(0 <= weight <= 1 for weight in self.level_weights):
+        weights = [] if self.level_weights is None else self.level_weights
+        if not isinstance(weights, (list, tuple)) or not all(
+            _is_number(weight) and 0 <= weight <= 1 for weight in weights
+        ):
             raise ValueError(
                 f"level_weights={self.level_weights!r}: give one number from 0 to 1 per grid of the detector."
             )
+
+    @classmethod
+    def of(cls, values: object) -> "SelectionSettings":
+        """
+        The settings that a processor was saved with.
+
+        Args:
+            values: a dict of fields, or None for the defaults.
+
+        Raises:
+            ValueError: it is no dict, or has a field that is not known or out of range.
+        """
+        if values is not None and not isinstance(values, Mapping):
+            raise ValueError(f"selection={values!r}: give a dict of {_fields()}.")
+        if unknown := sorted(str(name) for name in values or {} if name not in cls.__dataclass_fields__):
+            raise ValueError(f"selection has the fields {', '.join(unknown)}: those that are known are {_fields()}.")
+        return cls(**(values or {}))
+
+
+def _fields() -> str:
+    return ", ".join(SelectionSettings.__dataclass_fields__)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def require_threshold(threshold: object) -> None:
@@ -67,7 +99,7 @@ def require_threshold(threshold: object) -> None:
     Raises:
         ValueError: `threshold` is not a number from 0 to 1.
     """
-    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0 <= float(threshold) <= 1:
+    if not isinstance(threshold, Real) or not _is_number(threshold) or not 0 <= float(threshold) <= 1:
         raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")
 
 

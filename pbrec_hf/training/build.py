@@ -98,7 +98,7 @@ def load_rows(
     Rows of the image view, images not decoded: of a file of one's own, or of a split of a published data set.
 
     Args:
-        data: JSONL, CSV or Parquet; see `load_own_data`.
+        data: JSONL, JSON, CSV, TSV or Parquet; see `load_own_data`.
         dataset: instead, name of a published data set; see `load_refcoco`.
         split, split_by: of the data set.
         refer_dir: folder of its annotations.

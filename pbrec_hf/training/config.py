@@ -71,7 +71,7 @@ class TrainingConfig:
     mask_detector: str | None = _say(None, "Folder or Hub id of the mask detector, if the processor has none.")
     tasks: list[str] = _say([], "Heads to train, grounding and/or segmentation. Default: those of the model.")
 
-    data: str | None = _say(None, "Own training data: JSONL, CSV or Parquet.")
+    data: str | None = _say(None, "Own training data: JSONL, JSON, CSV, TSV or Parquet.")
     validation_data: str | None = _say(None, "Own validation data.")
     bbox_format: str = _say("xyxy", "Form of the boxes in own data: xyxy or xywh, in pixels.")
     instances: str | None = _say(None, "COCO instances file whose objects the expressions of own data name.")

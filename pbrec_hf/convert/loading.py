@@ -2,15 +2,17 @@
 
 safetensors are read directly. Pickled files (`.pth`, `.pt`) are opened by PyTorch's restricted reader
 (`weights_only=True`) in a process of its own, which writes the tensors to a temporary safetensors file: whatever a
-hostile file might do to the reader happens there.
+hostile file might do to the reader happens there, with memory and time in proportion to the file.
 """
 
 import argparse
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,12 @@ from ..hub.writing import one_line_errors
 CONTAINERS = ("model", "state_dict")
 # What data-parallel training and torch.compile put before every key.
 PREFIXES = ("module.", "_orig_mod.")
-TIMEOUT_SECONDS = 600
+# Limits of the reader's process: for itself, and by the size of the file.
+_SECONDS, _BYTES_PER_SECOND = 120, 4 * 2**20
+_MEMORY, _MEMORY_PER_BYTE = 4 * 2**30, 6
+# Weights that are tied are stored once, and an archive of weights is hardly ever compressed.
+_MOST_COPIES = 4
+_SMALL = 2**20
 
 
 def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -53,10 +60,11 @@ def load_untrusted_state_dict(path: str | Path) -> dict[str, Tensor]:
         target = Path(folder) / "weights.safetensors"
         command = [sys.executable, "-m", __name__, str(path.resolve()), str(target)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS)
+            seconds = _SECONDS + path.stat().st_size // _BYTES_PER_SECOND
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
         except subprocess.TimeoutExpired as error:
             raise ValueError(
-                f"{path} could not be read within {TIMEOUT_SECONDS} s: it may be damaged, so fetch it again."
+                f"{path} could not be read within {seconds} s: it may be damaged, so fetch it again."
             ) from error
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines() or [f"the reader ended with code {done.returncode}"]
@@ -99,20 +107,43 @@ def _state_dict_in(content: Any) -> dict[str, Tensor]:
     return content
 
 
-def _copied(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without shared memory and views, which safetensors refuses."""
-    copies = {}
+def _copied(state_dict: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """The tensors of a file of `size` bytes without shared memory and views, which safetensors refuses."""
     for key, value in state_dict.items():
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f"{key} claims {value.numel()} values, more than the file holds")
-        copies[key] = value.clone().contiguous()
-    return copies
+    claimed = sum(value.numel() * value.element_size() for value in state_dict.values())
+    if claimed > _MOST_COPIES * size + _SMALL:
+        raise ValueError(f"its tensors are {claimed} bytes, but the file has {size}: it repeats the same numbers")
+    return {key: value.clone().contiguous() for key, value in state_dict.items()}
 
 
 def _resave(source: str, target: str) -> None:
+    size = os.path.getsize(source)
+    _require_archive_of(source, size)
+    _limit_memory(_MEMORY + _MEMORY_PER_BYTE * size)
     with torch.serialization.safe_globals(_plain_data()):
         content = torch.load(source, weights_only=True, map_location="cpu")
-    save_file(_copied(_state_dict_in(content)), target)
+    save_file(_copied(_state_dict_in(content), size), target)
+
+
+def _require_archive_of(source: str, size: int) -> None:
+    """torch's archives are not compressed; one that unpacks to far more than its size is no archive of weights."""
+    if not zipfile.is_zipfile(source):
+        return
+    with zipfile.ZipFile(source) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > _MOST_COPIES * size + _SMALL:
+        raise ValueError(f"it unpacks to {unpacked} bytes, but the file has {size}")
+
+
+def _limit_memory(most: int) -> None:
+    try:
+        import resource  # not on Windows, where the limit of time alone holds
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _plain_data() -> list[type | Callable[..., Any] | tuple[type | Callable[..., Any], str]]:

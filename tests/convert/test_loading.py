@@ -6,6 +6,7 @@ import os
 import pathlib
 import pickle
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -73,6 +74,26 @@ def test_files_that_would_never_end_or_grow_are_refused(tmp_path):
     torch.save({"a.weight": torch.zeros(1).expand(10**9)}, tmp_path / "wide.pth")
     with pytest.raises(ValueError, match=r"a\.weight claims 1000000000 values, more than the file holds"):
         load_untrusted_state_dict(tmp_path / "wide.pth")
+
+
+def test_a_small_file_of_many_copies_is_refused(tmp_path):
+    """Each key names the same numbers, and safetensors would hold a copy for each."""
+    weight = torch.zeros(2**18)
+    torch.save({f"layer.{number}.weight": weight for number in range(1000)}, tmp_path / "copies.pth")
+    with pytest.raises(ValueError, match="its tensors are 1048576000 bytes, but the file has"):
+        load_untrusted_state_dict(tmp_path / "copies.pth")
+
+
+def test_an_archive_that_grows_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(2**22)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    with pytest.raises(ValueError, match=r"it unpacks to .* bytes, but the file has"):
+        load_untrusted_state_dict(tmp_path / "bomb.pth")
 
 
 def test_safetensors(tmp_path):

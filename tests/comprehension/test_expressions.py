@@ -1,8 +1,9 @@
 """Every accepted form of expressions becomes one list per picture; the rest is refused with the picture's number."""
 
 import pytest
+from checkpoints import WORDS, tiny_processor
 
-from pbrec_hf.comprehension.expressions import as_groups, is_nested
+from pbrec_hf.comprehension.expressions import as_groups, is_nested, report_unread, tokenize
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,41 @@ def test_other_forms_are_refused(text, pictures, nested, message):
 def test_lists_inside_a_sequence_are_nested():
     assert is_nested([["a"], "b"]) and is_nested(("b", ("a",)))
     assert not is_nested(["a", "b"]) and not is_nested("ab") and not is_nested(3) and not is_nested([])
+
+
+def ids(*words):
+    return [WORDS.index(word) for word in words]
+
+
+def test_tokens_are_words_between_their_frame_and_padded_to_the_longest():
+    tokens = tokenize(tiny_processor().tokenizer, ["the red dog", "cat", "the [MASK]"], max_length=8)
+    frame = ("[CLS]", "[SEP]")
+    rows = [
+        ids(frame[0], "the", "red", "dog", frame[1]),
+        ids(frame[0], "cat", frame[1]),
+        ids(frame[0], "the", "[UNK]", "[UNK]", "[UNK]", frame[1]),  # a word and two brackets, no mask
+    ]
+    assert tokens["input_ids"].tolist() == [row + [0] * (6 - len(row)) for row in rows]
+    assert tokens["attention_mask"].tolist() == [[1] * len(row) + [0] * (6 - len(row)) for row in rows]
+    assert list(tokens) == ["input_ids", "attention_mask"]
+    cut = tokenize(tiny_processor().tokenizer, ["the red dog"], max_length=4)
+    assert cut["input_ids"].tolist() == [ids(frame[0], "the", "red", frame[1])]
+
+
+def test_only_what_was_cut_is_reported_as_cut(caplog):
+    tokenizer = tiny_processor().tokenizer
+    expressions = ["the dog", "the red dog", "the red dog on the left", "girl"]
+    tokens = tokenize(tokenizer, expressions, max_length=5)
+    assert report_unread(tokenizer, expressions, tokens, 5).tolist() == [False, False, True, False]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Expression 'the red dog on the left'… has 8 tokens; only the first 5 are read. Shorten it, or raise "
+        "`max_text_length` if the model was trained with more."
+    ]
+
+
+def test_words_that_are_not_known_are_reported(caplog):
+    tokenizer = tiny_processor().tokenizer
+    expressions = ["the dog", "the zebra"]
+    assert not report_unread(tokenizer, expressions, tokenize(tokenizer, expressions, max_length=5), 5).any()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Expression 'the zebra' has words or signs that the tokenizer does not know")

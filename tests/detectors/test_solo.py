@@ -308,6 +308,7 @@ def test_matrix_nms_suppresses_within_a_class_only():
         ({"center_region": 0.0}, "center_region"),
         ({"center_region": 1.01}, "center_region"),
         ({"proposal_level": -1}, "from 0 to 4"),
+        ({"proposal_level": 6}, "from 0 to 4"),
         ({"level_maps": [0, 1, 2, 3, 5]}, "indices into the 5 maps"),
         ({"level_maps": [0, 1, 2, 3, -1]}, "indices into the 5 maps"),
         ({"level_maps": [0, 1, 2, 3, 4], "extra_levels": 0}, "indices into the 4 maps"),

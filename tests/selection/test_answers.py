@@ -328,6 +328,8 @@ def test_answers_fit_pictures_of_another_size():
     assert first["boxes"].tolist() == [[21, 3, 41, 22.5]] and first["masks"].shape == (1, 1, 80, 160)
     torch.testing.assert_close(second["boxes"], torch.tensor([[0.5, 2.0, 1.5, 4.1]]))
     assert second["masks"].shape == (1, 1, 64, 32)
+    smallest = answers(groups, asked(), 0.0, target_sizes=[(1, 1), (1, 2)])
+    assert [answer["masks"].tolist() for answer in smallest] == [[[[[True]]]], [[[[True, False]]]]]
     for sizes in ([(80, 160)], [(80, 160)] * 3):
         with pytest.raises(ValueError, match=f"target_sizes has {len(sizes)} entries for 2 pictures"):
             answers(groups, asked(), 0.0, target_sizes=sizes)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from checkpoints import save_tiny_checkpoint, tiny_model
+from checkpoints import tiny_model
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, PreTrainedModel
@@ -13,18 +13,6 @@ from transformers import AutoModel, PreTrainedModel
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecProcessor
 
 KEY = "center_head.layers.0.weight"
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sound")
-    save_tiny_checkpoint(folder, masks=True)
-    return folder
-
-
-@pytest.fixture
-def folder(sound, tmp_path):
-    return shutil.copytree(sound, tmp_path / "checkpoint")
 
 
 def change(path, function) -> None:

@@ -5,7 +5,7 @@ import shutil
 import time
 
 import pytest
-from checkpoints import save_tiny_checkpoint, tiny_model, tiny_processor
+from checkpoints import tiny_model, tiny_processor
 from huggingface_hub import constants
 from places import ROOT
 
@@ -26,18 +26,6 @@ JSONS = (
     "mask_detector/config.json",
 )
 WEIGHTS = ("model.safetensors", "box_detector/model.safetensors", "mask_detector/model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sound")
-    save_tiny_checkpoint(folder, masks=True)
-    return folder
-
-
-@pytest.fixture
-def folder(sound, tmp_path):
-    return shutil.copytree(sound, tmp_path / "checkpoint")
 
 
 def told(folder, kind=OSError) -> str:

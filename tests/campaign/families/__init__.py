@@ -1,0 +1,1 @@
+"""The families of the campaign, one module each; each module names its class `FAMILY`."""

@@ -130,6 +130,16 @@ def test_the_encoder_is_a_norm_the_layers_and_a_norm(config):
     torch.testing.assert_close(again[1, :4], expected[1, :4])
 
 
+def test_what_the_config_asks_for_is_returned(config):
+    encoder = PbrecFusionEncoder(config).eval()
+    vectors, positions = random(1, 7, 12), random(1, 7, 12, seed=1)
+    assert encoder(vectors, positions).hidden_states is None
+    encoder.config.output_hidden_states = True
+    assert len(encoder(vectors, positions).hidden_states) == 3
+    encoder.config.return_dict = False
+    assert isinstance(encoder(vectors, positions), tuple)
+
+
 def test_a_head_is_three_layers_and_gives_one_logit_per_vector(config):
     torch.manual_seed(0)
     head = PbrecHead(config)

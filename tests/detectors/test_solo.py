@@ -252,6 +252,18 @@ def test_the_towers_fit_a_pyramid_of_any_width():
     assert len(detector.propose(torch.randn(1, 3, 64, 64))) == 1
 
 
+@pytest.mark.parametrize(
+    ("frozen", "asked", "expected"), [(False, True, True), (False, False, False), (True, True, False)]
+)
+def test_the_trunk_keeps_a_graph_only_if_it_trains(frozen, asked, expected):
+    detector = tiny_detector(freeze_backbone=frozen)
+    seen = []
+    detector.backbone.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    with torch.set_grad_enabled(asked):
+        detector(torch.randn(1, 3, 64, 64))
+    assert seen == [expected]
+
+
 def test_outputs_start_from_background():
     detector = tiny_detector()
     prior = -math.log(99)

@@ -79,6 +79,7 @@ def test_proposals_of_different_detectors_cannot_be_concatenated():
     [
         ({}, "are empty: give boxes"),
         ({"boxes": torch.zeros(1, POINTS - 1, 4)}, "29 points"),
+        ({"boxes": torch.zeros(1, POINTS + 1, 4)}, "31 points"),
         ({"boxes": torch.zeros(1, POINTS, 4), "quality": torch.zeros(2, POINTS)}, "different numbers of images"),
     ],
 )

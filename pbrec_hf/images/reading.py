@@ -161,10 +161,13 @@ def _turned(pixels: Tensor, orientation: int) -> Tensor:
     return pixels if mirrored is None else pixels.flip(mirrored)
 
 
+def _is_tiff_on_its_side(image: PIL.Image.Image) -> bool:
+    """Pillow turns the size of such a TIFF when it opens it, and the pixels when it reads them."""
+    return getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
+
+
 def _upright_size(image: PIL.Image.Image) -> tuple[int, int]:
-    # Pillow turns a TIFF's size from the start, by the file's own tag, but not its pixels until they are read.
-    turned = getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
-    sideways = _orientation(image) in _SIDEWAYS and not turned
+    sideways = _orientation(image) in _SIDEWAYS and not _is_tiff_on_its_side(image)
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
@@ -179,6 +182,8 @@ def _require_small(image: PIL.Image.Image, name: str) -> None:
 def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     _require_small(image, name)
     try:
+        if _is_tiff_on_its_side(image):
+            _load_unmapped(image)
         if image.mode == "RGB" and "transparency" not in image.info and _orientation(image) == 1:
             # Already as it should be; a picture that is still in its file is read by `convert`.
             return image if type(image) is PIL.Image.Image else image.convert("RGB")
@@ -190,6 +195,15 @@ def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
         return image.convert("RGB")
     except Exception as error:  # damaged data make Pillow's decoders raise nearly anything
         raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
+
+
+def _load_unmapped(image: Any) -> None:
+    """Where Pillow knows the file's name it maps plain pixels into memory, and takes the turned size for theirs."""
+    name, image.filename = image.filename, ""
+    try:
+        image.load()
+    finally:
+        image.filename = name
 
 
 def _bands(image: PIL.Image.Image) -> Iterator[tuple[int, PIL.Image.Image]]:

@@ -105,6 +105,20 @@ def test_every_exif_orientation_gives_the_same_upright_pixels(tmp_path, format, 
         assert_read_as(source, upright(data))
 
 
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "1"])
+def test_a_plain_tiff_that_is_opened_by_name_is_read_like_its_bytes(tmp_path, mode, orientation):
+    """Pillow maps such pixels into memory; it does so before it turns them."""
+    data = encoded(colours().convert(mode), format="TIFF", exif=exif(orientation))
+    path = tmp_path / "picture.tif"
+    path.write_bytes(data)
+    for source in (path, str(path), PIL.Image.open(path)):
+        assert_read_as(source, load_pixels(data))
+    plain = load_pixels(encoded(colours().convert(mode), format="TIFF"))
+    turns = {3: plain.flip(1, 2), 5: plain.mT, 6: plain.mT.flip(2), 7: plain.mT.flip(1, 2), 8: plain.mT.flip(1)}
+    assert torch.equal(load_pixels(data), turns[orientation])
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("size", [(24, 36), (30, 30)])
 def test_an_orientation_that_only_xmp_has_counts(tmp_path, orientation, size):

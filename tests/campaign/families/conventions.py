@@ -70,7 +70,7 @@ class Conventions(Family):
         elif subject == "kwargs":
             for part, options in (("text_kwargs", _TEXT_OPTIONS), ("images_kwargs", _IMAGE_OPTIONS)):
                 for name, value in options:
-                    if rng.random() < 0.3:
+                    if rng.random() < 0.3 and name not in {step[1] for step in steps}:
                         steps.append((part, name, value, bool(rng.random() < 0.5)))
             if rng.random() < 0.3:
                 steps.append(("text_kwargs", pick(rng, ("paddding", "txt", "box")), 1, True))

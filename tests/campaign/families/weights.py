@@ -87,13 +87,13 @@ def _changed(raw: bytes, steps: tuple[Step, ...]) -> bytes:
             tensors[f"{name}_old"] = tensors.pop(name)
         elif change == "shape":
             tensors[name] = (kind, np.concatenate([value, value]) if value.ndim else value[None])
-        elif change in ("nan", "inf"):
+        elif change in ("nan", "inf") and kind in _DTYPES:
             spoilt = value.copy()
             spoilt.reshape(-1)[:1] = getattr(np, change)
             tensors[name] = (kind, spoilt)
         elif change == "extra":
             tensors["surplus"] = (kind, value)
-        else:
+        elif change in _KINDS:
             tensors[name] = (change, value.astype(_KINDS[change]))
     return write_by_hand(tensors)
 

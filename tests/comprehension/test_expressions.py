@@ -81,3 +81,11 @@ def test_words_that_are_not_known_are_reported(caplog):
     assert not report_unread(tokenizer, expressions, tokenize(tokenizer, expressions, max_length=5), 5).any()
     (record,) = caplog.records
     assert record.getMessage().startswith("Expression 'the zebra' has words or signs that the tokenizer does not know")
+
+
+def test_every_half_of_a_surrogate_pair_is_refused_and_its_neighbours_are_not():
+    tokenizer = tiny_processor().tokenizer
+    for half in ("\ud800", "\udbff", "\udc80", "\udfff"):
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
+            tokenize(tokenizer, ["a dog", f"a {half}"], max_length=8)
+    tokenize(tokenizer, ["\ud7ff", "\ue000", "\U0001f415"], max_length=8)

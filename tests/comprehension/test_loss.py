@@ -38,6 +38,8 @@ def test_half_precision_loses_nothing(dtype):
     assert point_loss(logits, targets.double()).dtype == torch.float32
 
 
-def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"Targets of shape \(2, 400\) do not match logits of shape \(2, 100\)"):
-        point_loss(torch.zeros(2, 100), torch.zeros(2, 400))
+@pytest.mark.parametrize(("points", "targets"), [(100, 400), (400, 100)])
+def test_other_shapes_are_refused(points, targets):
+    message = rf"Targets of shape \(2, {targets}\) do not match logits of shape \(2, {points}\)"
+    with pytest.raises(ValueError, match=message):
+        point_loss(torch.zeros(2, points), torch.zeros(2, targets))

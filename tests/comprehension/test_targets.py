@@ -120,6 +120,14 @@ def test_an_empty_batch_has_empty_targets(style):
     assert massness_targets(torch.zeros(0, 320, 320), 320, 16, style)[0].shape == (0, 400)
 
 
+@pytest.mark.parametrize("style", ["paper", "released_code"])
+def test_parts_far_apart_mark_the_point_at_their_centroid(style):
+    mask = torch.zeros(1, 160, 160, dtype=torch.uint8)
+    mask[0, 0:16, 0:144] = mask[0, 128:144, 0:144] = 1
+    targets, repaired = massness_targets(mask, 160, 16, style, centers=torch.tensor([[8.0, 152.0]]))
+    assert repaired.tolist() == [True] and targets.nonzero().tolist() == [[0, 4 * 10 + 4]]  # (72, 72), and no centre
+
+
 def test_an_empty_mask_without_a_given_centre_marks_the_middle_of_the_canvas():
     empty = torch.zeros(1, 96, 96, dtype=torch.uint8)
     targets, repaired = massness_targets(empty, 96, 32)  # 3 × 3 points: one is in the middle

@@ -1,5 +1,7 @@
 """Ranking over the detector's grids, vote, fit and follow: the effect of each setting."""
 
+import math
+
 import pytest
 import torch
 from released_checkpoint import GOLDEN
@@ -330,6 +332,9 @@ def test_answers_fit_pictures_of_another_size():
     assert second["masks"].shape == (1, 1, 64, 32)
     smallest = answers(groups, asked(), 0.0, target_sizes=[(1, 1), (1, 2)])
     assert [answer["masks"].tolist() for answer in smallest] == [[[[[True]]]], [[[[True, False]]]]]
+    for wrong in (None, 80, (80,), (80, None), (80, "wide"), (0, 160), (80.5, 160), (80, math.inf)):
+        with pytest.raises(ValueError, match=r"target_sizes has the entry .*: give \(height, width\) in whole pixels"):
+            answers(groups, asked(), 0.0, target_sizes=[(80, 160), wrong])
     for sizes in ([(80, 160)], [(80, 160)] * 3):
         with pytest.raises(ValueError, match=f"target_sizes has {len(sizes)} entries for 2 pictures"):
             answers(groups, asked(), 0.0, target_sizes=sizes)

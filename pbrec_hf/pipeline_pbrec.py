@@ -156,7 +156,8 @@ class ReferringExpressionPipeline(Pipeline):
         answers: Iterator[dict[str, Any]] = iter(())
         if good:
             batch = _merge([item["batch"] for item in good])
-            batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"]))
+            asked = {name: batch[name] for name in ("expressions", "image_index")}
+            batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"], **asked))
             outputs = self.model(**batch)
             answers = iter(
                 self.processor.post_process_referring_expression(

@@ -21,7 +21,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
-from .detectors.base import Held, load_detector
+from .detectors.base import Held, asks_expressions, load_detector
+from .geometry.image_index import image_of_each
 from .hub.loading import require_there
 from .hub.opening import clear_errors
 from .images.containers import plain
@@ -190,8 +191,6 @@ class PbrecProcessor(ProcessorMixin):
             images = list(images)
         if images is not None:
             batch.update(self.image_processor(images, **options["images_kwargs"]))
-            if options.get("return_proposals", True):
-                batch.update(self.propose(batch["pixel_values"], batch["pixel_mask"]))
         if text is not None:
             several = isinstance(images, (list, tuple))
             nested = several or is_nested(text)
@@ -207,6 +206,9 @@ class PbrecProcessor(ProcessorMixin):
             sizes = torch.tensor([len(group) for group in groups])
             known = images is not None or nested
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
+        if images is not None and options.get("return_proposals", True):
+            asked = {name: batch.get(name) for name in ("expressions", "image_index")}
+            batch.update(self.propose(batch["pixel_values"], batch["pixel_mask"], **asked))
         return batch
 
     def _options(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +228,12 @@ class PbrecProcessor(ProcessorMixin):
         return options
 
     def propose(
-        self, pixel_values: Tensor, pixel_mask: Tensor | None = None, kinds: Collection[str] = tuple(_FOLDERS)
+        self,
+        pixel_values: Tensor,
+        pixel_mask: Tensor | None = None,
+        kinds: Collection[str] = tuple(_FOLDERS),
+        expressions: Sequence[str] | None = None,
+        image_index: Tensor | None = None,
     ) -> dict[str, Any]:
         """
         Run the detectors of these kinds on canvases. A network that several of them share runs once.
@@ -235,10 +242,14 @@ class PbrecProcessor(ProcessorMixin):
             pixel_values: (I, 3, H, W).
             pixel_mask: (I, H, W), 1 = picture.
             kinds: "boxes" and/or "masks".
+            expressions, image_index: E expressions and their pictures, for detectors that are asked with words.
 
         Returns:
             `{"box_proposals": …, "mask_proposals": …}`, and "detected", the output of the network shared with the
             model (see `share`), if it ran.
+
+        Raises:
+            ValueError: a detector is asked with words, and there are no expressions.
         """
         found: dict[str, Any] = {}
         outputs: dict[int, Any] = {}
@@ -246,6 +257,17 @@ class PbrecProcessor(ProcessorMixin):
             if kind not in kinds:
                 continue
             canvases = pixel_values.to(detector.device, detector.dtype)
+            if asks_expressions(detector):
+                if expressions is None:
+                    raise ValueError(
+                        f"The detector that proposes {kind} is asked with words: give expressions with the pictures, "
+                        "or return_proposals=False."
+                    )
+                index = image_of_each(image_index, len(expressions), len(canvases))
+                found[PROPOSALS[kind]] = detector.propose(
+                    canvases, pixel_mask, expressions=list(expressions), image_index=index
+                )
+                continue
             source = getattr(detector, "source", None)
             if source is None:
                 found[PROPOSALS[kind]] = detector.propose(canvases, pixel_mask)

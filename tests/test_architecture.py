@@ -44,6 +44,7 @@ ARROWS = {
         "selection",
         "hub.loading",
         "hub.opening",
+        "geometry",
     },
     "pipeline_pbrec": {
         "processing_pbrec",

@@ -2,7 +2,8 @@
 
 A detector is frozen and knows nothing of expressions. It takes the letterboxed, ImageNet-normalised canvases of
 `PbrecImageProcessor` and returns `Proposals`: one box and/or mask, and a quality, at every point. A detector is any
-`PreTrainedModel` with a `propose` method as below and class names in its config (`id2label`). The base classes
+`PreTrainedModel` with a `propose` method as below and class names in its config (`id2label`). An open-vocabulary
+detector may be asked with words: it says so by `asks_expressions`, and proposes for each expression. The base classes
 `Detector` and `DetectorConfig` add checked sizes, class names, strict loading and initialisation. `register_detector`
 makes a detector known to transformers, so that a processor saved with it can be loaded again.
 """
@@ -159,6 +160,11 @@ def require_multiple(canvas: Sequence[int], multiple: int) -> tuple[int, int]:
     return height, width
 
 
+def asks_expressions(detector: Any) -> bool:
+    """Whether `propose` of this detector wants the expressions, and gives proposals for each of them."""
+    return bool(getattr(detector, "asks_expressions", False))
+
+
 DetectorClass = TypeVar("DetectorClass", bound=type[PreTrainedModel])
 
 
@@ -251,6 +257,7 @@ __all__ = [
     "DetectorConfig",
     "Held",
     "ProposalSource",
+    "asks_expressions",
     "load_detector",
     "register_detector",
     "require_multiple",

@@ -22,7 +22,8 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..geometry.letterbox import canvas_of
-from ..geometry.proposals import LazyMasks, Proposals
+from ..geometry.proposals import Proposals
+from ..geometry.proposed_masks import LazyMasks
 from ..layers.convolutions import ConvNormRelu
 from ..layers.initialization import PRIOR_BIAS, starting
 from .base import Detector, DetectorConfig, require_multiple

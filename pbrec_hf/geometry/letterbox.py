@@ -151,6 +151,22 @@ def points_in_picture(rows: Tensor, grid: tuple[int, int], canvas: tuple[int, in
     return torch.where(inside.any(dim=1, keepdim=True), inside, touched)
 
 
+def places_in_picture(rows: Tensor, points: Tensor) -> Tensor:
+    """
+    Which places are inside the picture rather than in the padding.
+
+    Args:
+        rows: (I, 6) int64, letterboxes.
+        points: (I, N, 2) XY in canvas pixels.
+
+    Returns:
+        bool (I, N).
+    """
+    _, _, height, width, top, left = rows[:, :, None].unbind(1)
+    x, y = points.unbind(-1)
+    return (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
+
+
 def _inside(start: Tensor, length: Tensor, cells: int, side: int) -> tuple[Tensor, Tensor]:
     """Cells (I, cells) along one axis: centre in [start, start + length), and any overlap with that interval."""
     edges = torch.arange(cells + 1, dtype=torch.float32, device=start.device) * (side / cells)
@@ -170,4 +186,4 @@ def _linear(position: Tensor, cells: int) -> Tensor:
     return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
 
 
-__all__ = ["Letterbox", "canvas_of", "centered", "letterboxes", "points_in_picture"]
+__all__ = ["Letterbox", "canvas_of", "centered", "letterboxes", "places_in_picture", "points_in_picture"]

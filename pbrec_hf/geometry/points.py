@@ -6,7 +6,7 @@ the canvas. Everything per point uses this order. Pure functions; they know noth
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 
 def grid_points(
@@ -36,6 +36,25 @@ def resample_grid(values: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
     return interpolate(maps, size=tuple(to), mode="bilinear", align_corners=False).reshape(*values.shape[:-1], -1)
 
 
+def sample_grid(values: Tensor, grid: tuple[int, int], points: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """
+    Bilinear interpolation of per-point values at any places; beyond the outermost centres, the values there.
+
+    Args:
+        values: (E, rows · cols) on `grid`.
+        grid: (rows, cols) of the values.
+        points: (E, N, 2) XY in canvas pixels.
+        canvas: (H, W) in pixels.
+
+    Returns:
+        (E, N); at the centres of another grid, what `resample_grid` gives there.
+    """
+    places = points * (2 / points.new_tensor([canvas[1], canvas[0]])) - 1
+    maps = values.reshape(-1, 1, *grid)
+    read = grid_sample(maps, places[:, None].to(maps), mode="bilinear", padding_mode="border", align_corners=False)
+    return read[:, 0, 0]
+
+
 def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     """
     Cells that the fusion encoder attends to: those whose top-left pixel belongs to the picture (the released rule).
@@ -50,4 +69,4 @@ def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     return interpolate((pixel_mask != 0)[:, None].float(), size=(rows, cols)).flatten(1) > 0
 
 
-__all__ = ["feature_mask", "grid_points", "resample_grid"]
+__all__ = ["feature_mask", "grid_points", "resample_grid", "sample_grid"]

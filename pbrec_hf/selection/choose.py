@@ -55,9 +55,10 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
         device = proposals.device
         logits = logits_of[kind].to(device).float()
         image_index = pictures_of(inputs, len(logits)).to(device)
+        rows = proposals.rows_of(image_index)
         if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
             same_points = _same_points(inputs["box_proposals"], proposals)
-            groups[kind] = masks_at_boxes(groups["boxes"], proposals, image_index, same_points)
+            groups[kind] = masks_at_boxes(groups["boxes"], proposals, rows, same_points)
             continue
         grid = _grid(logits.shape[1], proposals.canvas)
         values = rank_proposals(logits, grid, proposals, image_index, inputs["letterbox"].to(device), settings)
@@ -66,7 +67,7 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
             groups[kind] = fit_boxes(values, logits, grid, proposals, image_index, settings, *scored)
         else:
             choose = choose_boxes if kind == "boxes" else choose_masks
-            groups[kind] = choose(values, proposals, image_index, settings.top_k)
+            groups[kind] = choose(values, proposals, rows, settings.top_k)
     if not groups:
         raise ValueError(
             "`inputs` holds no proposals: create it with a processor that has a detector, and return_proposals=True. "
@@ -124,11 +125,16 @@ def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:
 
 
 def _same_points(boxes: Proposals, masks: Proposals) -> bool:
-    same = masks.grids == boxes.grids
+    """Whether boxes and masks were proposed at the same points, so that the same index is the same object."""
+    if boxes.points is not None and masks.points is not None and boxes.points.shape == masks.points.shape:
+        same = boxes.points is masks.points or bool(torch.equal(boxes.points, masks.points))
+    else:
+        same = masks.points is None and boxes.points is None and masks.grids == boxes.grids
     if not same and masks.boxes is None:
+        where = " and ".join(f"grids {p.grids}" if p.points is None else "points of their own" for p in (boxes, masks))
         raise ValueError(
-            f"masks_follow_boxes=True, but boxes were proposed on grids {boxes.grids} and masks without boxes on "
-            f"{masks.grids}: set it to False, or use detectors with the same grids."
+            f"masks_follow_boxes=True, but boxes and masks without boxes were proposed at different points ({where}): "
+            "set it to False, or use detectors with the same points."
         )
     return same
 

@@ -59,19 +59,21 @@ def fit_boxes(
         probabilities = probabilities * mask[image_index]
     probabilities = F.normalize(probabilities, dim=1)
     quality = weigh_quality(proposals, settings)
-    for image in image_index.unique().tolist():
-        rows = (image_index == image).nonzero()
+    proposed_in = proposals.rows_of(image_index)
+    for row in proposed_in.unique().tolist():
+        asked = (proposed_in == row).nonzero()
         # Boxes that any expression of the picture may select: an expression with NaN scores alone lists none.
-        listed = (values[rows[:, 0]] > -torch.inf).any(dim=0).nonzero().squeeze(1)
+        listed = (values[asked[:, 0]] > -torch.inf).any(dim=0).nonzero().squeeze(1)
+        image = image_index[asked[0, 0]]
         positions = grid_points(*grid, stride, device=values.device) if points is None else points[image]
-        targets = centerness_at(positions, boxes[image, listed], stride)
-        fit = probabilities[rows[:, 0]] @ F.normalize(targets, dim=1).T
+        targets = centerness_at(positions, boxes[row, listed], stride)
+        fit = probabilities[asked[:, 0]] @ F.normalize(targets, dim=1).T
         if quality is not None:
-            fit = fit * quality[image, listed]
-        fits[rows, listed] = fit
+            fit = fit * quality[row, listed]
+        fits[asked, listed] = fit
     fits = fits.masked_fill(values == -torch.inf, -torch.inf)
     best, chosen = top_k_points(fits, settings.top_k)
-    boxes = boxes[image_index]
+    boxes = boxes[proposed_in]
     listed_boxes = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
     overlap = box_iou_matrix(listed_boxes[:, :1], boxes)[:, 0]
     return Group(

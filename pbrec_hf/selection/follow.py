@@ -9,14 +9,14 @@ from ..geometry.proposals import Proposals
 from .groups import Group
 
 
-def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor, same_points: bool) -> Group:
+def masks_at_boxes(group: Group, proposals: Proposals, rows: Tensor, same_points: bool) -> Group:
     """
     The masks that belong to the chosen boxes, cropped to them.
 
     Args:
         group: of boxes.
         proposals: of the mask detector.
-        image_index: (E,) int64, the picture of each expression.
+        rows: (E,) int64, the row of the proposals that belongs to each expression (`Proposals.rows_of`).
         same_points: whether masks and boxes were proposed at the same points. If so, the mask at the point of the
             chosen box is selected; otherwise the mask whose own box overlaps the chosen box most.
 
@@ -28,8 +28,11 @@ def masks_at_boxes(group: Group, proposals: Proposals, image_index: Tensor, same
     """
     points, boxes = group.chosen("points"), group.chosen("boxes")
     if not same_points:
-        points = box_iou_matrix(boxes[:, None], proposals.require_boxes()[image_index]).argmax(-1)[:, 0]
-    masks = proposals.require_masks().at(image_index, points)
+        overlap = box_iou_matrix(boxes[:, None], proposals.require_boxes()[rows])[:, 0]
+        if proposals.valid is not None:
+            overlap = overlap.masked_fill(~proposals.valid[rows], -1)
+        points = overlap.argmax(-1)
+    masks = proposals.require_masks().at(rows, points)
     masks = masks * box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2]))
     return Group(
         values=group.chosen("values")[:, None],

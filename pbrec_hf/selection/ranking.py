@@ -1,14 +1,14 @@
 """Ranking of proposals: the value of each proposal for each expression, and the best k.
 
-The model's probabilities are resampled to the detector's grids and weighted by its confidence. Pure functions over
-tensors, batched over expressions; ties go to the lower index, on every device.
+The model's probabilities are read where the detector's proposals stand, and weighted by its confidence. Pure functions
+over tensors, batched over expressions; ties go to the lower index, on every device.
 """
 
 import torch
 from torch import Tensor
 
-from ..geometry.letterbox import points_in_picture
-from ..geometry.points import resample_grid
+from ..geometry.letterbox import places_in_picture, points_in_picture
+from ..geometry.points import resample_grid, sample_grid
 from ..geometry.proposals import Proposals
 from .settings import SelectionSettings
 
@@ -48,7 +48,7 @@ def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if k < 1:
         raise ValueError(f"top_k={k}: give a positive integer such as 12.")
     if values.shape[-1] == 0:
-        raise ValueError("There are no proposals to choose from: use a detector whose grids have points.")
+        raise ValueError("There are no proposals to choose from: use a detector that proposes at one point or more.")
     # The order of ties is undefined in topk, but not in a stable sort.
     values, index = values.sort(dim=-1, descending=True, stable=True)
     return values[..., :k], index[..., :k]
@@ -79,25 +79,50 @@ def rank_proposals(
     Raises:
         ValueError: `level_weights` does not have one entry per grid.
     """
+    rows = proposals.rows_of(image_index)
     if settings.interpolate == "probabilities":
-        probabilities = logits.sigmoid()
-        levels = [resample_grid(probabilities, grid, to) for to in proposals.grids]
+        values = _read(logits.sigmoid(), grid, proposals, rows)
     else:
-        levels = [resample_grid(logits, grid, to).sigmoid() for to in proposals.grids]
+        values = [level.sigmoid() for level in _read(logits, grid, proposals, rows)]
     if settings.level_weights is not None:
-        if len(settings.level_weights) != len(levels):
+        if len(settings.level_weights) != len(proposals.grids):
             raise ValueError(
-                f"level_weights has {len(settings.level_weights)} entries for a detector with {len(levels)} grids: "
-                "give one entry per grid."
+                f"level_weights has {len(settings.level_weights)} entries for a detector with "
+                f"{len(proposals.grids)} grids: give one entry per grid."
             )
-        levels = [level * weight for level, weight in zip(levels, settings.level_weights, strict=True)]
-    valid = torch.cat([points_in_picture(letterbox, to, proposals.canvas) for to in proposals.grids], dim=1)
+        values = [level * weight for level, weight in zip(values, settings.level_weights, strict=True)]
+    valid = proposed_in_picture(proposals, letterbox, image_index)
     if settings.candidates_only and proposals.candidates is not None:
-        kept = valid & proposals.candidates
+        kept = valid & proposals.candidates[rows]
         valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
     weight = weigh_quality(proposals, settings)
-    quality = None if weight is None else weight[image_index]
-    return rank_scores(torch.cat(levels, dim=1), quality, valid[image_index])
+    quality = None if weight is None else weight[rows]
+    return rank_scores(torch.cat(values, dim=1), quality, valid)
+
+
+def proposed_in_picture(proposals: Proposals, letterbox: Tensor, image_index: Tensor) -> Tensor:
+    """
+    The proposals of each expression that exist and stand in the picture: bool (E, N).
+
+    Args:
+        proposals: see `rank_proposals`.
+        letterbox: (I, 6) int64, of the pictures.
+        image_index: (E,) int64, the picture of each expression.
+    """
+    rows = proposals.rows_of(image_index)
+    if proposals.points is None:
+        inside = [points_in_picture(letterbox, to, proposals.canvas) for to in proposals.grids]
+        valid = torch.cat(inside, dim=1)[image_index]
+    else:
+        valid = places_in_picture(letterbox[image_index], proposals.points[rows])
+    return valid if proposals.valid is None else valid & proposals.valid[rows]
+
+
+def _read(values: Tensor, grid: tuple[int, int], proposals: Proposals, rows: Tensor) -> list[Tensor]:
+    """The map where the proposals stand: (E, points) for each of their grids, or for all points of their own."""
+    if proposals.points is not None:
+        return [sample_grid(values, grid, proposals.points[rows], proposals.canvas)]
+    return [resample_grid(values, grid, to) for to in proposals.grids]
 
 
 def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor | None:
@@ -108,4 +133,4 @@ def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor |
     return proposals.quality.clamp(0, 1) ** settings.quality_power
 
 
-__all__ = ["rank_proposals", "rank_scores", "top_k_points", "weigh_quality"]
+__all__ = ["proposed_in_picture", "rank_proposals", "rank_scores", "top_k_points", "weigh_quality"]

@@ -36,14 +36,14 @@ def select_by_overlap(iou: Tensor, valid: Tensor | None = None) -> Tensor:
     return (votes == votes.amax(dim=-1, keepdim=True)).int().argmax(dim=-1)
 
 
-def choose_boxes(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
+def choose_boxes(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int) -> Group:
     """
     Select a box for each expression by vote.
 
     Args:
         values: (E, N) of `rank_proposals`.
         proposals: with boxes.
-        image_index: (E,) int64, the picture of each expression.
+        rows: (E,) int64, the row of the proposals that belongs to each expression (`Proposals.rows_of`).
         top_k: number of boxes that vote.
 
     Returns:
@@ -53,14 +53,14 @@ def choose_boxes(values: Tensor, proposals: Proposals, image_index: Tensor, top_
         ValueError: the proposals hold no boxes, or `top_k` is not positive.
     """
     best, points = top_k_points(values, top_k)
-    boxes = proposals.require_boxes()[image_index[:, None], points]
+    boxes = proposals.require_boxes()[rows[:, None], points]
     return _vote(best, points, box_iou_matrix(boxes), boxes=boxes)
 
 
-def choose_masks(values: Tensor, proposals: Proposals, image_index: Tensor, top_k: int) -> Group:
+def choose_masks(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int) -> Group:
     """The same for masks: only those of the best k points are computed, and they vote as binary masks (σ > 0.5)."""
     best, points = top_k_points(values, top_k)
-    masks = proposals.require_masks().at(image_index[:, None].expand_as(points).flatten(), points.flatten())
+    masks = proposals.require_masks().at(rows[:, None].expand_as(points).flatten(), points.flatten())
     masks = masks.view(*points.shape, *masks.shape[1:])
     return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..geometry.proposals import LazyMasks
+from ..geometry.proposed_masks import LazyMasks
 
 # Kernel parameters besides the weights: bias, centre (x, y), log half-axes (x, y).
 NUM_SHAPE = 5

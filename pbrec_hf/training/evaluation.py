@@ -25,7 +25,7 @@ from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
 from .oracles import MaskOracle, box_oracle
 from .predictions import Prediction
-from .proposal_cache import KINDS, ProposalCache, image_hash
+from .proposal_cache import KINDS, ProposalCache, image_hash, row_keys
 
 logger = logging.get_logger(__name__)
 
@@ -97,8 +97,12 @@ def _predict_batch(
 ) -> list[Prediction]:
     images = batch["pixel_values"].to(model.device)
     mask = batch["pixel_mask"].to(model.device)
-    found = {PROPOSALS[kind]: cache.get(batch["hashes"]).to(model.device) for kind, cache in caches.items()}
-    found |= processor.propose(images, mask, [kind for kind in KINDS if kind not in caches])
+    asked = (batch["expressions"], batch["image_index"])
+    found = {}
+    for kind, cache in caches.items():
+        keys = row_keys(cache.detector, batch["hashes"], batch["expressions"], batch["image_index"].tolist())
+        found[PROPOSALS[kind]] = cache.get(keys).to(model.device)
+    found |= processor.propose(images, mask, [kind for kind in KINDS if kind not in caches], *asked)
     outputs = model(
         pixel_values=images,
         pixel_mask=mask,
@@ -130,12 +134,15 @@ def _predict_batch(
         }
         if oracles:
             letterbox = batch["letterbox"][image]
-            prediction["box_oracle"] = box_oracle(found.get("box_proposals"), image, letterbox, sentence)
+            boxes, masks = found.get("box_proposals"), found.get("mask_proposals")
+            row = number if boxes is not None and boxes.per_expression else image
+            prediction["box_oracle"] = box_oracle(boxes, row, letterbox, sentence)
             prediction["mask_oracle"] = None
-            if found.get("mask_proposals") is not None and sentence.get("segmentation") is not None:
-                if image not in drawn:
-                    drawn = {image: MaskOracle(found["mask_proposals"], image, letterbox)}
-                prediction["mask_oracle"] = drawn[image].best(sentence["segmentation"])
+            if masks is not None and sentence.get("segmentation") is not None:
+                row = number if masks.per_expression else image
+                if row not in drawn:
+                    drawn = {row: MaskOracle(masks, row, letterbox)}
+                prediction["mask_oracle"] = drawn[row].best(sentence["segmentation"])
         predictions.append(prediction)
     return predictions
 

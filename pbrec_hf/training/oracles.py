@@ -29,7 +29,10 @@ def box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sente
     """
     if proposals is None or proposals.boxes is None or sentence["bbox"] is None:
         return None
-    boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[image].cpu())
+    boxes = proposals.boxes[image] if proposals.valid is None else proposals.boxes[image][proposals.valid[image]]
+    if not len(boxes):
+        return 0.0
+    boxes = Letterbox.of(letterbox).boxes_to_original(boxes.cpu())
     return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
 
 
@@ -46,6 +49,8 @@ class MaskOracle:
     def __init__(self, proposals: Proposals, image: int, letterbox: Tensor):
         self.proposals, self.image, self.letterbox = proposals, image, Letterbox.of(letterbox)
         quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[image]
+        if proposals.valid is not None:  # what only fills the row comes last, and is empty
+            quality = quality.masked_fill(~proposals.valid[image], -1)
         self.points = quality.topk(min(_PROPOSALS, proposals.num_points)).indices
         small = self._at(self.points) > 0.5
         self.size = (small.shape[1], small.shape[2])
@@ -65,7 +70,7 @@ class MaskOracle:
 
     def _at(self, points: Tensor) -> Tensor:
         masks = self.proposals.require_masks()
-        points = points.to(masks.features.device)
+        points = points.to(masks.device)
         return masks.at(torch.full_like(points, self.image), points).cpu()
 
 

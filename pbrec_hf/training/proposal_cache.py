@@ -1,9 +1,9 @@
 """Proposals of a frozen detector kept in Parquet, so that validation and evaluation need not run it again.
 
-A row holds one picture's proposals under the SHA-256 of its file; every file identifies the detector by a hash of its
-weights, its config and the preprocessing of pictures. A picture that is missing, or another detector, is an error.
-Pictures are written in parts that appear complete or not at all: an interrupted run resumes where it stopped. Knows
-nothing of expressions.
+A row holds one picture's proposals under the SHA-256 of its file, or those of a picture and an expression, where the
+detector is asked with words. Every file identifies the detector by a hash of its weights, its config and the
+preprocessing of pictures. A picture that is missing, or another detector, is an error. Pictures are written in parts
+that appear complete or not at all: an interrupted run resumes where it stopped.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ..detectors.base import Detector
-from ..geometry.proposals import Proposals
+from ..detectors.base import Detector, asks_expressions
+from ..geometry.proposals import TENSORS, Proposals
 from ..hub.writing import replaced_file
 from ..image_processing_pbrec import PbrecImageProcessor
 from ..processing_pbrec import PbrecProcessor
@@ -27,7 +27,7 @@ from ..selection.choose import PROPOSALS
 
 KINDS = tuple(PROPOSALS)
 
-_MASKS = "mask_features"
+_MASKS = "mask_"  # before the names of the masks' tensors
 _TYPES = {
     torch.float32: pa.float32(),
     torch.float16: pa.float16(),
@@ -56,6 +56,28 @@ def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> s
 
 
 _NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "processor_class")
+
+
+def row_keys(
+    detector: Detector, images: Sequence[str], expressions: Sequence[str], image_index: Iterable[int]
+) -> list[str]:
+    """
+    Under what the proposals of a batch are stored, row by row.
+
+    Args:
+        detector: which proposes, for pictures or, asked with words, for expressions.
+        images: hash of each of I pictures.
+        expressions: E of them.
+        image_index: E picture numbers.
+    """
+    if not asks_expressions(detector):
+        return list(images)
+    return [expression_hash(images[image], said) for said, image in zip(expressions, image_index, strict=True)]
+
+
+def expression_hash(image: str, expression: str) -> str:
+    """The key of an expression on the picture with the hash `image`."""
+    return hashlib.sha256(f"{image}\n{expression}".encode()).hexdigest()
 
 
 class ProposalCache:
@@ -88,11 +110,11 @@ class ProposalCache:
 
     def write(self, images: Sequence[str], proposals: Proposals) -> None:
         """
-        Add the proposals of pictures, as one file.
+        Add proposals, as one file.
 
         Args:
-            images: hash of each picture.
-            proposals: of these pictures, in this order.
+            images: the key of each row (see `row_keys`).
+            proposals: of these, in this order.
 
         Raises:
             OSError: it cannot be written.
@@ -113,7 +135,7 @@ class ProposalCache:
 
     def get(self, images: Iterable[str]) -> Proposals:
         """
-        The proposals of pictures with these hashes, as the detector itself would give them, on the CPU.
+        The proposals under these keys, as the detector itself would give them, on the CPU.
 
         Raises:
             ValueError: a picture is not in the cache.
@@ -148,17 +170,21 @@ class ProposalCache:
         self._where.update({image: (path, row) for row, image in enumerate(images)})
 
     def _like_template(self, tensors: dict[str, torch.Tensor]) -> Proposals:
-        fields: dict[str, Any] = dict(tensors)
-        features = fields.pop(_MASKS, None)
-        if features is not None:
-            fields["masks"] = replace(self._template.require_masks(), features=features)
+        masks: dict[str, Any] = {
+            name.removeprefix(_MASKS): value for name, value in tensors.items() if name.startswith(_MASKS)
+        }
+        fields: dict[str, Any] = {name: value for name, value in tensors.items() if not name.startswith(_MASKS)}
+        if masks:
+            fields["masks"] = self._template.require_masks().with_tensors(masks)
         return replace(self._template, **fields)
 
     @cached_property
     def _template(self) -> Proposals:
         """Grids and mask kernels, which are the same for every picture, from one empty canvas."""
         canvas = torch.zeros(1, 3, self.side, self.side, device=self.detector.device)
-        return self.detector.propose(canvas, torch.ones_like(canvas[:, 0], dtype=torch.int64)).to("cpu")
+        mask = torch.ones_like(canvas[:, 0], dtype=torch.int64)
+        asked = {"expressions": ["thing"], "image_index": torch.zeros(1, dtype=torch.int64)}
+        return self.detector.propose(canvas, mask, **(asked if asks_expressions(self.detector) else {})).to("cpu")
 
 
 def open_caches(
@@ -193,10 +219,9 @@ def filled_caches(folder: str | Path, processor: PbrecProcessor) -> dict[str, Pr
 
 
 def _tensors(proposals: Proposals) -> dict[str, torch.Tensor]:
-    names = ("quality", "boxes", "candidates", "labels")
-    tensors = {name: getattr(proposals, name) for name in names if getattr(proposals, name) is not None}
+    tensors = {name: getattr(proposals, name) for name in TENSORS if getattr(proposals, name) is not None}
     if proposals.masks is not None:
-        tensors[_MASKS] = proposals.masks.features
+        tensors |= {f"{_MASKS}{name}": getattr(proposals.masks, name) for name in proposals.masks.PER_IMAGE}
     return tensors
 
 

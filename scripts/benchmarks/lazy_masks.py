@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pbrec_hf.detectors.solo import SoloConfig
-from pbrec_hf.geometry.proposals import LazyMasks
+from pbrec_hf.geometry.proposed_masks import LazyMasks
 
 from .timing import Figure, median_seconds, report
 

@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from pbrec_hf.geometry.boxes import boxes_from_distances
-from pbrec_hf.geometry.proposals import LazyMasks, Proposals
+from pbrec_hf.geometry.proposals import Proposals
+from pbrec_hf.geometry.proposed_masks import LazyMasks
 
 GRIDS = ((4, 6), (2, 3))
 POINTS = 30

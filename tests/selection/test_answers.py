@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from pbrec_hf.comprehension.targets import centerness_targets
 from pbrec_hf.geometry.letterbox import Letterbox
 from pbrec_hf.geometry.points import grid_points
-from pbrec_hf.geometry.proposals import LazyMasks, Proposals
+from pbrec_hf.geometry.proposals import Proposals
+from pbrec_hf.geometry.proposed_masks import LazyMasks
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
 from pbrec_hf.selection.answers import answers
 from pbrec_hf.selection.choose import rank_and_choose
@@ -180,7 +181,7 @@ def test_masks_may_follow_the_boxes():
     chosen = similar["boxes"].points[:, 0].tolist()
     assert similar["masks"].points[:, 0].tolist() == [[0, 1, 3, 2].index(point) for point in chosen]
     inputs["mask_proposals"].boxes = None
-    with pytest.raises(ValueError, match="masks without boxes on"):
+    with pytest.raises(ValueError, match="masks without boxes were proposed at different points"):
         rank_and_choose(outputs, inputs, SelectionSettings(masks_follow_boxes=True))
 
 

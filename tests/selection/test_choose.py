@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from pbrec_hf.geometry.proposals import LazyMasks, Proposals
+from pbrec_hf.geometry.proposals import Proposals
+from pbrec_hf.geometry.proposed_masks import LazyMasks
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
 from pbrec_hf.selection.choose import pictures_of, rank_and_choose
 from pbrec_hf.selection.settings import SelectionSettings
@@ -117,9 +118,7 @@ def test_a_mask_of_the_same_grid_belongs_to_its_box_even_if_another_is_nearer():
     assert torch.equal(group.values[:, 0], followed["boxes"].values[:, 0]) and torch.equal(
         group.score, followed["boxes"].score
     )
-    with pytest.raises(
-        ValueError, match=r"boxes were proposed on grids \(\(2, 2\),\) and masks without boxes on \(\(1, 4\),\)"
-    ):
+    with pytest.raises(ValueError, match=r"at different points \(grids \(\(2, 2\),\) and grids \(\(1, 4\),\)\)"):
         rank_and_choose(outputs, inputs(mask_proposals=masks(grid=(1, 4))), settings)
 
 

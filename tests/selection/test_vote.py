@@ -12,7 +12,8 @@ from torchvision.ops import box_iou
 from pbrec_hf.geometry.boxes import box_iou_matrix, boxes_from_distances
 from pbrec_hf.geometry.masks import mask_iou_matrix
 from pbrec_hf.geometry.points import grid_points, resample_grid
-from pbrec_hf.geometry.proposals import LazyMasks, Proposals
+from pbrec_hf.geometry.proposals import Proposals
+from pbrec_hf.geometry.proposed_masks import LazyMasks
 from pbrec_hf.selection.ranking import rank_scores, top_k_points
 from pbrec_hf.selection.vote import choose_boxes, choose_masks, select_by_overlap
 

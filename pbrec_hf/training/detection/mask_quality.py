@@ -76,7 +76,7 @@ def mask_quality(detector: MaskSource, items: Iterable[DetectorInputs], threshol
 def _all_masks(proposals: Proposals, size: tuple[int, int], threshold: float) -> Iterator[Tensor]:
     """Every mask (n, *size) bool, some at a time."""
     assert proposals.masks is not None
-    for index in torch.arange(proposals.num_points, device=proposals.masks.features.device).split(MASKS_AT_A_TIME):
+    for index in torch.arange(proposals.num_points, device=proposals.masks.device).split(MASKS_AT_A_TIME):
         drawn = proposals.masks.at(torch.zeros_like(index), index)[:, None]
         yield (F.interpolate(drawn, size, mode="bilinear", align_corners=False)[:, 0] > threshold).cpu()
 
@@ -84,6 +84,8 @@ def _all_masks(proposals: Proposals, size: tuple[int, int], threshold: float) ->
 def _points_at_centers(proposals: Proposals, masks: Tensor) -> Tensor:
     """(G,) int64: of the points nearest an object's centre of mass, one of each grid, the one of the best quality."""
     centers = torch.stack(centers_of_mass(masks), dim=-1) + 0.5
+    if proposals.points is not None:
+        return torch.cdist(centers, proposals.points[0].cpu()).argmin(1)
     nearest, first = [], 0
     for rows, cols in proposals.grids:
         points = grid_points(rows, cols, proposals.canvas[0] / rows)

@@ -207,7 +207,7 @@ class PbrecProcessor(ProcessorMixin):
             known = images is not None or nested
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
         if images is not None and options.get("return_proposals", True):
-            asked = {name: batch.get(name) for name in ("expressions", "image_index")}
+            asked: dict[str, Any] = {name: batch.get(name) for name in ("expressions", "image_index")}
             batch.update(self.propose(batch["pixel_values"], batch["pixel_mask"], **asked))
         return batch
 

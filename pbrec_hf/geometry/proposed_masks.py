@@ -226,7 +226,8 @@ class BoxMasks(ProposedMasks):
         x, y = axes
         rows, cols = y.shape[1], x.shape[1]
         places = torch.stack((x[:, None].expand(-1, rows, -1), y[:, :, None].expand(-1, -1, cols)), dim=-1)
-        return F.grid_sample(maps[:, None], places, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0]
+        read = F.grid_sample(maps[:, None], places, mode="bilinear", padding_mode="border", align_corners=False)
+        return read[:, 0] * (places.abs() <= 1).all(dim=-1)
 
     def padded(self, points: int) -> "BoxMasks":
         """See [`ProposedMasks.padded`]."""

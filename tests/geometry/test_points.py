@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from pbrec_hf.geometry.letterbox import Letterbox, points_in_picture
-from pbrec_hf.geometry.points import feature_mask, grid_points, resample_grid
+from pbrec_hf.geometry.points import feature_mask, grid_points, resample_grid, sample_grid
 
 
 def letterboxes(*sizes, canvas=320):
@@ -86,3 +86,12 @@ def test_the_feature_mask_is_the_top_left_pixel_of_every_cell():
     pixel_mask = (torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0)) > 0.5).long()
     assert torch.equal(feature_mask(pixel_mask, 20, 20), pixel_mask[:, ::16, ::16].flatten(1) == 1)
     assert torch.equal(feature_mask(pixel_mask.bool(), 20, 20), feature_mask(pixel_mask, 20, 20))
+
+
+@pytest.mark.parametrize("to", [(4, 6), (5, 5), (9, 13), (2, 3)])
+def test_a_map_read_at_the_centres_of_another_grid_is_the_resampled_map(to):
+    values = torch.rand(3, 24, generator=torch.Generator().manual_seed(0))
+    rows, cols = to
+    places = grid_points(rows, cols, 1.0) * torch.tensor([96 / cols, 64 / rows])
+    read = sample_grid(values, (4, 6), places.expand(3, -1, -1), (64, 96))
+    torch.testing.assert_close(read, resample_grid(values, (4, 6), to), atol=1e-6, rtol=0)

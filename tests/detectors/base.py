@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel
 
 from pbrec_hf import PbrecProcessor, Proposals
 from pbrec_hf.detectors.base import ProposalSource, register_detector
+from pbrec_hf.geometry.proposals import TENSORS
 
 
 class DetectorTester:
@@ -170,8 +171,8 @@ def register_and_eval(detector):
 
 def tensors_of(proposals: Proposals) -> list[torch.Tensor]:
     """Every tensor of some proposals, in a fixed order."""
-    names = ("quality", "boxes", "candidates", "labels")
-    found = [getattr(proposals, name) for name in names if getattr(proposals, name) is not None]
+    found = [getattr(proposals, name) for name in TENSORS if getattr(proposals, name) is not None]
     if proposals.masks is not None:
-        found += [proposals.masks.features, proposals.masks.weight, proposals.masks.bias]
+        masks = proposals.masks
+        found += [getattr(masks, name) for name in (*masks.PER_IMAGE, *masks.SHARED)]
     return found

@@ -68,7 +68,7 @@ def add_detectors(
         return processor
     for source in filter(None, given.values()):
         require_there(source)
-    detectors = {name: _detector(source) if source else getattr(processor, name) for name, source in given.items()}
+    detectors = {name: open_detector(source) if source else getattr(processor, name) for name, source in given.items()}
     return PbrecProcessor(
         processor.image_processor,
         processor.tokenizer,
@@ -78,7 +78,8 @@ def add_detectors(
     )
 
 
-def _detector(source: str) -> Any:
+def open_detector(source: str) -> Any:
+    """The detector of a folder or Hub id."""
     with opening(source) as found:
         return AutoModel.from_pretrained(source, **found)
 

@@ -44,14 +44,16 @@ class MaskOracle:
         proposals: of a batch, with masks.
         image: the picture's place in the batch.
         letterbox: (6,) of the picture.
+        points: int64 (n,), the proposals that count, the best first; None = all.
     """
 
-    def __init__(self, proposals: Proposals, image: int, letterbox: Tensor):
+    def __init__(self, proposals: Proposals, image: int, letterbox: Tensor, points: Tensor | None = None):
         self.proposals, self.image, self.letterbox = proposals, image, Letterbox.of(letterbox)
         quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[image]
         if proposals.valid is not None:  # what only fills the row comes last, and is empty
             quality = quality.masked_fill(~proposals.valid[image], -1)
-        self.points = quality.topk(min(_PROPOSALS, proposals.num_points)).indices
+        best = quality.topk(min(_PROPOSALS, proposals.num_points)).indices
+        self.points = best if points is None else points[:_PROPOSALS]
         small = self._at(self.points) > 0.5
         self.size = (small.shape[1], small.shape[2])
         self.small = small.flatten(1).float()

@@ -21,8 +21,9 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
-from .detectors.base import Held, asks_expressions, load_detector
-from .geometry.image_index import image_of_each
+from .detectors.base import Held, load_detector
+from .detectors.references import DetectorReference
+from .detectors.running import run_detectors
 from .hub.loading import require_there
 from .hub.opening import clear_errors
 from .images.containers import plain
@@ -58,7 +59,8 @@ class PbrecProcessor(ProcessorMixin):
         tokenizer (a transformers tokenizer): of the model's text encoder.
         max_text_length (`int`, defaults to 40): longer expressions are cut, and reported.
         selection (`dict`, *optional*): fields of [`SelectionSettings`].
-        detectors (`dict`, *optional*): model types by kind, `{"boxes": …, "masks": …}`; filled by the detectors given.
+        detectors (`dict`, *optional*): by kind, `{"boxes": …, "masks": …}`, the model type of a detector that is saved
+            with the processor, or where it comes from ([`DetectorReference`]); filled by the detectors given.
         box_detector, mask_detector (*optional*): detectors as `detectors/base.py` describes them.
     """
 
@@ -70,7 +72,7 @@ class PbrecProcessor(ProcessorMixin):
         tokenizer: Any = None,
         max_text_length: int = 40,
         selection: dict[str, Any] | None = None,
-        detectors: dict[str, str] | None = None,
+        detectors: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         given = {kind: kwargs.pop(name, None) for kind, name in _FOLDERS.items()}
@@ -107,8 +109,12 @@ class PbrecProcessor(ProcessorMixin):
         """The detectors by kind; a kind without one is left out."""
         return {kind: holder.detector for kind, holder in self._held.items() if holder.detector is not None}
 
-    def replace_detector(self, kind: str, detector: Any) -> None:
-        """Use `detector` for `kind` ("boxes" or "masks") from now on; it is saved with the processor."""
+    def replace_detector(self, kind: str, detector: Any, reference: DetectorReference | None = None) -> None:
+        """
+        Use `detector` for `kind` ("boxes" or "masks") from now on.
+
+        It is saved with the processor, or named, where a `reference` says from where it can be loaded again.
+        """
         if kind not in _FOLDERS:
             raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, _FOLDERS))}.")
         if not callable(getattr(detector, "propose", None)) or not hasattr(detector, "config"):
@@ -117,7 +123,7 @@ class PbrecProcessor(ProcessorMixin):
                 "pbrec_hf.detectors.base.ProposalSource."
             )
         self._held[kind] = Held(detector.eval())
-        self.detectors[kind] = detector.config.model_type
+        self.detectors[kind] = detector.config.model_type if reference is None else reference.to_dict()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PbrecProcessor":
         # Detectors of its own, too, which move on their own; attributes alone are copied to print or save them.
@@ -251,31 +257,9 @@ class PbrecProcessor(ProcessorMixin):
         Raises:
             ValueError: a detector is asked with words, and there are no expressions.
         """
-        found: dict[str, Any] = {}
-        outputs: dict[int, Any] = {}
-        for kind, detector in self.held_detectors.items():
-            if kind not in kinds:
-                continue
-            canvases = pixel_values.to(detector.device, detector.dtype)
-            if asks_expressions(detector):
-                if expressions is None:
-                    raise ValueError(
-                        f"The detector that proposes {kind} is asked with words: give expressions with the pictures, "
-                        "or return_proposals=False."
-                    )
-                index = image_of_each(image_index, len(expressions), len(canvases))
-                found[PROPOSALS[kind]] = detector.propose(
-                    canvases, pixel_mask, expressions=list(expressions), image_index=index
-                )
-                continue
-            source = getattr(detector, "source", None)
-            if source is None:
-                found[PROPOSALS[kind]] = detector.propose(canvases, pixel_mask)
-                continue
-            if id(source) not in outputs:
-                with torch.no_grad():
-                    outputs[id(source)] = source(canvases)
-            found[PROPOSALS[kind]] = detector.propose(canvases, pixel_mask, output=outputs[id(source)])
+        wanted = {kind: detector for kind, detector in self.held_detectors.items() if kind in kinds}
+        proposals, outputs = run_detectors(wanted, pixel_values, pixel_mask, expressions, image_index)
+        found: dict[str, Any] = {PROPOSALS[kind]: value for kind, value in proposals.items()}
         if (shared := outputs.get(id(self._shared.detector))) is not None:
             found["detected"] = shared
         return found
@@ -333,6 +317,9 @@ class PbrecProcessor(ProcessorMixin):
         saved = super().save_pretrained(save_directory)
         for kind, detector in self.held_detectors.items():
             folder = Path(save_directory, _FOLDERS[kind])
+            if isinstance(self.detectors[kind], Mapping):
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier save
+                continue
             detector.save_pretrained(folder, **shards)
             # Code of one's own (`register_for_auto_class`) is looked for beside the processor.
             for module in folder.glob("*.py"):
@@ -368,9 +355,14 @@ class PbrecProcessor(ProcessorMixin):
             processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
-            for kind, model_type in processor.detectors.items():
+            elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "code_revision")}
+            for kind, named in processor.detectors.items():
+                if isinstance(named, Mapping):
+                    reference = DetectorReference.of(named)
+                    processor.replace_detector(kind, reference.load(elsewhere), reference)
+                    continue
                 subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _FOLDERS[kind])))
-                detector = load_detector(pretrained_model_name_or_path, subfolder, model_type, hub)
+                detector = load_detector(pretrained_model_name_or_path, subfolder, named, hub)
                 processor.replace_detector(kind, detector)
         return processor
 

@@ -31,7 +31,7 @@ ARROWS = {
     "layers": set(),
     "images": {"geometry"},
     "comprehension": {"geometry", "layers", "hub.loading", "configuration_pbrec"},
-    "detectors": {"geometry", "layers", "hub.loading"},
+    "detectors": {"geometry", "layers", "hub.loading", "hub.opening"},
     "selection": {"geometry"},
     "small": {"comprehension", "detectors", "geometry", "layers", "hub.loading"},
     "configuration_pbrec": {"hub.loading"},
@@ -39,12 +39,10 @@ ARROWS = {
     "image_processing_pbrec": {"geometry", "images"},
     "processing_pbrec": {
         "comprehension.expressions",
-        "detectors.base",
+        *(f"detectors.{name}" for name in ("base", "references", "running")),
         "images",
         "selection",
-        "hub.loading",
-        "hub.opening",
-        "geometry",
+        *(f"hub.{name}" for name in ("loading", "opening")),
     },
     "pipeline_pbrec": {
         "processing_pbrec",

@@ -19,6 +19,7 @@ from ..data.own_data import load_own_data
 from ..data.refer.leakage import load_mixture
 from ..data.refer.refcoco import load_refcoco
 from ..data.schema import without_decoding
+from ..detectors.references import DetectorReference
 from ..hub.configs import config_folder
 from ..hub.loading import require_there
 from ..hub.opening import opening
@@ -67,8 +68,8 @@ def add_detectors(
     if not any(given.values()):
         return processor
     for source in filter(None, given.values()):
-        require_there(source)
-    detectors = {name: open_detector(source) if source else getattr(processor, name) for name, source in given.items()}
+        require_there(DetectorReference.parse(source).repo_id)
+    detectors = {name: detector_of(source) if source else getattr(processor, name) for name, source in given.items()}
     return PbrecProcessor(
         processor.image_processor,
         processor.tokenizer,
@@ -78,10 +79,11 @@ def add_detectors(
     )
 
 
-def open_detector(source: str) -> Any:
-    """The detector of a folder or Hub id."""
-    with opening(source) as found:
-        return AutoModel.from_pretrained(source, **found)
+def detector_of(source: str) -> Any:
+    """The detector of a folder or Hub id, `id@revision` included, or one around the network there."""
+    reference = DetectorReference.parse(source)
+    with opening(reference.repo_id) as found:
+        return reference.load(found)
 
 
 def load_rows(

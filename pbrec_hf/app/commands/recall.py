@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ...hub.writing import replaced_file
     from ...image_processing_pbrec import PbrecImageProcessor
-    from ...training.build import open_detector
+    from ...training.build import detector_of
     from ...training.recall import detector_recall, table
 
     accelerator = Accelerator(cpu=options.cpu)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         recalls = {}
         for source in options.detectors:
             recalls[source] = detector_recall(
-                open_detector(source),
+                detector_of(source),
                 image_processor,
                 rows,
                 tops,

@@ -1,0 +1,126 @@
+"""Detectors by reference: a processor may name a repository and a revision instead of carrying a copy of the weights.
+
+`processor_config.json` then holds `{"repo_id": …, "revision": …, "settings": …}` where it otherwise holds a model
+type. A repository may hold a detector of this package, one of a user's own, or a plain network of transformers, around
+which the detector is made; `settings` are what it is made with.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from ..hub.opening import clear_errors
+
+# Detectors that are made around a network of transformers: whether a config is of such a network, and what makes one.
+_MAKERS: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = []
+
+
+@dataclass(frozen=True)
+class DetectorReference:
+    """
+    Where a processor's detector comes from.
+
+    Args:
+        repo_id: id on the Hub, or a folder.
+        revision: branch, tag or commit; None = the newest. A commit never changes.
+        settings: of a detector that is made around the network there.
+
+    Raises:
+        ValueError: a field of another type.
+    """
+
+    repo_id: str
+    revision: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.repo_id, str) or not self.repo_id:
+            raise ValueError(f"repo_id={self.repo_id!r}: give the id of a detector on the Hub, or a folder.")
+        if self.revision is not None and not isinstance(self.revision, str):
+            raise ValueError(f"revision={self.revision!r}: give a branch, a tag or a commit.")
+        if not isinstance(self.settings, dict):
+            raise ValueError(f"settings={self.settings!r}: give a dict of what the detector is made with.")
+
+    @classmethod
+    def of(cls, value: object) -> "DetectorReference":
+        """
+        What a processor's config says of a detector that it does not carry.
+
+        Raises:
+            ValueError: it is no dict of these fields.
+        """
+        if not isinstance(value, Mapping) or not value.keys() <= cls.__dataclass_fields__.keys():
+            raise ValueError(f"{value!r} names no detector: give a dict of {', '.join(cls.__dataclass_fields__)}.")
+        return cls(**{"repo_id": "", **value})
+
+    @classmethod
+    def parse(cls, text: str) -> "DetectorReference":
+        """`org/name` or `org/name@revision`; a folder as it is, whatever it is called."""
+        repo_id, at, revision = text.rpartition("@")
+        return cls(repo_id, revision) if at and not Path(text).exists() else cls(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the processor's config holds it."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def load(self, options: Mapping[str, Any]) -> Any:
+        """
+        The detector.
+
+        Args:
+            options: of `from_pretrained` beside the revision, such as `cache_dir` and `trust_remote_code`.
+
+        Raises:
+            OSError: it cannot be fetched or read.
+            ValueError: there is no detector in the repository.
+        """
+        options = {**options, "revision": self.revision} if self.revision else dict(options)
+        return open_detector(self.repo_id, self.settings, options)
+
+
+def register_maker(serves: Callable[[Any], bool], make: Callable[..., Any]) -> None:
+    """
+    Let networks of transformers serve as detectors.
+
+    Args:
+        serves: whether a config is of such a network; the first maker that serves is taken.
+        make: (source, **settings and options of `from_pretrained`) → detector.
+    """
+    if (serves, make) not in _MAKERS:
+        _MAKERS.append((serves, make))
+
+
+def open_detector(source: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """
+    The detector in a folder or repository, or one around the network there.
+
+    Args:
+        source: folder or Hub id.
+        settings: of a detector that is made around a network.
+        options: of `from_pretrained`.
+
+    Raises:
+        OSError: it cannot be fetched or read.
+        ValueError: there is no detector, or `settings` are given for one that has its own.
+    """
+    with clear_errors(source):
+        config = AutoConfig.from_pretrained(source, **options)
+        known: Any = MODEL_MAPPING.get(type(config), None)
+        if callable(getattr(known, "propose", None)) or type(config).__module__.startswith("transformers_modules."):
+            if settings:
+                raise ValueError(f"{source} holds a detector with settings of its own: leave {dict(settings)} out.")
+            return (known or AutoModel).from_pretrained(source, **options)
+        for serves, make in _MAKERS:
+            if serves(config):
+                return make(source, **settings, **options)
+    raise ValueError(
+        f"{source} holds a network of the type {config.model_type!r}, which proposes nothing: give a detector of "
+        "transformers or of pbrec_hf."
+    )
+
+
+__all__ = ["DetectorReference", "open_detector", "register_maker"]

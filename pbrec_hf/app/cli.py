@@ -16,7 +16,7 @@ from .ending import again, ended, leave_script_folder, script_command
 
 VERBS = (
     "ground", "demo", "serve", "train", "evaluate", "recall", "precompute", "convert", "export", "push", "space",
-    "data", "scenes", "overfit", "failures", "cards",
+    "assemble", "data", "scenes", "overfit", "failures", "cards",
 )  # fmt: skip
 
 

@@ -193,10 +193,15 @@ def _refused(folder: Path) -> tuple[str, Exception] | None:
     from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
     readers: list[tuple[Path, Callable[..., Any]]] = [
-        *((part / "config.json", AutoConfig.from_pretrained) for part in _parts(folder)),
-        (folder / "tokenizer_config.json or tokenizer.json", AutoTokenizer.from_pretrained),
-        (folder / "processor_config.json", AutoImageProcessor.from_pretrained),
+        (part / "config.json", AutoConfig.from_pretrained)
+        for part in _parts(folder)
+        if (part / "config.json").is_file()
     ]
+    # A detector alone has neither.
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        readers.append((folder / "tokenizer_config.json or tokenizer.json", AutoTokenizer.from_pretrained))
+    if (folder / "processor_config.json").is_file():
+        readers.append((folder / "processor_config.json", AutoImageProcessor.from_pretrained))
     for path, read in readers:
         try:
             read(str(path.parent), local_files_only=True)

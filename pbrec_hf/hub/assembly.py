@@ -1,0 +1,66 @@
+"""A checkpoint put together: the model and tokenizer of one, the detectors of others, carried or named."""
+
+from pathlib import Path
+
+from ..detectors.references import DetectorReference
+from ..modeling_pbrec import PbrecForReferringExpression
+from ..processing_pbrec import PbrecProcessor
+from .opening import opening
+from .writing import replaced_folder
+
+
+def assemble(
+    model: str,
+    destination: str | Path,
+    box_detector: str | None = None,
+    mask_detector: str | None = None,
+    carry: bool = False,
+    trust_remote_code: bool = False,
+) -> dict[str, str]:
+    """
+    Write a checkpoint with other detectors.
+
+    Args:
+        model: folder or Hub id of a checkpoint with a processor.
+        destination: a folder that does not exist yet, or is empty.
+        box_detector, mask_detector: folders or Hub ids (`id@revision`) of detectors, or of networks of transformers
+            that detect; None = the checkpoint's own. A detector of the Hub is named in `processor_config.json`, one
+            in a folder is copied.
+        carry: copy those of the Hub, too.
+        trust_remote_code: run the code of a detector's repository.
+
+    Returns:
+        By kind, what became of the detector.
+
+    Raises:
+        FileExistsError: `destination` holds something.
+        OSError, ValueError: a checkpoint or detector cannot be loaded, or `destination` cannot be written.
+    """
+    destination = Path(destination)
+    if destination.exists() and (destination.is_file() or any(destination.iterdir())):
+        raise FileExistsError(f"{destination} is not empty: name a new folder.")
+    given = {"boxes": box_detector, "masks": mask_detector}
+    with opening(model) as options:
+        network = PbrecForReferringExpression.from_pretrained(model, **options)
+        kept = not any(given.values())
+        processor = PbrecProcessor.from_pretrained(model, load_detectors=False, **options)
+        own = {kind: value for kind, value in processor.detectors.items() if not given.get(kind)}
+        if kept or own:
+            processor = PbrecProcessor.from_pretrained(model, **options)
+    done = dict.fromkeys(own, "the checkpoint's own")
+    for kind, source in given.items():
+        if source is None:
+            continue
+        reference = DetectorReference.parse(source)
+        with opening(reference.repo_id) as options:
+            detector = reference.load(options | {"trust_remote_code": True} if trust_remote_code else options)
+        named = not carry and not Path(source).is_dir()
+        processor.replace_detector(kind, detector, reference if named else None)
+        done[kind] = f"{'named' if named else 'copied'} from {source}"
+    with replaced_folder(destination) as folder:
+        network.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return done
+
+
+__all__ = ["assemble"]

@@ -16,6 +16,8 @@ _PUBLIC = {
     "FcosConfig": "detectors.fcos",
     "FcosDetector": "detectors.fcos",
     "Grounder": "inference.grounder",
+    "OpenVocabularyConfig": "detectors.open_vocabulary",
+    "OpenVocabularyDetector": "detectors.open_vocabulary",
     "PbrecCollator": "data.collator",
     "PbrecConfig": "configuration_pbrec",
     "PbrecForReferringExpression": "modeling_pbrec",

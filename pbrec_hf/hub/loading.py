@@ -156,6 +156,29 @@ class StrictModel(PreTrainedModel):
         )
 
 
+def load_network(auto: Any, source: str | PathLike[str], **options: Any) -> PreTrainedModel:
+    """
+    A network of transformers, complete.
+
+    Args:
+        auto: its Auto class.
+        source: folder or Hub id.
+        options: of `from_pretrained`.
+
+    Raises:
+        OSError: there is no such repository, or its file is damaged.
+        ValueError: weights are missing, of another shape or not finite. (Transformers reports those it does not use.)
+    """
+    require_there(source)
+    # CODEPATH: as above.
+    options = {"use_safetensors": True, **options, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _judging(str(source), strict=True, resizes=True):
+        network, info = auto.from_pretrained(source, **options)
+    _require_fitting(str(source), {**info, "unexpected_keys": ()}, resizes=False)
+    _require_finite(str(source), network)
+    return cast(PreTrainedModel, network)
+
+
 @contextmanager
 def _judging(where: str, strict: bool, resizes: bool) -> Iterator[None]:
     token = _UNDER_WAY.set((where, strict, resizes))
@@ -242,4 +265,4 @@ def _some(keys: list[str], most: int = 5) -> str:
     return ", ".join(keys[:most]) + rest
 
 
-__all__ = ["StrictConfig", "StrictModel", "require_there"]
+__all__ = ["StrictConfig", "StrictModel", "load_network", "require_there"]

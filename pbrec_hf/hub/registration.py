@@ -26,6 +26,7 @@ def register() -> None:
     from ..configuration_pbrec import PbrecConfig
     from ..detectors.base import register_detector
     from ..detectors.fcos import FcosDetector
+    from ..detectors.open_vocabulary import OpenVocabularyDetector
     from ..detectors.solo import SoloDetector
     from ..image_processing_pbrec import PbrecImageProcessor
     from ..modeling_pbrec import PbrecForReferringExpression, PbrecModel
@@ -35,7 +36,7 @@ def register() -> None:
     from .bundled import bundled_checkpoint
 
     register_small()
-    for detector in (FcosDetector, SoloDetector):
+    for detector in (FcosDetector, OpenVocabularyDetector, SoloDetector):
         register_detector(detector)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
     # `architectures` in a config decides between the two; the first is the default.

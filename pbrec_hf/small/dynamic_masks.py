@@ -84,16 +84,7 @@ class DynamicMasks(LazyMasks):
         )
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """
-        Compute n masks.
-
-        Args:
-            image_index: (n,) int64, the canvas of each mask.
-            point_index: (n,) int64, its point.
-
-        Returns:
-            (n, h, w) probabilities over the canvas.
-        """
+        """See [`ProposedMasks.at`]."""
         probabilities = self.features.new_empty(len(image_index), *self.features.shape[-2:])
         length = self.channels + NUM_SHAPE
         for image in image_index.unique().tolist():

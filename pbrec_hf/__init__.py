@@ -26,6 +26,8 @@ _PUBLIC = {
     "PbrecModel": "modeling_pbrec",
     "PbrecOutput": "modeling_pbrec",
     "PbrecProcessor": "processing_pbrec",
+    "PromptedMasks": "detectors.prompted_masks",
+    "PromptedMasksConfig": "detectors.prompted_masks",
     "Proposals": "geometry.proposals",
     "NanoDetConfig": "small.nanodet",
     "NanoDetDetector": "small.nanodet",

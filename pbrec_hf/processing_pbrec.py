@@ -21,7 +21,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
-from .detectors.base import Held, load_detector
+from .detectors.base import Held, is_detector, load_detector
 from .detectors.references import DetectorReference
 from .detectors.running import run_detectors
 from .hub.loading import require_there
@@ -117,7 +117,7 @@ class PbrecProcessor(ProcessorMixin):
         """
         if kind not in _FOLDERS:
             raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, _FOLDERS))}.")
-        if not callable(getattr(detector, "propose", None)) or not hasattr(detector, "config"):
+        if not is_detector(detector) or not hasattr(detector, "config"):
             raise TypeError(
                 f"{type(detector).__name__} is no detector: it needs `config` and `propose`, see "
                 "pbrec_hf.detectors.base.ProposalSource."
@@ -182,7 +182,8 @@ class PbrecProcessor(ProcessorMixin):
             pixel_values (I, 3, H, W), pixel_mask (I, H, W), letterbox (I, 6); input_ids and attention_mask (E, L),
             image_index (E,) (None for a plain list without pictures: one expression for each picture of the features
             they are given with, or all for a single one), truncated bool (E,), expressions (list of E strings);
-            box_proposals and mask_proposals ([`Proposals`] of I pictures) where there is a detector.
+            box_proposals and mask_proposals ([`Proposals`] of I pictures, or [`RequestedMasks`]) where there is a
+            detector.
 
         Raises:
             TypeError: an unknown argument.
@@ -264,10 +265,16 @@ class PbrecProcessor(ProcessorMixin):
             found["detected"] = shared
         return found
 
-    def rank(self, outputs: Any, inputs: Mapping[str, Any], top_k: int | None = None) -> dict[str, Group]:
-        """The proposals behind each answer, on the canvas: [`Group`] under "boxes" and/or "masks"."""
+    def rank(
+        self, outputs: Any, inputs: Mapping[str, Any], top_k: int | None = None, return_masks: bool = True
+    ) -> dict[str, Group]:
+        """
+        The proposals behind each answer, on the canvas: [`Group`] under "boxes" and/or "masks".
+
+        Without `return_masks`, masks that would have to be made of the chosen boxes are left out.
+        """
         settings = self.settings if top_k is None else replace(self.settings, top_k=top_k)
-        return rank_and_choose(outputs, inputs, settings)
+        return rank_and_choose(outputs, inputs, settings, return_masks)
 
     def post_process_referring_expression(
         self,
@@ -292,12 +299,13 @@ class PbrecProcessor(ProcessorMixin):
         Returns:
             One dict per expression: `scores` (n,) in [0, 1], `labels` (n,) int64 zeros, `text_labels` (n strings),
             `boxes` (n, 4) XYXY, `masks` bool (n, 1, H, W), with n = 1, or 0 where nothing reaches the threshold; and
-            `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box").
+            `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box"), or "prompt" for a
+            mask that a network was asked for with the box.
 
         Raises:
             ValueError: `inputs` has no proposals, or does not fit the outputs.
         """
-        groups = self.rank(outputs, inputs, top_k)
+        groups = self.rank(outputs, inputs, top_k, return_masks)
         return answers(groups, inputs, threshold, self.settings.mask_threshold, return_masks, target_sizes)
 
     def save_pretrained(

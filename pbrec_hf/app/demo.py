@@ -44,7 +44,7 @@ def run_demo(grounder: Grounder, on_answer: Callable[[dict[str, Any], Grounded],
 def _behind(grounder: Grounder, result: Grounded) -> list[tuple[str, Image.Image]]:
     """What is behind the first answer: the map of scores, and the best proposals."""
     pictures = [(f"scores for «{result.inputs['expressions'][0]}»", score_map(result))]
-    ranked = grounder.processor.rank(result.outputs, result.inputs, _PROPOSALS)
+    ranked = grounder.processor.rank(result.outputs, result.inputs, _PROPOSALS, return_masks=False)
     if (drawn := box_proposals(result, ranked=ranked.get("boxes"))) is not None:
         pictures.append((f"the {drawn[1]} best proposals, and the answer", drawn[0]))
     return pictures

@@ -165,6 +165,16 @@ def asks_expressions(detector: Any) -> bool:
     return bool(getattr(detector, "asks_expressions", False))
 
 
+def makes_masks_of_boxes(detector: Any) -> bool:
+    """Whether this proposes nothing, and makes masks of the chosen boxes instead (see `prompted_masks.py`)."""
+    return callable(getattr(detector, "prompt", None))
+
+
+def is_detector(detector: Any) -> bool:
+    """Whether an object, or a class, can take the place of a processor's detector, as far as its methods tell."""
+    return callable(getattr(detector, "propose", None)) or makes_masks_of_boxes(detector)
+
+
 DetectorClass = TypeVar("DetectorClass", bound=type[PreTrainedModel])
 
 
@@ -188,7 +198,7 @@ def register_detector(detector: DetectorClass) -> DetectorClass:
             f"{detector!r} is not a detector: derive it from pbrec_hf.detectors.base.Detector, and annotate its "
             "`config` with a config class that has a `model_type`."
         )
-    if not callable(getattr(detector, "propose", None)):
+    if not is_detector(detector):
         raise TypeError(f"{detector.__name__} has no method `propose`: implement ProposalSource.propose.")
     # `CONFIG_MAPPING.get` ignores registered classes.
     known: Any = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else config_class  # noqa: SIM401
@@ -258,7 +268,9 @@ __all__ = [
     "Held",
     "ProposalSource",
     "asks_expressions",
+    "is_detector",
     "load_detector",
+    "makes_masks_of_boxes",
     "register_detector",
     "require_multiple",
 ]

@@ -114,6 +114,11 @@ class OpenVocabularyDetector(WrappedNetwork, Detector):
         return self.config.ask == "expression"
 
     @classmethod
+    def serves(cls, network_config: Any) -> bool:
+        """Whether this class wraps networks that have this config."""
+        return network_config.model_type in VOCABULARIES
+
+    @classmethod
     def wrap(cls, source: Any, *, classes: Sequence[str] | None = None, **options: Any) -> "OpenVocabularyDetector":
         """
         Wrap a network of transformers; see [`WrappedNetwork.wrap`].

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from ..hub.opening import clear_errors
+from .base import is_detector
 
 # Detectors that are made around a network of transformers: whether a config is of such a network, and what makes one.
 _MAKERS: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = []
@@ -110,7 +111,7 @@ def open_detector(source: str, settings: Mapping[str, Any], options: Mapping[str
     with clear_errors(source):
         config = AutoConfig.from_pretrained(source, **options)
         known: Any = MODEL_MAPPING.get(type(config), None)
-        if callable(getattr(known, "propose", None)) or type(config).__module__.startswith("transformers_modules."):
+        if is_detector(known) or type(config).__module__.startswith("transformers_modules."):
             if settings:
                 raise ValueError(f"{source} holds a detector with settings of its own: leave {dict(settings)} out.")
             return (known or AutoModel).from_pretrained(source, **options)

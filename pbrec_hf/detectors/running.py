@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..geometry.image_index import image_of_each
 from ..geometry.proposals import Proposals
-from .base import asks_expressions
+from ..geometry.requested_masks import RequestedMasks
+from .base import asks_expressions, makes_masks_of_boxes
 
 
 def run_detectors(
@@ -17,7 +18,7 @@ def run_detectors(
     pixel_mask: Tensor | None,
     expressions: Sequence[str] | None = None,
     image_index: Tensor | None = None,
-) -> tuple[dict[str, Proposals], dict[int, Any]]:
+) -> tuple[dict[str, Proposals | RequestedMasks], dict[int, Any]]:
     """
     Proposals of every detector.
 
@@ -28,17 +29,19 @@ def run_detectors(
         expressions, image_index: E expressions and their pictures, for detectors that are asked with words.
 
     Returns:
-        The proposals by kind, and the outputs of the networks (`source`) that ran, by their id.
+        The proposals by kind, or masks on request, and the outputs of the networks (`source`) that ran, by their id.
 
     Raises:
         ValueError: a detector is asked with words, and there are no expressions.
     """
-    found: dict[str, Proposals] = {}
+    found: dict[str, Proposals | RequestedMasks] = {}
     outputs: dict[int, Any] = {}
     for kind, detector in detectors.items():
         canvases = pixel_values.to(detector.device, detector.dtype)
         source = getattr(detector, "source", None)
-        if asks_expressions(detector):
+        if makes_masks_of_boxes(detector):
+            found[kind] = detector.prompt(canvases)
+        elif asks_expressions(detector):
             if expressions is None:
                 raise ValueError(
                     f"The detector that proposes {kind} is asked with words: give expressions with the pictures, or "

@@ -56,6 +56,16 @@ class WrappedNetwork(StrictModel):
         """The Auto class of the network that has this config; `auto`, unless a subclass chooses among several."""
         return cls.auto
 
+    @classmethod
+    def reader_of(cls, network_config: Any) -> Any:
+        """The Auto class, or the class, of the processor of the network that has this config."""
+        return cls.reader
+
+    @classmethod
+    def serves(cls, network_config: Any) -> bool:
+        """Whether this class wraps networks that have this config."""
+        raise NotImplementedError
+
     @property
     def processor(self) -> Any:
         """
@@ -101,13 +111,19 @@ class WrappedNetwork(StrictModel):
         options = {"dtype": torch.float32, **(network_options or {})}
         network_config = AutoConfig.from_pretrained(source, **_hub(options))
         network = load_network(cls.auto_of(network_config), source, **options)
-        processor = cls.reader.from_pretrained(source, **_hub(options))
+        processor = cls.reader_of(network_config).from_pretrained(source, **_hub(options))
         config_class: Any = cls.config_class
         config = config_class(network_config=network.config, **fields)
         with torch.device("meta"):  # its weights are there already
             wrapped = cls(config, processor)
         wrapped.network = network
         return wrapped.eval()
+
+    @classmethod
+    def make(cls, source: str | os.PathLike[str], **given: Any) -> Self:
+        """As `wrap`, with the options of `from_pretrained` among the fields."""
+        options = {name: given.pop(name) for name in (*_HUB, "dtype") if name in given}
+        return cls.wrap(source, network_options=options, **given)
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
@@ -122,7 +138,8 @@ class WrappedNetwork(StrictModel):
         """As of every model; its processor is loaded, too."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         wrapped = loaded[0] if isinstance(loaded, tuple) else loaded
-        wrapped._processor = Held(cls.reader.from_pretrained(pretrained_model_name_or_path, **_hub(kwargs)))
+        reader = cls.reader_of(wrapped.config.network_config)
+        wrapped._processor = Held(reader.from_pretrained(pretrained_model_name_or_path, **_hub(kwargs)))
         return loaded
 
     @staticmethod

@@ -27,6 +27,8 @@ def register() -> None:
     from ..detectors.base import register_detector
     from ..detectors.fcos import FcosDetector
     from ..detectors.open_vocabulary import OpenVocabularyDetector
+    from ..detectors.prompted_masks import PromptedMasks
+    from ..detectors.references import register_maker
     from ..detectors.solo import SoloDetector
     from ..image_processing_pbrec import PbrecImageProcessor
     from ..modeling_pbrec import PbrecForReferringExpression, PbrecModel
@@ -36,8 +38,10 @@ def register() -> None:
     from .bundled import bundled_checkpoint
 
     register_small()
-    for detector in (FcosDetector, OpenVocabularyDetector, SoloDetector):
+    for detector in (FcosDetector, OpenVocabularyDetector, PromptedMasks, SoloDetector):
         register_detector(detector)
+    for wrapper in (OpenVocabularyDetector, PromptedMasks):
+        register_maker(wrapper.serves, wrapper.make)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
     # `architectures` in a config decides between the two; the first is the default.
     AutoModel.register(PbrecConfig, (PbrecForReferringExpression, PbrecModel), exist_ok=True)

@@ -80,7 +80,7 @@ class Grounder:
         inputs = self.processor(picture, expressions).to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
-        groups = self.processor.rank(outputs, inputs, top_k)
+        groups = self.processor.rank(outputs, inputs, top_k, return_masks)
         found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold, return_masks)
         return Grounded(picture, found, inputs, outputs, groups)
 

@@ -81,7 +81,7 @@ def answers(
                 "boxes": result["boxes"],
                 **({"masks": result["masks"]} if return_masks else {}),
                 "box_source": "detector" if "boxes" in groups else "mask",
-                "mask_source": "detector" if "masks" in groups else "box",
+                "mask_source": groups["masks"].source if "masks" in groups else "box",
             }
         )
     return results

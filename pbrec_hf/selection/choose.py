@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..geometry.image_index import image_of_each
 from ..geometry.proposals import Proposals
+from ..geometry.requested_masks import are_requested
 from .fit import fit_boxes
-from .follow import masks_at_boxes
+from .follow import masks_at_boxes, masks_of_boxes
 from .groups import Group
 from .ranking import rank_proposals
 from .settings import SelectionSettings
@@ -24,7 +25,9 @@ PROPOSALS = {"boxes": "box_proposals", "masks": "mask_proposals"}
 _ROUNDING = 1e-3  # of a quality in half precision
 
 
-def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: SelectionSettings) -> dict[str, Group]:
+def rank_and_choose(
+    outputs: Any, inputs: Mapping[str, Any], settings: SelectionSettings, make_masks: bool = True
+) -> dict[str, Group]:
     """
     The best proposals of every expression and the answer among them, on the canvas.
 
@@ -34,6 +37,7 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
         inputs: letterbox (I, 6), box_proposals and/or mask_proposals of the I pictures, and image_index (E,), or None
             as for the model.
         settings: how to rank and select.
+        make_masks: whether masks that are made on request are made of the chosen boxes, or left out.
 
     Returns:
         A [`Group`] for each kind of proposals, under "boxes" and/or "masks".
@@ -55,6 +59,12 @@ def rank_and_choose(outputs: Any, inputs: Mapping[str, Any], settings: Selection
         device = proposals.device
         logits = logits_of[kind].to(device).float()
         image_index = pictures_of(inputs, len(logits)).to(device)
+        if are_requested(proposals):
+            if "boxes" not in groups:
+                raise ValueError("The masks are made of chosen boxes, and there are none: add a box detector.")
+            if make_masks:
+                groups[kind] = masks_of_boxes(groups["boxes"], proposals, image_index)
+            continue
         rows = proposals.rows_of(image_index)
         if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
             same_points = _same_points(inputs["box_proposals"], proposals)

@@ -1,11 +1,14 @@
 """Masks selected by the chosen boxes, so that the box and the mask of an answer show the same object."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..geometry.boxes import box_iou_matrix
 from ..geometry.masks import box_coverage
 from ..geometry.proposals import Proposals
+from ..geometry.requested_masks import RequestedMasks
 from .groups import Group
 
 
@@ -34,6 +37,29 @@ def masks_at_boxes(group: Group, proposals: Proposals, rows: Tensor, same_points
         points = overlap.argmax(-1)
     masks = proposals.require_masks().at(rows, points)
     masks = masks * box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2]))
+    return _following(group, points, masks)
+
+
+def masks_of_boxes(group: Group, requested: RequestedMasks, image_index: Tensor) -> Group:
+    """
+    The masks that a network makes of the chosen boxes.
+
+    Args:
+        group: of boxes.
+        requested: makes them.
+        image_index: (E,) int64, the picture of each expression.
+
+    Returns:
+        One mask per expression, with the value, score and point of its box; empty where no box was found.
+    """
+    boxes, found = group.chosen("boxes"), group.score > -torch.inf
+    masks = boxes.new_zeros(len(boxes), *requested.canvas)
+    if found.any():
+        masks[found] = requested.of_boxes(image_index[found], boxes[found]).to(masks)
+    return replace(_following(group, group.chosen("points"), masks), source="prompt")
+
+
+def _following(group: Group, points: Tensor, masks: Tensor) -> Group:
     return Group(
         values=group.chosen("values")[:, None],
         points=points[:, None],
@@ -43,4 +69,4 @@ def masks_at_boxes(group: Group, proposals: Proposals, rows: Tensor, same_points
     )
 
 
-__all__ = ["masks_at_boxes"]
+__all__ = ["masks_at_boxes", "masks_of_boxes"]

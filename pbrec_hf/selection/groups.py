@@ -20,6 +20,7 @@ class Group:
         score: (E,) the best value among the proposals that agree with the answer; -inf = no proposal at all.
         boxes: (E, k, 4) XYXY in canvas pixels, or None.
         masks: (E, k, h, w) probabilities over the canvas, or None.
+        source: "detector", or "prompt" for masks that were made of the chosen boxes.
     """
 
     values: Tensor
@@ -28,6 +29,7 @@ class Group:
     score: Tensor
     boxes: Tensor | None = None
     masks: Tensor | None = None
+    source: str = "detector"
 
     def chosen(self, kind: str) -> Tensor:
         """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,)."""

@@ -3,6 +3,8 @@
 Pure functions over tensors, batched over expressions. Ties go to the lower index, on every device.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,7 +67,7 @@ def choose_masks(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int)
     return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
 
 
-def _vote(values: Tensor, points: Tensor, iou: Tensor, **proposed: Tensor) -> Group:
+def _vote(values: Tensor, points: Tensor, iou: Tensor, **proposed: Any) -> Group:
     winner = select_by_overlap(iou, values > -torch.inf)
     overlap = iou[torch.arange(len(values), device=values.device), winner]
     return Group(values, points, winner, best_agreeing(values, overlap, winner), **proposed)

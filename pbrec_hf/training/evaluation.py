@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from ..configuration_pbrec import PbrecConfig
 from ..data.collator import PbrecCollator
+from ..geometry.requested_masks import are_requested
 from ..images.segmentation import mask_to_rle
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, center_targets
 from ..processing_pbrec import PbrecProcessor
@@ -121,7 +122,7 @@ def _predict_batch(
             continue
         image = int(batch["image_index"][number])
         there = len(answer["boxes"]) > 0
-        masked = there and answer["mask_source"] == "detector"
+        masked = there and answer["mask_source"] != "box"
         prediction = {
             **place,
             "ref_id": sentence.get("ref_id"),
@@ -138,7 +139,7 @@ def _predict_batch(
             row = number if boxes is not None and boxes.per_expression else image
             prediction["box_oracle"] = box_oracle(boxes, row, letterbox, sentence)
             prediction["mask_oracle"] = None
-            if masks is not None and sentence.get("segmentation") is not None:
+            if masks is not None and not are_requested(masks) and sentence.get("segmentation") is not None:
                 row = number if masks.per_expression else image
                 if row not in drawn:
                     drawn = {row: MaskOracle(masks, row, letterbox)}

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ..detectors.base import Detector, asks_expressions
+from ..detectors.base import Detector, asks_expressions, makes_masks_of_boxes
 from ..geometry.proposals import TENSORS, Proposals
 from ..hub.writing import replaced_file
 from ..image_processing_pbrec import PbrecImageProcessor
@@ -201,7 +201,7 @@ def open_caches(
     return {
         kind: ProposalCache(Path(folder) / kind, detector, processor.image_processor)
         for kind, detector in processor.held_detectors.items()
-        if kind in kinds
+        if kind in kinds and not makes_masks_of_boxes(detector)  # which has nothing to store
     }
 
 

@@ -13,6 +13,7 @@ from detectors.base import DetectorTester, tensors_of
 from huggingface_hub.errors import StrictDataclassError
 from open_vocabularies import FAMILIES, tiny_detector, tiny_network
 from PIL import Image
+from promptable import tiny_prompted
 from torchvision.transforms.v2 import functional as tvF
 from training_data import tiny_config, write_data
 from transformers import AutoModel, pipeline
@@ -20,6 +21,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from without_package import WITHOUT_PACKAGE
 
 from pbrec_hf import OpenVocabularyConfig, OpenVocabularyDetector, PbrecImageProcessor, PbrecProcessor
+from pbrec_hf.detectors.references import open_detector
 from pbrec_hf.detectors.wrapped import as_pictures, best_boxes
 from pbrec_hf.hub.publishing import write_checkpoint
 from pbrec_hf.training.build import load_rows
@@ -186,6 +188,8 @@ def test_it_wraps_a_repository_of_transformers(canvases, tmp_path):
     ours = tiny_detector(id2label={0: "dog", 1: "red car"}, top_n=5, prompt="the {}")
     for one, other in zip(tensors_of(detector.propose(canvases)), tensors_of(ours.propose(canvases)), strict=True):
         assert torch.equal(one, other)
+    asking = open_detector(str(tmp_path / "theirs"), {"ask": "expression", "top_n": 5}, {"local_files_only": True})
+    assert isinstance(asking, OpenVocabularyDetector) and asking.asks_expressions
     detector.save_pretrained(tmp_path / "ours")
     assert AutoModel.from_pretrained(tmp_path / "ours").propose(canvases).num_points == 5
     (tmp_path / "theirs" / "model.safetensors").unlink()
@@ -302,10 +306,13 @@ def test_training_validates_with_it(asking, tmp_path):
 
 def test_a_folder_with_code_takes_it_along(asking, tmp_path):
     tiny_model().save_pretrained(tmp_path / "plain")
-    asking.save_pretrained(tmp_path / "plain")
+    processor = tiny_processor(box_detector=asking.box_detector, mask_detector=tiny_prompted())
+    processor.save_pretrained(tmp_path / "plain")
     write_checkpoint(str(tmp_path / "plain"), tmp_path / "published", with_code=True)
     there = {path.name for path in (tmp_path / "published").glob("*.py")}
-    assert {"detectors_open_vocabulary.py", "detectors_vocabularies.py", "detectors_wrapped.py"} <= there
+    assert {
+        f"detectors_{name}.py" for name in ("open_vocabulary", "prompted_masks", "vocabularies", "wrapped")
+    } <= there
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_PACKAGE, str(tmp_path / "published")],
         cwd=tmp_path,

@@ -94,7 +94,9 @@ def _told(source: str, error: Exception) -> Exception:
             )
         if isinstance(error, ValueError) and source in str(error):
             return error  # weights that do not fit their config, told with their names
-        if isinstance(error, OSError) and (missing := _missing(source, folder)):
+        # A tokenizer that is not there is told as one that cannot be converted.
+        lacking = isinstance(error, OSError) or "tokenizer" in str(error)
+        if lacking and (missing := _missing(source, folder)):
             return CheckpointError(f"The checkpoint {source} cannot be loaded: {missing}")
         if (refused := _refused(folder)) is not None:
             name, refusal = refused
@@ -167,6 +169,12 @@ def _missing(source: str, folder: Path) -> str | None:
     except (OSError, httpx.TransportError):
         return None
     there = set(names)
+    if "training.yaml" in there and "model.safetensors" not in there:
+        return (
+            "it is a recipe, with a config and neither weights nor a tokenizer. Train it (`pbrec-hf train --config "
+            f"{folder.name} …`), or convert the weights (`pbrec-hf convert pbrec FILE OUT --tokenizer "
+            "google-bert/bert-base-uncased`)."
+        )
     model = [name for name in ("config.json", "model.safetensors") if name not in there]
     if any(name.endswith((".safetensors", ".bin")) for name in there):
         model = [name for name in model if name == "config.json"]  # several files, or a variant

@@ -2,6 +2,7 @@
 
 import pytest
 from places import ROOT
+from transformers import AutoModel, AutoProcessor
 
 from pbrec_hf.hub.configs import config_folder, published_configs, recipe_file, shipped_folder
 
@@ -33,3 +34,10 @@ def test_an_unknown_name_is_told_with_the_known_ones(find):
 def test_an_incomplete_installation_is_told():
     with pytest.raises(FileNotFoundError, match="no folder nothing: install the package again"):
         shipped_folder("nothing")
+
+
+@pytest.mark.parametrize("load", [AutoProcessor.from_pretrained, AutoModel.from_pretrained])
+def test_a_recipe_that_is_loaded_as_a_checkpoint_says_what_it_lacks(load):
+    folder = published_configs()["pbrec-mt-refcoco"]
+    with pytest.raises(OSError, match=r"it is a recipe, .*`pbrec-hf train --config pbrec-mt-refcoco …`.* convert"):
+        load(folder)

@@ -32,6 +32,7 @@ from ..layers.frozen_norm import FrozenNorm
 from ..layers.initialization import PRIOR_BIAS, normal, starting
 from .base import Detector, DetectorConfig, require_multiple
 from .coco_classes import TORCHVISION_COCO_CLASSES
+from .torchvision_weights import published_weights
 
 STRIDE = 32
 DEPTHS = (18, 34, 50, 101, 152)
@@ -201,17 +202,7 @@ class FcosDetector(Detector):
             ValueError: torchvision has no such weights.
             OSError: the weights are neither in torch's cache nor downloadable.
         """
-        members = list(FCOS_ResNet50_FPN_Weights.__members__)
-        if isinstance(weights, str) and weights not in members:
-            raise ValueError(f"weights={weights!r} is unknown to torchvision: choose one of {members}.")
-        member = FCOS_ResNet50_FPN_Weights[weights] if isinstance(weights, str) else weights
-        try:
-            state_dict = member.get_state_dict(progress=progress, check_hash=True)
-        except OSError as error:
-            raise OSError(
-                f"{member.url} cannot be downloaded ({error}): connect to the network, or download the file elsewhere "
-                f"and put it into {torch.hub.get_dir()}/checkpoints/, or load a detector with `from_pretrained`."
-            ) from error
+        member, state_dict = published_weights(FCOS_ResNet50_FPN_Weights, weights, progress)
         names, _ = torchvision_names(state_dict)
         model = cls(FcosConfig(id2label=dict(enumerate(member.meta["categories"]))))
         model.load_state_dict({name: state_dict[key] for key, name in names.items()})

@@ -7,6 +7,8 @@ finds.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -174,6 +176,20 @@ def as_pictures(pixel_values: Tensor) -> list[Tensor]:
     return list(((pixel_values.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8))
 
 
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Other libraries make means, factors and anchors in torch's default type, whatever the pixels have."""
+    before = torch.get_default_dtype()
+    if before == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def best_first(
     scores: Tensor, points: Tensor, pixel_mask: Tensor | None, top_n: int, min_score: float
 ) -> tuple[Tensor, Tensor]:
@@ -235,4 +251,4 @@ def best_boxes(
     )
 
 
-__all__ = ["WrappedNetwork", "as_pictures", "best_boxes", "best_first"]
+__all__ = ["WrappedNetwork", "as_pictures", "best_boxes", "best_first", "float32_by_default"]

@@ -1,4 +1,4 @@
-"""Masks over a canvas: overlap, tight boxes, rasterised boxes. Pure functions over tensors."""
+"""Masks over a canvas: overlap, tight boxes, centroids, rasterised boxes. Pure functions over tensors."""
 
 import torch
 from torch import Tensor
@@ -27,6 +27,28 @@ def bounding_boxes(masks: Tensor) -> Tensor:
     """Tight boxes (n, 4) XYXY around the outer pixel edges of masks (n, H, W), none of which may be empty."""
     boxes = masks_to_boxes(masks)
     return boxes + boxes.new_tensor([0, 0, 1, 1])  # pixel indices to edges
+
+
+def mask_centroids(masks: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """
+    Centroids of binary masks (equation 3).
+
+    Args:
+        masks: (…, h, w) over the canvas, 0 or 1.
+        canvas: (H, W) in pixels.
+
+    Returns:
+        float32 (…, 2) XY in canvas pixels; the middle of the canvas for an empty mask.
+    """
+    # Integers: sums of more than 2**24 pixels are not exact in float32.
+    columns, rows = (masks.sum(dim=axis, dtype=torch.int64).double() for axis in (-2, -1))
+    middles = []
+    for weight, side in ((columns, canvas[1]), (rows, canvas[0])):
+        cells = weight.shape[-1]
+        pixel = (torch.arange(cells, device=weight.device, dtype=torch.float64) + 0.5) * (side / cells)
+        count = weight.sum(dim=-1)
+        middles.append(torch.where(count > 0, weight @ pixel / count.clamp(min=1), side / 2))
+    return torch.stack(middles, dim=-1).float()
 
 
 def rasterized_box(box: Tensor, height: int, width: int) -> Tensor:
@@ -59,4 +81,4 @@ def box_coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) 
     return shares[1][:, :, None] * shares[0][:, None, :]
 
 
-__all__ = ["bounding_boxes", "box_coverage", "mask_iou_matrix", "rasterized_box"]
+__all__ = ["bounding_boxes", "box_coverage", "mask_centroids", "mask_iou_matrix", "rasterized_box"]

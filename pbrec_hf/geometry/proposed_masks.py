@@ -152,12 +152,14 @@ class DenseMasks(ProposedMasks):
 
     Args:
         logits: (I, N, h, w) over the canvas, before the sigmoid; any floating-point type.
+        size: (h', w') to which the logits are resized bilinearly; None = (h, w).
 
     Raises:
         ValueError: another shape.
     """
 
     logits: Tensor
+    size: tuple[int, int] | None = None
 
     PER_IMAGE = ("logits",)
 
@@ -171,13 +173,16 @@ class DenseMasks(ProposedMasks):
         return self.logits.shape[1]
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """See [`ProposedMasks.at`]."""
-        return self.logits[image_index, point_index].float().sigmoid()
+        """See [`ProposedMasks.at`]; (n, h', w')."""
+        logits = self.logits[image_index, point_index].float()
+        if self.size is not None:
+            logits = F.interpolate(logits[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        return logits.sigmoid()
 
     def padded(self, points: int) -> "DenseMasks":
         """See [`ProposedMasks.padded`]."""
         more = self.logits.new_full((len(self), points - self.num_points, *self.logits.shape[2:]), -100.0)
-        return DenseMasks(torch.cat((self.logits, more), dim=1))
+        return replace(self, logits=torch.cat((self.logits, more), dim=1))
 
 
 @dataclass

@@ -27,9 +27,11 @@ def register() -> None:
     from ..detectors.base import register_detector
     from ..detectors.fcos import FcosDetector
     from ..detectors.open_vocabulary import OpenVocabularyDetector
+    from ..detectors.pretrained import PretrainedDetector
     from ..detectors.prompted_masks import PromptedMasks
     from ..detectors.references import register_maker
     from ..detectors.solo import SoloDetector
+    from ..detectors.torchvision_models import TorchvisionDetector
     from ..image_processing_pbrec import PbrecImageProcessor
     from ..modeling_pbrec import PbrecForReferringExpression, PbrecModel
     from ..pipeline_pbrec import ReferringExpressionPipeline
@@ -38,9 +40,10 @@ def register() -> None:
     from .bundled import bundled_checkpoint
 
     register_small()
-    for detector in (FcosDetector, OpenVocabularyDetector, PromptedMasks, SoloDetector):
+    wrappers = (OpenVocabularyDetector, PretrainedDetector, PromptedMasks)
+    for detector in (FcosDetector, SoloDetector, TorchvisionDetector, *wrappers):
         register_detector(detector)
-    for wrapper in (OpenVocabularyDetector, PromptedMasks):
+    for wrapper in wrappers:
         register_maker(wrapper.serves, wrapper.make)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
     # `architectures` in a config decides between the two; the first is the default.

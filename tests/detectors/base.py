@@ -25,6 +25,7 @@ class DetectorTester:
 
     canvas = (128, 128)
     multiple: int | None = 32  # sides of a canvas must be multiples of this; None = any size is accepted
+    rounding = 0.0  # allowed after loading, of kernels that depend on where in memory the weights lie
     prior = 0.01  # initial class probability: "nearly everything is background"
 
     def make(self, **fields):
@@ -95,7 +96,7 @@ class DetectorTester:
         assert loaded.state_dict().keys() == expected.keys()
         assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
         for one, other in zip(tensors_of(loaded.propose(pixels)), tensors_of(detector.propose(pixels)), strict=True):
-            assert torch.equal(one, other)
+            torch.testing.assert_close(one, other, atol=self.rounding, rtol=0)
 
     def test_a_processor_saved_with_it_is_loaded_with_it(self, detector, pixels, tmp_path):
         proposals = detector.propose(pixels)
@@ -108,7 +109,7 @@ class DetectorTester:
         found = loaded.propose(pixels)
         for kind in kinds:
             for one, other in zip(tensors_of(found[f"{kind}_proposals"]), tensors_of(proposals), strict=True):
-                assert torch.equal(one, other)
+                torch.testing.assert_close(one, other, atol=self.rounding, rtol=0)
 
     @pytest.mark.parametrize("count", [1, 2, 5])
     def test_its_classes_are_saved_and_loaded(self, count, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pbrec_hf.geometry.masks import bounding_boxes, box_coverage, mask_iou_matrix, rasterized_box
+from pbrec_hf.geometry.masks import bounding_boxes, box_coverage, mask_centroids, mask_iou_matrix, rasterized_box
 
 
 def test_overlaps_equal_counting_pixels():
@@ -61,3 +61,12 @@ def test_coverage_is_the_share_of_each_cell_inside_the_box():
             torch.tensor(rows[box], dtype=torch.float32), torch.tensor(cols[box], dtype=torch.float32)
         )
         torch.testing.assert_close(found[box], expected)
+
+
+def test_centroids_are_in_canvas_pixels():
+    masks = torch.zeros(1, 3, 4, 8, dtype=torch.bool)
+    masks[0, 0, 1, 2:5] = True
+    masks[0, 1, 0, 0] = masks[0, 1, 3, 7] = masks[0, 1, 3, 6] = True
+    points = mask_centroids(masks, (40, 160))
+    # A cell is 10 pixels high and 20 wide; an empty mask is in the middle.
+    assert torch.allclose(points, torch.tensor([[[70.0, 15.0], [20 * (0.5 + 7.5 + 6.5) / 3, 25.0], [80.0, 20.0]]]))

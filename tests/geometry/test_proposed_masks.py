@@ -77,3 +77,14 @@ def test_masks_of_different_kinds_or_detectors_are_not_joined():
 def test_shapes_that_do_not_fit_are_refused(make):
     with pytest.raises(ValueError, match="give"):
         make()
+
+
+def test_dense_masks_are_resized_before_the_sigmoid():
+    logits = torch.tensor([[[[-4.0, 4.0]], [[0.0, 8.0]]]])
+    masks = DenseMasks(logits, size=(1, 4))
+    found = masks.at(torch.tensor([0, 0]), torch.tensor([1, 0]))
+    expected = torch.tensor([[[0.0, 2.0, 6.0, 8.0]], [[-4.0, -2.0, 2.0, 4.0]]])
+    assert torch.allclose(found, expected.sigmoid())
+    more = masks.padded(3)
+    assert more.size == (1, 4)
+    assert more.at(torch.tensor([0]), torch.tensor([2])).max() < 1e-6

@@ -3,6 +3,7 @@
 Spawned processes import this, too.
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from checkpoints import save_tiny_checkpoint, tiny_model
 from own_detector import QuartersConfig, QuartersDetector
 from PIL import Image
 from refer_folders import write_refer_folder
+from tiny_detectors import save_network, scatter
 from training_data import write_data
 from transformers import pipeline
 
@@ -29,7 +31,10 @@ from pbrec_hf import (
     PbrecImageProcessor,
     PbrecModel,
     PbrecProcessor,
+    PretrainedDetector,
     SoloDetector,
+    TorchvisionDetector,
+    TorchvisionDetectorConfig,
     bundled_checkpoint,
     load_own_data,
     load_refcoco,
@@ -68,6 +73,13 @@ def write_folder(folder: Path) -> Path:
     tiny_model().model.save_pretrained(folder / "base")
     torch.manual_seed(0)
     FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=1)).save_pretrained(folder / "fcos")
+    save_network(folder / "detr", "detection", "detr")
+    config = TorchvisionDetectorConfig(
+        name="ssdlite320_mobilenet_v3_large", num_labels=4, min_score=0.01, top_n=8, options={"topk_candidates": 8}
+    )
+    ssdlite = TorchvisionDetector(config)
+    scatter(ssdlite)
+    ssdlite.save_pretrained(folder / "ssdlite")
     QuartersDetector(QuartersConfig()).save_pretrained(folder / "quarters")
     write_data(folder / "own", pictures=QUESTIONS, masks=True)
     write_refer_folder(folder / "refer", "refcoco/unc")
@@ -211,6 +223,17 @@ ENTRY_POINTS = {
     "NanoDet": EntryPoint(
         ("NanoDetDetector", "NanoDetConfig", "Proposals"),
         lambda folder: NanoDetDetector.from_pretrained(folder / "checkpoint" / "box_detector"),
+        _propose,
+    ),
+    "detector of transformers": EntryPoint(
+        ("PretrainedDetector", "PretrainedDetectorConfig"),
+        lambda folder: PretrainedDetector.wrap(folder / "detr"),
+        _propose,
+    ),
+    "detector of torchvision": EntryPoint(
+        ("TorchvisionDetector", "TorchvisionDetectorConfig"),
+        # Copied, since kernels depend on how weights lie in memory: those of a file lie anywhere.
+        lambda folder: copy.deepcopy(TorchvisionDetector.from_pretrained(folder / "ssdlite")),
         _propose,
     ),
     "own detector": EntryPoint(("Detector", "DetectorConfig", "register_detector"), _own_detector, _propose),

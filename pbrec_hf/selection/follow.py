@@ -55,7 +55,7 @@ def masks_of_boxes(group: Group, requested: RequestedMasks, image_index: Tensor)
     boxes, found = group.chosen("boxes"), group.score > -torch.inf
     masks = boxes.new_zeros(len(boxes), *requested.canvas)
     if found.any():
-        masks[found] = requested.of_boxes(image_index[found], boxes[found]).to(masks)
+        masks[found] = requested.of_boxes(image_index.to(found.device)[found], boxes[found]).to(masks)
     return replace(_following(group, group.chosen("points"), masks), source="prompt")
 
 

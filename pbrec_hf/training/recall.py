@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from torchvision.ops import box_iou
 from tqdm.auto import tqdm
 
-from ..detectors.base import asks_expressions
+from ..detectors.base import asks_expressions, makes_masks_of_boxes
 from ..geometry.letterbox import Letterbox
 from ..geometry.proposals import Proposals
 from ..image_processing_pbrec import PbrecImageProcessor
@@ -89,8 +89,12 @@ def detector_recall(
         One entry per number, the same in every process.
 
     Raises:
-        ValueError: no expression has a referent.
+        ValueError: no expression has a referent, or the network makes masks of chosen boxes and proposes nothing.
     """
+    if makes_masks_of_boxes(detector):
+        raise ValueError(
+            f"{type(detector).__name__} makes masks of chosen boxes and proposes nothing: give a detector that does."
+        )
     index, number = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     detector = detector.to(accelerator.device) if accelerator else detector
     mine = list(range(index, len(rows), number))

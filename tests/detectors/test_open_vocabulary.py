@@ -16,6 +16,7 @@ from PIL import Image
 from promptable import tiny_prompted
 from torchvision.transforms.v2 import functional as tvF
 from training_data import tiny_config, write_data
+from training_runs import run, train_and_record
 from transformers import AutoModel, pipeline
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from without_package import WITHOUT_PACKAGE
@@ -24,12 +25,12 @@ from pbrec_hf import OpenVocabularyConfig, OpenVocabularyDetector, PbrecImagePro
 from pbrec_hf.detectors.references import open_detector
 from pbrec_hf.detectors.wrapped import as_pictures, best_boxes
 from pbrec_hf.hub.publishing import write_checkpoint
+from pbrec_hf.inference.folding import optimize_for_inference
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
 from pbrec_hf.training.predictions import score
 from pbrec_hf.training.proposal_cache import detector_hash, open_caches
-from pbrec_hf.training.run import train
 
 SIDE = 128
 EXPRESSIONS = ["the red dog", "cat", "girl on the left"]
@@ -148,6 +149,15 @@ def test_a_picture_is_encoded_once_for_all_its_expressions(family, canvases):
     while not isinstance(maps, torch.Tensor):
         maps = maps[0]
     assert len(maps) == (6 if family == "omdet-turbo" else 2)  # the hook of OmDet-Turbo's own module comes first
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prepared_to_answer_it_finds_the_same(family, canvases):
+    detector = tiny_detector(family)
+    before = detector.propose(canvases)
+    after = optimize_for_inference(detector).propose(canvases)
+    torch.testing.assert_close(after.quality, before.quality, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.boxes, before.boxes, atol=1e-2, rtol=0)
 
 
 def test_a_canvas_gives_back_its_pixels(pictures):
@@ -294,14 +304,20 @@ def test_the_cache_knows_the_processor(asking, tmp_path):
     assert detector_hash(other.box_detector, other.image_processor) != one
 
 
-def test_training_validates_with_it(asking, tmp_path):
-    tiny_model().save_pretrained(tmp_path / "start")
+def test_one_process_and_two_train_and_validate_with_it_alike(asking, tmp_path):
+    tiny_model(dropout=0.0, attention_dropout=0.0).save_pretrained(tmp_path / "start")
     asking.save_pretrained(tmp_path / "start")
     data = write_data(tmp_path / "data", pictures=4, expressions=2)
-    config = tiny_config(tmp_path / "start", data, tmp_path / "out", epochs=1, validation_data=str(data))
-    train(config)
-    loaded = PbrecProcessor.from_pretrained(tmp_path / "out" / "last")
-    assert loaded.box_detector.asks_expressions
+    scores = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        config = tiny_config(tmp_path / "start", data, out, epochs=1, validation_data=str(data), augment=False)
+        run(train_and_record, config, processes, processes=processes)
+        lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+        scores += [line for line in lines if any("accuracy@0.5" in name for name in line)]
+    assert len(scores) == 2 and scores[0].keys() == scores[1].keys()
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert PbrecProcessor.from_pretrained(tmp_path / "2" / "last").box_detector.asks_expressions
 
 
 def test_a_folder_with_code_takes_it_along(asking, tmp_path):

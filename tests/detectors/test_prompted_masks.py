@@ -12,6 +12,8 @@ from transformers import AutoModel, pipeline
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from pbrec_hf import Grounder, PbrecProcessor, PromptedMasks, PromptedMasksConfig
+from pbrec_hf.app.cli import parse
+from pbrec_hf.app.commands import precompute
 from pbrec_hf.geometry.letterbox import Letterbox
 from pbrec_hf.hub.assembly import assemble
 from pbrec_hf.training.build import load_rows
@@ -19,6 +21,7 @@ from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
 from pbrec_hf.training.predictions import score
 from pbrec_hf.training.proposal_cache import open_caches
+from pbrec_hf.training.recall import detector_recall
 
 BOXES = [[10.0, 10.5, 60, 90], [0, 0, 96, 100], [20, 60, 90, 99.5]]
 PHOTOS = [np.random.default_rng(seed).integers(0, 255, (60, 90, 3), np.uint8) for seed in range(2)]
@@ -153,6 +156,17 @@ def test_the_data_are_evaluated_with_its_masks(processor, tmp_path):
     assert caches.keys() == {"boxes"}  # masks of boxes cannot be stored
     assert fill_caches(caches, processor, rows) == 3
     assert predict(tiny_model(), processor, rows, batch_size=2, caches=caches) == predictions
+
+
+def test_it_proposes_nothing_to_store_or_to_recall(tmp_path):
+    data = str(write_data(tmp_path / "data", pictures=1, expressions=1))
+    with pytest.raises(ValueError, match="PromptedMasks makes masks of chosen boxes and proposes nothing"):
+        detector_recall(tiny_prompted(), tiny_processor().image_processor, load_rows(data))
+    tiny_model().save_pretrained(tmp_path / "whole")
+    tiny_processor(box_detector=tiny_box_detector(), mask_detector=tiny_prompted()).save_pretrained(tmp_path / "whole")
+    options = ["--cpu", "--data", data, "--num_workers", "0", "--out", str(tmp_path / "cache"), "--kinds", "masks"]
+    with pytest.raises(ValueError, match="whole has no detector that proposes masks, so there is nothing to store"):
+        precompute.run(parse(["precompute", str(tmp_path / "whole"), *options]))
 
 
 def test_the_checkpoint_answers_with_it_after_assembly(tmp_path):

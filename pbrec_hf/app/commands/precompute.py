@@ -53,6 +53,11 @@ def run(options: argparse.Namespace) -> int:
         processor = PbrecProcessor.from_pretrained(options.checkpoint, **found)
     processor = add_detectors(processor, options.box_detector, options.mask_detector).to(accelerator.device)
     caches = open_caches(options.out, processor, options.kinds)
+    if not caches:
+        raise ValueError(
+            f"{options.checkpoint} has no detector that proposes {' or '.join(options.kinds)}, so there is nothing to "
+            "store: give --box_detector or --mask_detector, or other --kinds."
+        )
     accelerator.wait_for_everyone()  # before anyone adds to what the others are reading
     share = (accelerator.process_index, accelerator.num_processes)
     own = own_split(options)

@@ -20,7 +20,7 @@ from ..geometry.letterbox import canvas_of
 from ..geometry.proposals import Proposals
 from .base import Detector, DetectorConfig
 from .vocabularies import VOCABULARIES, Found, Vocabulary, share_rows
-from .wrapped import WrappedNetwork, as_pictures, best_boxes
+from .wrapped import WrappedNetwork, as_pictures, best_boxes, float32_by_default
 
 logger = logging.get_logger(__name__)
 ASKS = ("classes", "expression")
@@ -147,7 +147,8 @@ class OpenVocabularyDetector(WrappedNetwork, Detector):
             rows = slice(first, first + self.config.rows_per_pass)
             seen, index = image_index[rows].to(self.device).unique(return_inverse=True)
             some = [pictures[picture] for picture in seen.tolist()]
-            parts.append(self._vocabulary.find(self.network, self.processor, some, phrases[rows], index))
+            with float32_by_default():
+                parts.append(self._vocabulary.find(self.network, self.processor, some, phrases[rows], index))
         return Found(*map(torch.cat, zip(*parts, strict=True)))
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ..geometry.requested_masks import RequestedMasks
 from ..hub.loading import StrictConfig
-from .wrapped import WrappedNetwork, as_pictures
+from .wrapped import WrappedNetwork, as_pictures, float32_by_default
 
 # Repositories of SAM 2, EdgeTAM and SAM 3 are of their networks for videos, whose parts for pictures are loaded.
 _READERS = {
@@ -111,9 +111,10 @@ class PromptedMasks(WrappedNetwork):
     @torch.no_grad()
     def _features(self, canvas: Tensor) -> tuple[Tensor, Any]:
         (picture,) = as_pictures(canvas[None])
-        pixels = self.processor.image_processor([picture], return_tensors="pt")["pixel_values"]
         network: Any = self.network
-        return picture, network.get_image_embeddings(pixels.to(self.device, self.dtype))
+        with float32_by_default():
+            pixels = self.processor.image_processor([picture], return_tensors="pt")["pixel_values"]
+            return picture, network.get_image_embeddings(pixels.to(self.device, self.dtype))
 
     @torch.no_grad()
     def _masks(self, features: tuple[Tensor, Any], boxes: Tensor) -> Tensor:
@@ -122,7 +123,8 @@ class PromptedMasks(WrappedNetwork):
         asked = self.processor(images=[picture], input_boxes=[boxes.tolist()], return_tensors="pt")
         sizes = {name: asked[name] for name in ("original_sizes", "reshaped_input_sizes") if name in asked}
         prompts = asked["input_boxes"].to(self.device, self.dtype)
-        output = self.network(image_embeddings=embeddings, input_boxes=prompts, multimask_output=False)
+        with float32_by_default():
+            output = self.network(image_embeddings=embeddings, input_boxes=prompts, multimask_output=False)
         (logits,) = self.processor.post_process_masks(output.pred_masks.float(), **sizes, binarize=False)
         masks: Tensor = logits[:, 0].sigmoid()
         return masks

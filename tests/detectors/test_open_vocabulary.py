@@ -152,6 +152,19 @@ def test_a_picture_is_encoded_once_for_all_its_expressions(family, canvases):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_torchs_default_type_changes_nothing(family, canvases):
+    detector = tiny_detector(family)
+    before = detector.propose(canvases)
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = detector.propose(canvases)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(after.quality, before.quality, atol=1e-5, rtol=0)
+    torch.testing.assert_close(after.boxes, before.boxes, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_prepared_to_answer_it_finds_the_same(family, canvases):
     detector = tiny_detector(family)
     before = detector.propose(canvases)

@@ -190,6 +190,18 @@ def test_it_loads_alone_and_can_be_cast(tmp_path):
     assert masks.dtype == torch.float32 and masks.isfinite().all()
 
 
+def test_torchs_default_type_changes_nothing():
+    asked = (torch.randn(1, 3, 128, 128), torch.tensor([0]), torch.tensor(BOXES[:1]))
+    prompted = tiny_prompted("sam2")
+    before = prompted(*asked)
+    torch.set_default_dtype(torch.float64)
+    try:
+        after = prompted(*asked)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+
+
 def test_other_networks_are_refused():
     with pytest.raises(StrictDataclassError, match="type 'sam_hq': give a network that makes masks of boxes"):
         PromptedMasksConfig(network_config={"model_type": "sam_hq"})

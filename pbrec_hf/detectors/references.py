@@ -18,6 +18,8 @@ from .base import is_detector
 
 # Detectors that are made around a network of transformers: whether a config is of such a network, and what makes one.
 _MAKERS: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = []
+# Libraries with published weights of their own, by what stands before the colon in "torchvision:fcos_p5".
+_LIBRARIES: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class DetectorReference:
     Where a processor's detector comes from.
 
     Args:
-        repo_id: id on the Hub, or a folder.
+        repo_id: id on the Hub, a folder, or the name of a library's weights, such as "torchvision:fcos_p5".
         revision: branch, tag or commit; None = the newest. A commit never changes.
         settings: of a detector that is made around the network there.
 
@@ -95,12 +97,23 @@ def register_maker(serves: Callable[[Any], bool], make: Callable[..., Any]) -> N
         _MAKERS.append((serves, make))
 
 
+def register_library(name: str, make: Callable[..., Any]) -> None:
+    """
+    Let "name:weights" stand for a detector with weights that a library publishes.
+
+    Args:
+        name: of the library.
+        make: (weights, **settings) → detector.
+    """
+    _LIBRARIES[name] = make
+
+
 def open_detector(source: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """
     The detector in a folder or repository, or one around the network there.
 
     Args:
-        source: folder or Hub id.
+        source: folder, Hub id, or a library's weights.
         settings: of a detector that is made around a network.
         options: of `from_pretrained`.
 
@@ -108,6 +121,9 @@ def open_detector(source: str, settings: Mapping[str, Any], options: Mapping[str
         OSError: it cannot be fetched or read.
         ValueError: there is no detector, or `settings` are given for one that has its own.
     """
+    library, colon, weights = source.partition(":")
+    if colon and library in _LIBRARIES:
+        return _LIBRARIES[library](weights, **settings)
     with clear_errors(source):
         config = AutoConfig.from_pretrained(source, **options)
         known: Any = MODEL_MAPPING.get(type(config), None)
@@ -124,4 +140,4 @@ def open_detector(source: str, settings: Mapping[str, Any], options: Mapping[str
     )
 
 
-__all__ = ["DetectorReference", "open_detector", "register_maker"]
+__all__ = ["DetectorReference", "open_detector", "register_library", "register_maker"]

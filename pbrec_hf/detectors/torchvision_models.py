@@ -26,10 +26,12 @@ from ..geometry.proposals import Proposals
 from ..geometry.proposed_masks import BoxMasks
 from .base import Detector, DetectorConfig
 from .coco_classes import TORCHVISION_COCO_CLASSES
+from .fcos import FcosDetector
 from .torchvision_weights import published_weights
 from .wrapped import as_pictures, best_first, float32_by_default
 
 # Name → its class, whose arguments are the options; the eps of its frozen norms as published, None = norms of its own.
+FCOS_P5 = "fcos_p5"
 _NETWORKS: dict[str, tuple[Any, float | None]] = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": (FasterRCNN, 1e-5),
     "fasterrcnn_mobilenet_v3_large_fpn": (FasterRCNN, 1e-5),
@@ -210,6 +212,25 @@ class TorchvisionDetector(Detector):
             detector = cls(config)
         detector.network.load_state_dict(state_dict, assign=True)
         return detector.eval()
+
+
+def torchvision_detector(name: str, **fields: Any) -> FcosDetector | TorchvisionDetector:
+    """
+    A detector with torchvision's weights for COCO.
+
+    Args:
+        name: of a network, or "fcos_p5", FCOS at the one level that the paper uses.
+        fields: of the config; "fcos_p5" has none.
+
+    Raises:
+        ValueError: torchvision has no such network.
+        OSError: the weights are neither in torch's cache nor downloadable.
+    """
+    if name == FCOS_P5:
+        return FcosDetector.from_torchvision(**fields)
+    if name not in _NETWORKS:
+        raise ValueError(f"torchvision:{name} is no detector: give one of {', '.join((FCOS_P5, *_NETWORKS))}.")
+    return TorchvisionDetector.from_torchvision(name, **fields)
 
 
 def _network(config: TorchvisionDetectorConfig) -> nn.Module:

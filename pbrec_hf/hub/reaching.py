@@ -10,6 +10,7 @@ from huggingface_hub import constants, get_session, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import httpx, validate_repo_id
 
+LIBRARIES = ("torchvision",)  # "torchvision:fcos_p5" stands for weights that a library fetches itself
 SECONDS = 5.0  # to connect and answer; the Hub takes a tenth of one
 
 
@@ -61,6 +62,9 @@ def require_source(source: str) -> None:
         FileNotFoundError: `source` can only be a folder, and there is none.
         ConnectionError: see `hub_options`.
     """
+    if source.partition(":")[0] in LIBRARIES:
+        return
+    source = source if Path(source).exists() else source.partition("@")[0]  # without a revision
     if not Path(source).exists() and not _on_the_hub(source):
         raise FileNotFoundError(f"There is no folder {source}: correct the path, or give a Hub id such as org/name.")
     hub_options(source)

@@ -29,9 +29,9 @@ def register() -> None:
     from ..detectors.open_vocabulary import OpenVocabularyDetector
     from ..detectors.pretrained import PretrainedDetector
     from ..detectors.prompted_masks import PromptedMasks
-    from ..detectors.references import register_maker
+    from ..detectors.references import register_library, register_maker
     from ..detectors.solo import SoloDetector
-    from ..detectors.torchvision_models import TorchvisionDetector
+    from ..detectors.torchvision_models import TorchvisionDetector, torchvision_detector
     from ..image_processing_pbrec import PbrecImageProcessor
     from ..modeling_pbrec import PbrecForReferringExpression, PbrecModel
     from ..pipeline_pbrec import ReferringExpressionPipeline
@@ -45,6 +45,7 @@ def register() -> None:
         register_detector(detector)
     for wrapper in wrappers:
         register_maker(wrapper.serves, wrapper.make)
+    register_library("torchvision", torchvision_detector)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
     # `architectures` in a config decides between the two; the first is the default.
     AutoModel.register(PbrecConfig, (PbrecForReferringExpression, PbrecModel), exist_ok=True)

@@ -126,7 +126,7 @@ class OpenVocabularyDetector(WrappedNetwork, Detector):
         Args:
             source: Hub id or folder.
             classes: to ask for, if `ask` is "classes".
-            options: fields of [`OpenVocabularyConfig`], and `network_options`.
+            options: fields of [`OpenVocabularyConfig`], and options of `from_pretrained`.
         """
         if classes is not None:
             options["id2label"] = dict(enumerate(classes))

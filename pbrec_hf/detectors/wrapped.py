@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
-from transformers import AutoConfig, AutoProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..geometry.boxes import box_centers
@@ -27,6 +27,7 @@ _HUB = (
     "cache_dir", "code_revision", "force_download", "local_files_only", "revision", "subfolder", "token",
     "trust_remote_code",
 )  # fmt: skip
+_OPTIONS = (*_HUB, "dtype")
 
 
 class WrappedNetwork(StrictModel):
@@ -94,38 +95,39 @@ class WrappedNetwork(StrictModel):
         return settings
 
     @classmethod
-    def wrap(
-        cls, source: str | os.PathLike[str], *, network_options: dict[str, Any] | None = None, **fields: Any
-    ) -> Self:
+    def wrap(cls, source: str | os.PathLike[str], **given: Any) -> Self:
         """
         Wrap the network and the processor of a repository of transformers.
 
         Args:
             source: Hub id or folder.
-            network_options: of `from_pretrained`, such as `revision`, `token` and `dtype` (by default float32).
-            fields: of the config.
+            given: fields of the config; and of `from_pretrained` `revision`, `token`, `cache_dir` …, and `dtype`, by
+                default float32.
 
         Raises:
             OSError: there is no such repository, or its network cannot be read.
+            TypeError: an argument that is neither.
             ValueError: its weights are not complete, or a field is not legal.
         """
         require_there(source)
-        options = {"dtype": torch.float32, **(network_options or {})}
+        config_class: Any = cls.config_class
+        options = {"dtype": torch.float32} | {name: given.pop(name) for name in _OPTIONS if name in given}
+        own = {one.name for one in fields(config_class)} - {one.name for one in fields(PreTrainedConfig)} | {
+            "id2label"
+        }
+        if unknown := sorted(set(given) - own):
+            raise TypeError(
+                f"Unknown arguments {', '.join(unknown)}: give some of {', '.join(sorted(own - {'network_config'}))}, "
+                f"or of {', '.join(_OPTIONS)}."
+            )
         network_config = AutoConfig.from_pretrained(source, **_hub(options))
         network = load_network(cls.auto_of(network_config), source, **options)
         processor = cls.reader_of(network_config).from_pretrained(source, **_hub(options))
-        config_class: Any = cls.config_class
-        config = config_class(network_config=network.config, **fields)
+        config = config_class(network_config=network.config, **given)
         with torch.device("meta"):  # its weights are there already
             wrapped = cls(config, processor)
         wrapped.network = network
         return wrapped.eval()
-
-    @classmethod
-    def make(cls, source: str | os.PathLike[str], **given: Any) -> Self:
-        """As `wrap`, with the options of `from_pretrained` among the fields."""
-        options = {name: given.pop(name) for name in (*_HUB, "dtype") if name in given}
-        return cls.wrap(source, network_options=options, **given)
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any

@@ -44,7 +44,7 @@ def register() -> None:
     for detector in (FcosDetector, SoloDetector, TorchvisionDetector, *wrappers):
         register_detector(detector)
     for wrapper in wrappers:
-        register_maker(wrapper.serves, wrapper.make)
+        register_maker(wrapper.serves, wrapper.wrap)
     register_library("torchvision", torchvision_detector)
     AutoConfig.register(PbrecConfig.model_type, PbrecConfig, exist_ok=True)
     # `architectures` in a config decides between the two; the first is the default.

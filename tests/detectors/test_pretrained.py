@@ -224,10 +224,15 @@ def test_a_hub_id_and_a_revision_name_a_network(hub):
     api.create_repo("owner/detector")
     first = api.upload_folder(repo_id="owner/detector", folder_path=folder("detection", "yolos")).oid
     api.upload_folder(repo_id="owner/detector", folder_path=folder("detection", "detr"))
-    pinned = PretrainedDetector.wrap("owner/detector", network_options={"revision": first})
+    pinned = PretrainedDetector.wrap("owner/detector", revision=first)
     assert pinned.network.config.model_type == "yolos"
     assert type(pinned.processor).__name__ == "YolosImageProcessor"
     assert PretrainedDetector.wrap("owner/detector").network.config.model_type == "detr"
+
+
+def test_an_argument_that_nobody_knows_is_refused():
+    with pytest.raises(TypeError, match=r"Unknown arguments topn: give some of id2label, min_score, task, top_n, or"):
+        PretrainedDetector.wrap(folder("detection", "detr"), topn=5)
 
 
 def test_a_processor_with_it_answers(tmp_path):

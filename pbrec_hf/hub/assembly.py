@@ -1,6 +1,9 @@
 """A checkpoint put together: the model and tokenizer of one, the detectors of others, carried or named."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..detectors.references import DetectorReference
 from ..modeling_pbrec import PbrecForReferringExpression
@@ -16,6 +19,7 @@ def assemble(
     mask_detector: str | None = None,
     carry: bool = False,
     trust_remote_code: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
     """
     Write a checkpoint with other detectors.
@@ -28,6 +32,7 @@ def assemble(
             in a folder is copied.
         carry: copy those of the Hub, too.
         trust_remote_code: run the code of a detector's repository.
+        settings: by kind, "boxes" or "masks", of a detector that is made around a network, such as `{"top_n": 20}`.
 
     Returns:
         By kind, what became of the detector.
@@ -51,7 +56,7 @@ def assemble(
     for kind, source in given.items():
         if source is None:
             continue
-        reference = DetectorReference.parse(source)
+        reference = replace(DetectorReference.parse(source), settings=dict((settings or {}).get(kind, {})))
         with opening(reference.repo_id) as options:
             detector = reference.load(options | {"trust_remote_code": True} if trust_remote_code else options)
         named = not carry and not Path(source).is_dir()

@@ -170,7 +170,8 @@ def test_output_that_cannot_be_written_is_not_bad_input(data, checkpoint, tmp_pa
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0 and done.stdout.startswith(b"\\u5de6") and b"score 0." in done.stdout, done.stderr
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    known = [*command[:5], "left dog", *command[6:]]  # of words that are not, standard error would tell
+    with subprocess.Popen(known, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141

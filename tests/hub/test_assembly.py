@@ -7,6 +7,7 @@ import pytest
 import torch
 from checkpoints import save_tiny_checkpoint, tiny_box_detector, tiny_mask_detector
 from huggingface_hub import HfApi, constants
+from open_vocabularies import tiny_network
 
 from pbrec_hf import PbrecProcessor
 from pbrec_hf.app.cli import main
@@ -123,3 +124,18 @@ def test_from_a_shell(checkpoint, published, tmp_path, capsys):
     assert "Give --box_detector, --mask_detector or both" in capsys.readouterr().err
     assert main([*command, "--box_detector", "owner/boxes"]) == 2
     assert "is not empty: name a new folder" in capsys.readouterr().err
+
+
+def test_settings_of_a_detector_are_named_with_it(checkpoint, hub, tmp_path):
+    for part in tiny_network("grounding-dino"):
+        part.save_pretrained(tmp_path / "dino")
+    HfApi().create_repo("owner/dino")
+    HfApi().upload_folder(repo_id="owner/dino", folder_path=tmp_path / "dino")
+    command = ["assemble", str(tmp_path / "out"), "--model", checkpoint, "--box_detector", "owner/dino"]
+    assert main([*command, "--box_settings", "ask=expression", "top_n=3"]) == 0
+    config = json.loads((tmp_path / "out" / "processor_config.json").read_text())
+    expected = {"repo_id": "owner/dino", "settings": {"ask": "expression", "top_n": 3}}
+    assert config["detectors"]["boxes"] == expected
+    detector = PbrecProcessor.from_pretrained(tmp_path / "out").box_detector
+    assert detector.asks_expressions and detector.config.top_n == 3
+    assert main([*command, "--box_settings", "top_n"]) == 2

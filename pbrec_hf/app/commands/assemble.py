@@ -2,10 +2,14 @@
 
 pbrec-hf assemble out --model org/pbrec-mt --box_detector PekingU/rtdetr_v2_r50vd
 pbrec-hf assemble out --box_detector org/name@0123abc --carry   # with a copy of its weights, at this revision
+pbrec-hf assemble out --box_detector IDEA-Research/grounding-dino-tiny --box_settings ask=expression top_n=20
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ..options import require_models
 from ..output import silence_libraries
@@ -21,6 +25,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--model", help="folder or Hub id (default: the bundled checkpoint)")
     for kind in ("box", "mask"):
         parser.add_argument(f"--{kind}_detector", metavar="ID[@REVISION]", help="folder or Hub id of a detector")
+        parser.add_argument(
+            f"--{kind}_settings",
+            nargs="+",
+            default=[],
+            metavar="NAME=VALUE",
+            help="how a network is asked, as top_n=20",
+        )
     parser.add_argument("--carry", action="store_true", help="copy the weights of detectors from the Hub")
     parser.add_argument("--trust_remote_code", action="store_true", help="run the code of a detector's repository")
 
@@ -41,8 +52,17 @@ def run(options: argparse.Namespace) -> int:
         options.mask_detector,
         options.carry,
         options.trust_remote_code,
+        {"boxes": _settings(options.box_settings), "masks": _settings(options.mask_settings)},
     )
     for kind, what in done.items():
         print(f"{kind}: {what}")
     print(f"written to {options.out}")
     return 0
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """Numbers, lists and words as YAML reads them."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise ValueError(f"{pair!r} is no setting: write NAME=VALUE, such as top_n=20.")
+    return {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}

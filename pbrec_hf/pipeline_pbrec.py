@@ -23,7 +23,7 @@ from .images.reading import load_pixels
 from .images.sources import TIMEOUT
 from .inference.devices import require_device
 from .inference.rows import as_rows, image_and_text, is_one, require_form, with_text
-from .inference.sharing import share_detector
+from .inference.sharing import require_known_words, share_detector
 from .processing_pbrec import PbrecProcessor
 from .selection.settings import require_threshold
 
@@ -57,6 +57,7 @@ class ReferringExpressionPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         self.model.eval()
         self.processor.to(self.device)
+        require_known_words(self.model, self.processor)
         share_detector(self.model, self.processor)
 
     def __call__(  # type: ignore[override]

@@ -54,6 +54,17 @@ class WrappedNetwork(StrictModel):
         self._processor = Held(processor)
         self.post_init()
 
+    def __getstate__(self) -> Any:
+        # transformers hooks into networks on their first call, by functions that cannot be pickled, and does so again
+        # where they are gone.
+        for module in self.network.modules():
+            hooks = module._forward_hooks
+            for number in [number for number, hook in hooks.items() if "output_capturing_hook" in repr(hook)]:
+                del hooks[number]
+            if "_output_capturing_hooks_installed" in vars(module):
+                vars(module)["_output_capturing_hooks_installed"] = False
+        return object.__getstate__(self)
+
     @classmethod
     def auto_of(cls, network_config: Any) -> Any:
         """The Auto class of the network that has this config; `auto`, unless a subclass chooses among several."""

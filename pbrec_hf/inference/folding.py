@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from transformers import PreTrainedModel
 
 from ..layers.residual_blocks import fused_block
-from .sharing import share_detector
+from .sharing import require_known_words, share_detector
 
 
 @torch.no_grad()
@@ -54,7 +54,13 @@ def _fold_children(parent: nn.Module) -> None:
 
 
 def prepare_to_answer(model: PreTrainedModel, processor: Any) -> None:
-    """`optimize_for_inference` of a model and its processor's detectors, and `share_detector`; for answering only."""
+    """
+    `optimize_for_inference` of a model and its processor's detectors, and `share_detector`; for answering only.
+
+    Raises:
+        ValueError: see `require_known_words`.
+    """
+    require_known_words(model, processor)
     for network in (model, processor.box_detector, processor.mask_detector):
         if network is not None:
             optimize_for_inference(network)

@@ -40,6 +40,24 @@ def share_detector(model: PreTrainedModel, processor: Any) -> bool:
     return shared
 
 
+def require_known_words(model: PreTrainedModel, processor: Any) -> None:
+    """
+    Check that the model's text encoder knows every token of the processor's tokenizer.
+
+    Raises:
+        ValueError: it does not; an unknown token would fail in the middle of an answer.
+    """
+    known = model.get_input_embeddings().num_embeddings
+    tokenizer = processor.tokenizer
+    # What frames an expression comes from the tokenizer's own template, which may be damaged, too.
+    largest = max(len(tokenizer) - 1, *tokenizer("a")["input_ids"])
+    if largest >= known:
+        raise ValueError(
+            f"The tokenizer has tokens up to number {largest}, but the model's text encoder knows {known}: its files are "
+            "damaged, or belong to another model. Get them again."
+        )
+
+
 def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
@@ -62,4 +80,4 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-__all__ = ["share_detector"]
+__all__ = ["require_known_words", "share_detector"]

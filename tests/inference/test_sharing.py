@@ -1,11 +1,15 @@
 """One look at a canvas serves backbone, boxes and masks, and changes nothing in the answers."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
+from checkpoints import save_tiny_checkpoint
 from PIL import Image
+from transformers import pipeline
 
-from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint, share_detector
+from pbrec_hf import Grounder, PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint, share_detector
 from pbrec_hf.app.demo import demo_photographs
 
 
@@ -89,3 +93,18 @@ def test_different_settings_are_not_shared():
     processor.box_detector.config.candidate_nms_iou = 0.3
     processor.mask_detector.detector.config.mirrored = False
     assert not share_detector(model, processor)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_that_the_model_does_not_know_is_refused_before_it_answers(tmp_path, file):
+    save_tiny_checkpoint(tmp_path)
+    content = json.loads((tmp_path / file).read_text())
+    if file == "tokenizer.json":
+        content["model"]["vocab"]["horse"] = 14
+    else:
+        content["cls_token"] = "[ALL]"
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="tokens up to number 14, but the model's text encoder knows 14"):
+        Grounder(tmp_path)
+    with pytest.raises(ValueError, match="the model's text encoder knows 14"):
+        pipeline("referring-expression", model=str(tmp_path))

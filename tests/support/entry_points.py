@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_vocabularies
+import promptable
 import torch
 from checkpoints import save_tiny_checkpoint, tiny_model
 from own_detector import QuartersConfig, QuartersDetector
@@ -25,6 +27,7 @@ from pbrec_hf import (
     FcosDetector,
     Grounder,
     NanoDetDetector,
+    OpenVocabularyDetector,
     PbrecCollator,
     PbrecConfig,
     PbrecForReferringExpression,
@@ -32,6 +35,7 @@ from pbrec_hf import (
     PbrecModel,
     PbrecProcessor,
     PretrainedDetector,
+    PromptedMasks,
     SoloDetector,
     TorchvisionDetector,
     TorchvisionDetectorConfig,
@@ -80,6 +84,8 @@ def write_folder(folder: Path) -> Path:
     ssdlite = TorchvisionDetector(config)
     scatter(ssdlite)
     ssdlite.save_pretrained(folder / "ssdlite")
+    open_vocabularies.tiny_detector(id2label={0: "dog", 1: "car"}).save_pretrained(folder / "dino")
+    promptable.tiny_prompted().save_pretrained(folder / "sam")
     QuartersDetector(QuartersConfig()).save_pretrained(folder / "quarters")
     write_data(folder / "own", pictures=QUESTIONS, masks=True)
     write_refer_folder(folder / "refer", "refcoco/unc")
@@ -136,6 +142,11 @@ def _propose(detector: Any, number: int) -> Any:
     proposals = detector.propose(_canvas(number))
     masks = None if proposals.masks is None else proposals.masks.at(torch.tensor([0]), torch.tensor([number]))
     return proposals.boxes, proposals.quality, masks
+
+
+def _prompt(masks: Any, number: int) -> Any:
+    boxes = torch.tensor([[8.0, 8, 90 - number, 100]], dtype=torch.float32)
+    return masks.prompt(_canvas(number)).of_boxes(torch.tensor([0]), boxes)
 
 
 def _process(processor: PbrecProcessor, number: int) -> Any:
@@ -235,6 +246,16 @@ ENTRY_POINTS = {
         # Copied, since kernels depend on how weights lie in memory: those of a file lie anywhere.
         lambda folder: copy.deepcopy(TorchvisionDetector.from_pretrained(folder / "ssdlite")),
         _propose,
+    ),
+    "open vocabulary": EntryPoint(
+        ("OpenVocabularyDetector", "OpenVocabularyConfig"),
+        lambda folder: OpenVocabularyDetector.from_pretrained(folder / "dino"),
+        _propose,
+    ),
+    "prompted masks": EntryPoint(
+        ("PromptedMasks", "PromptedMasksConfig"),
+        lambda folder: copy.deepcopy(PromptedMasks.from_pretrained(folder / "sam")),  # as above
+        _prompt,
     ),
     "own detector": EntryPoint(("Detector", "DetectorConfig", "register_detector"), _own_detector, _propose),
     "image processor": EntryPoint(

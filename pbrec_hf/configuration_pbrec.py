@@ -137,6 +137,12 @@ class PbrecConfig(StrictConfig):
         self._check_numbers()
         for name in ("backbone_config", "text_config"):
             _check_sub_config(name, getattr(self, name))
+        positions = getattr(self.text_config, "max_position_embeddings", None)
+        if isinstance(positions, int) and self.max_text_length > positions:
+            raise ValueError(
+                f"max_text_length={self.max_text_length} is more than the max_position_embeddings={positions} of "
+                "text_config: a long expression would fail. Give at most these."
+            )
 
     def _check_numbers(self) -> None:
         for field, (low, high) in _LIMITS.items():

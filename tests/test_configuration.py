@@ -42,6 +42,7 @@ def test_round_trip_through_json_keeps_every_field(tmp_path):
         ({"d_model": 250}, "d_model=250"),
         ({"image_size": 8192, "stride": 16}, "image_size=8192 with stride=16 and d_model=256 are 262,144 points"),
         ({"image_size": 8192, "d_model": 16384}, "65,536 points of 16384 numbers"),
+        ({"max_text_length": 513}, "max_text_length=513 is more than the max_position_embeddings=512 of text_config"),
         ({"dropout": 1.5}, r"dropout=1.5 is not in \[0, 1\)"),
         ({"tasks": ["detection"]}, "'grounding', 'segmentation'"),
         ({"tasks": []}, "one or more"),

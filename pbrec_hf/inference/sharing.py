@@ -42,11 +42,17 @@ def share_detector(model: PreTrainedModel, processor: Any) -> bool:
 
 def require_known_words(model: PreTrainedModel, processor: Any) -> None:
     """
-    Check that the model's text encoder knows every token of the processor's tokenizer.
+    Check that the model's text encoder knows every token of the processor's tokenizer, and as many in a row.
 
     Raises:
-        ValueError: it does not; an unknown token would fail in the middle of an answer.
+        ValueError: it does not; such an expression would fail in the middle of an answer.
     """
+    positions = getattr(model.config.text_config, "max_position_embeddings", None)
+    if isinstance(positions, int) and processor.max_text_length > positions:
+        raise ValueError(
+            f"The processor reads up to {processor.max_text_length} tokens of an expression, but the model's text "
+            f"encoder at most {positions}: set max_text_length to no more."
+        )
     known = model.get_input_embeddings().num_embeddings
     tokenizer = processor.tokenizer
     # What frames an expression comes from the tokenizer's own template, which may be damaged, too.

@@ -108,3 +108,13 @@ def test_a_tokenizer_that_the_model_does_not_know_is_refused_before_it_answers(t
         Grounder(tmp_path)
     with pytest.raises(ValueError, match="the model's text encoder knows 14"):
         pipeline("referring-expression", model=str(tmp_path))
+
+
+def test_a_processor_that_reads_more_tokens_than_the_model_is_refused(tmp_path):
+    save_tiny_checkpoint(tmp_path)
+    path = tmp_path / "processor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_text_length": 65}))
+    with pytest.raises(
+        ValueError, match="reads up to 65 tokens of an expression, but the model's text encoder at most"
+    ):
+        Grounder(tmp_path)

@@ -45,7 +45,10 @@ def image_hash(source: Mapping[str, Any]) -> str:
 def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> str:
     """SHA-256 of everything that proposals depend on, except the picture."""
     digest = hashlib.sha256()
-    for settings in (detector.config.to_dict(), image_processor.to_dict(), getattr(detector, "reading", {})):
+    parts = [detector.config.to_dict(), image_processor.to_dict()]
+    if (reading := getattr(detector, "reading", None)) is not None:  # of a network with a processor of its own
+        parts.append(reading)
+    for settings in parts:
         # Where it was loaded from, and by which version, does not change a proposal.
         plain = {name: value for name, value in settings.items() if name not in _NO_MATTER}
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())

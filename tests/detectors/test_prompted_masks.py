@@ -155,7 +155,10 @@ def test_the_data_are_evaluated_with_its_masks(processor, tmp_path):
     caches = open_caches(tmp_path / "cache", processor)
     assert caches.keys() == {"boxes"}  # masks of boxes cannot be stored
     assert fill_caches(caches, processor, rows) == 3
-    assert predict(tiny_model(), processor, rows, batch_size=2, caches=caches) == predictions
+    again = predict(tiny_model(), processor, rows, batch_size=2, caches=caches)
+    for entry, expected in zip(again, predictions, strict=True):
+        assert entry["score"] == pytest.approx(expected["score"], abs=1e-6)
+        assert entry["box"] == pytest.approx(expected["box"], abs=1e-2)
 
 
 def test_it_proposes_nothing_to_store_or_to_recall(tmp_path):

@@ -177,10 +177,11 @@ def test_mask_quality_of_a_detector_that_draws_the_truth(coco):
             return Drawn()
 
     class Drawn:
-        grids, canvas, num_points, quality = ((1, 1),), (160, 160), 1, None
+        grids, canvas, num_points, quality, points = ((1, 1),), (160, 160), 1, None, None
+        device = torch.device("cpu")
 
         def __init__(self):
-            self.masks, self.features = self, torch.zeros(1)
+            self.masks = self
 
         def at(self, image_index, point_index):
             return scene["masks"][:1].float()

@@ -59,8 +59,8 @@ def require_known_words(model: PreTrainedModel, processor: Any) -> None:
     largest = max(len(tokenizer) - 1, *tokenizer("a")["input_ids"])
     if largest >= known:
         raise ValueError(
-            f"The tokenizer has tokens up to number {largest}, but the model's text encoder knows {known}: its files "
-            "are damaged, or belong to another model. Get them again."
+            f"The tokenizer has tokens up to number {largest}, but the model's text encoder knows {known}: its "
+            "tokenizer.json or tokenizer_config.json is damaged, or belongs to another model. Get both again."
         )
 
 

@@ -15,8 +15,7 @@ from open_vocabularies import FAMILIES, tiny_detector, tiny_network
 from PIL import Image
 from promptable import tiny_prompted
 from torchvision.transforms.v2 import functional as tvF
-from training_data import tiny_config, write_data
-from training_runs import run, train_and_record
+from training_data import write_data
 from transformers import AutoModel, pipeline
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from without_package import WITHOUT_PACKAGE
@@ -315,22 +314,6 @@ def test_the_cache_knows_the_processor(asking, tmp_path):
     assert detector_hash(other.box_detector, other.image_processor) == one
     other.box_detector.processor.image_processor.size = {"shortest_edge": 64, "longest_edge": 64}
     assert detector_hash(other.box_detector, other.image_processor) != one
-
-
-def test_one_process_and_two_train_and_validate_with_it_alike(asking, tmp_path):
-    tiny_model(dropout=0.0, attention_dropout=0.0).save_pretrained(tmp_path / "start")
-    asking.save_pretrained(tmp_path / "start")
-    data = write_data(tmp_path / "data", pictures=4, expressions=2)
-    scores = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        config = tiny_config(tmp_path / "start", data, out, epochs=1, validation_data=str(data), augment=False)
-        run(train_and_record, config, processes, processes=processes)
-        lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
-        scores += [line for line in lines if any("accuracy@0.5" in name for name in line)]
-    assert len(scores) == 2 and scores[0].keys() == scores[1].keys()
-    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
-    assert PbrecProcessor.from_pretrained(tmp_path / "2" / "last").box_detector.asks_expressions
 
 
 def test_a_folder_with_code_takes_it_along(asking, tmp_path):

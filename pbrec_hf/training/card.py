@@ -44,7 +44,18 @@ def write_card(
         data=f"{trained_on}, {config.epochs} epochs in batches of {config.batch_size} pictures.",
         leakage="Not examined: whoever publishes this checkpoint should say which test images its parts have seen.",
         base_models=[config.init] if config.init and not Path(config.init).exists() else [],
-        detectors=[f"{kind}: {model_type}, frozen." for kind, model_type in processor.detectors.items()],
+        detectors=_detectors(config, processor),
         results=results,
     )
     return render_card(info, repo=config.hub_model_id)
+
+
+def _detectors(config: TrainingConfig, processor: PbrecProcessor) -> list[str]:
+    """A sentence for each detector: what it is, and from where, unless that is a folder of this machine."""
+    given = {"boxes": config.box_detector, "masks": config.mask_detector}
+    sentences = []
+    for kind, detector in processor.held_detectors.items():
+        source = given[kind] or config.init
+        origin = f", from {source}" if source and not Path(source).exists() else ""
+        sentences.append(f"{kind}: {detector.config.model_type}{origin}, frozen.")
+    return sentences

@@ -44,3 +44,13 @@ def test_a_mixture_claims_results_of_the_set_that_was_measured(tmp_path):
     config = TrainingConfig(init=str(tmp_path), dataset="refcoco,refcoco+", split_by="unc", refer_dir="data")
     (result,) = ModelCard(write_card(config, model, processor, SCORES)).data.eval_results
     assert (result.dataset_type, result.dataset_split) == ("refcoco/unc", "val")
+
+
+def test_the_card_says_which_detectors_were_used(tmp_path):
+    processor = tiny_processor(box_detector=tiny_box_detector())
+    config = TrainingConfig(init=str(tmp_path), data="dogs.jsonl", box_detector="torchvision:fcos_p5")
+    assert "- boxes: pbrec_nanodet, from torchvision:fcos_p5, frozen." in write_card(
+        config, tiny_model(), processor, {}
+    )
+    config = TrainingConfig(init=str(tmp_path), data="dogs.jsonl")
+    assert "- boxes: pbrec_nanodet, frozen." in write_card(config, tiny_model(), processor, {})

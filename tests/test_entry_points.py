@@ -14,13 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from entry_points import ENTRY_POINTS, QUESTIONS, answers, flat, write_folder
+from entry_points import ASKED_ELSEWHERE, ENTRY_POINTS, QUESTIONS, answer_all, answers, flat, write_folder
 from transformers import pipeline
 
 import pbrec_hf
 
 THREADS = 8
-ASKED_ELSEWHERE = 1  # the question to other processes
 every_entry_point = pytest.mark.parametrize("name", ENTRY_POINTS)
 
 
@@ -90,7 +89,7 @@ def test_started_processes_answer_the_same(folder, made, expected, method):
         return  # Windows has no other method than spawn
     context = multiprocessing.get_context(method)
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_answer_all, args=(folder, pickle.dumps(made), send))
+    process = context.Process(target=answer_all, args=(folder, pickle.dumps(made), send))
     process.start()
     send.close()
     try:
@@ -100,15 +99,6 @@ def test_started_processes_answer_the_same(folder, made, expected, method):
     for name, found in expected.items():
         assert received[name] == found[ASKED_ELSEWHERE], name
         assert remade[name] == found[ASKED_ELSEWHERE], name
-
-
-def _answer_all(folder, pickled, send):
-    """Answers of the objects that were sent here, and of those that are made here."""
-    received, remade = pickle.loads(pickled), {name: point.make(folder) for name, point in ENTRY_POINTS.items()}
-    for made in (received, remade):
-        for name, asked in made.items():
-            made[name] = flat(ENTRY_POINTS[name].ask(asked, ASKED_ELSEWHERE))
-    send.send((received, remade))
 
 
 def test_weights_of_half_precision_stay_so_on_a_processor_without_instructions_for_them(folder, tmp_path):

@@ -5,6 +5,7 @@ Spawned processes import this, too.
 
 import copy
 import dataclasses
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ from pbrec_hf.images.segmentation import mask_to_rle
 from pbrec_hf.metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
 
 QUESTIONS = 4
+ASKED_ELSEWHERE = 1  # the question to other processes
 TEXTS = (["left dog"], ["the red car", "girl"], ["cat on the right"], ["girl", "dog", "left cat"])
 
 
@@ -319,3 +321,12 @@ ENTRY_POINTS = {
     ),
     "version": EntryPoint(("__version__",), lambda folder: None, lambda made, number: pbrec_hf.__version__),
 }
+
+
+def answer_all(folder: Path, pickled: bytes, send: Any) -> None:
+    """Answers of the objects that were sent here, and of those that are made here."""
+    received, remade = pickle.loads(pickled), {name: point.make(folder) for name, point in ENTRY_POINTS.items()}
+    for made in (received, remade):
+        for name, asked in made.items():
+            made[name] = flat(ENTRY_POINTS[name].ask(asked, ASKED_ELSEWHERE))
+    send.send((received, remade))

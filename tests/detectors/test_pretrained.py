@@ -174,20 +174,11 @@ class OfTransformers(DetectorTester):
         return None
 
 
-class TestRTDetr(OfTransformers):
-    task, family = "detection", "rt_detr"
-
-
-class TestDetr(OfTransformers):
-    task, family = "detection", "detr"
-
-
-class TestRfDetrWithMasks(OfTransformers):
-    task, family = "segmentation", "rf_detr"
-
-
-class TestMask2Former(OfTransformers):
-    task, family = "segmentation", "mask2former"
+# The shared tests for every family, each in a class of its own, as pytest collects them.
+for _task, _families in (("detection", DETECTION), ("segmentation", SEGMENTATION)):
+    for _family in _families:
+        _name = f"Test_{_task}_{_family}"
+        globals()[_name] = type(_name, (OfTransformers,), {"task": _task, "family": _family})
 
 
 def test_the_best_that_score_enough_are_proposed():

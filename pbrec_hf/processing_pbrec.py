@@ -359,7 +359,7 @@ class PbrecProcessor(ProcessorMixin):
             ValueError: no detector is registered for the model type.
         """
         require_there(pretrained_model_name_or_path)
-        with clear_errors(pretrained_model_name_or_path):
+        with clear_errors(pretrained_model_name_or_path, files_alone=True):
             processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}

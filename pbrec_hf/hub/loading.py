@@ -60,7 +60,7 @@ class StrictConfig(PreTrainedConfig):
             OSError: there is no such checkpoint, or its file is damaged.
             ValueError: the file has fields or values that are not legal.
         """
-        with clear_errors(pretrained_model_name_or_path):
+        with clear_errors(pretrained_model_name_or_path, files_alone=True):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
@@ -121,7 +121,7 @@ class StrictModel(PreTrainedModel):
         where = "/".join(filter(None, (str(pretrained_model_name_or_path), kwargs.get("subfolder", ""))))
         wants_info = kwargs.pop("output_loading_info", False)
         resizes = kwargs.pop("ignore_mismatched_sizes", False)
-        with clear_errors(pretrained_model_name_or_path), _judging(where, strict, resizes):
+        with clear_errors(pretrained_model_name_or_path, files_alone=True), _judging(where, strict, resizes):
             # Wrong shapes are collected here, and judged below with everything else.
             loaded = super().from_pretrained(
                 pretrained_model_name_or_path,

@@ -55,12 +55,13 @@ def opening(source: str | PathLike[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def clear_errors(source: str | PathLike[str]) -> Iterator[None]:
+def clear_errors(source: str | PathLike[str], files_alone: bool = False) -> Iterator[None]:
     """
     Whatever fails while a checkpoint is loaded in this block becomes one clear error. Blocks may be nested.
 
     Args:
         source: folder or Hub id of the checkpoint.
+        files_alone: leave errors as they are for which no file is to blame, such as a mistyped argument.
 
     Raises:
         CheckpointError: it is not there, incomplete or damaged; an `OSError`.
@@ -71,7 +72,7 @@ def clear_errors(source: str | PathLike[str]) -> Iterator[None]:
     except (CheckpointError, *_NOT_THE_FILES):
         raise
     except Exception as error:
-        told = _told(str(source), error)
+        told = _told(str(source), error, files_alone)
         if told is error:
             raise
         raise told from error
@@ -85,7 +86,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _told(source: str, error: Exception) -> Exception:
+def _told(source: str, error: Exception, files_alone: bool) -> Exception:
     folder = _folder(source)
     if folder is not None:
         if damage := _damage(folder):
@@ -105,6 +106,8 @@ def _told(source: str, error: Exception) -> Exception:
                 f"The checkpoint {source} cannot be loaded: {name}: {one_line(refusal).rstrip('.')}. Correct this "
                 "file, or get it again."
             )
+    if files_alone:
+        return error
     reason = one_line(error).rstrip(".")
     if isinstance(error, (ValueError, StrictDataclassError)) and not isinstance(error, HFValidationError):
         return ValueError(f"The checkpoint {source} cannot be loaded: {reason}.")

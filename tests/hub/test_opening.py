@@ -5,11 +5,12 @@ import shutil
 import time
 
 import pytest
+import torch
 from checkpoints import tiny_model, tiny_processor
 from huggingface_hub import constants
 from places import ROOT
 
-from pbrec_hf import Grounder
+from pbrec_hf import Grounder, PbrecForReferringExpression
 from pbrec_hf.app.cli import main
 from pbrec_hf.hub import reaching
 from pbrec_hf.hub.opening import CheckpointError, clear_errors
@@ -140,3 +141,10 @@ def test_a_hub_out_of_reach_is_told_at_once(hub, sound, monkeypatch):
     Grounder("owner/fetched")
     assert time.monotonic() - start < 5
     assert reaching.hub_options(str(sound)) == {}
+
+
+def test_a_mistyped_argument_is_no_fault_of_the_files(sound):
+    with pytest.raises(TypeError, match="treshold"):
+        PbrecForReferringExpression.from_pretrained(sound, treshold=1)
+    with pytest.raises(RuntimeError, match="meta device"), torch.device("meta"):
+        PbrecForReferringExpression.from_pretrained(sound)

@@ -22,7 +22,7 @@ from .images.containers import plain
 from .images.reading import load_pixels
 from .images.sources import TIMEOUT
 from .inference.devices import require_device
-from .inference.rows import as_rows, image_and_text, is_one, require_form, with_text
+from .inference.rows import MISFORTUNES, as_rows, image_and_text, is_one, require_form, with_text
 from .inference.sharing import require_known_words, share_detector
 from .processing_pbrec import PbrecProcessor
 from .selection.settings import require_threshold
@@ -139,7 +139,7 @@ class ReferringExpressionPipeline(Pipeline):
             image, text = image_and_text(inputs)
             batch = self.processor(load_pixels(image, timeout), text, return_proposals=False)
             return {"batch": batch, "single": isinstance(text, str)}
-        except (OSError, EOFError, SyntaxError, TypeError, ValueError) as error:
+        except (*MISFORTUNES, TypeError, ValueError) as error:
             if on_error == "raise":
                 raise
             logger.warning(f"Skipped: {error}")

@@ -31,7 +31,7 @@ ARROWS = {
     "layers": set(),
     "images": {"geometry"},
     "comprehension": {"geometry", "layers", "hub.loading", "configuration_pbrec"},
-    "detectors": {"geometry", "layers", "hub.loading", "hub.opening"},
+    "detectors": {"geometry", "layers", *(f"hub.{name}" for name in ("loading", "opening", "reaching"))},
     "selection": {"geometry"},
     "small": {"comprehension", "detectors", "geometry", "layers", "hub.loading"},
     "configuration_pbrec": {"hub.loading"},

@@ -152,12 +152,9 @@ class PretrainedDetector(WrappedNetwork, Detector):
     @torch.no_grad()
     def propose(self, pixel_values: Tensor, pixel_mask: Tensor | None = None, output: Any = None) -> Proposals:
         """
-        What the network found, the best first, each with its score as quality.
+        What the network found, the best first, each with its score as quality; see [`Detector.propose`].
 
-        Args:
-            pixel_values: (I, 3, H, W) RGB, ImageNet-normalised, of any size.
-            pixel_mask: (I, H, W), 1 = picture; what stands elsewhere is not valid.
-            output: the output of this detector for these canvases, if it has been computed already.
+        What stands in the padding is not valid. Canvases may be of any size.
 
         Raises:
             ValueError: the network's output is not a number.

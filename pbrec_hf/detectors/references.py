@@ -7,13 +7,13 @@ which the detector is made; `settings` are what it is made with.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from ..hub.opening import clear_errors
+from ..hub.reaching import split_revision
 from .base import is_detector
 
 # Detectors that are made around a network of transformers: whether a config is of such a network, and what makes one.
@@ -63,8 +63,7 @@ class DetectorReference:
     @classmethod
     def parse(cls, text: str) -> "DetectorReference":
         """`org/name` or `org/name@revision`; a folder as it is, whatever it is called."""
-        repo_id, at, revision = text.rpartition("@")
-        return cls(repo_id, revision) if at and not Path(text).exists() else cls(text)
+        return cls(*split_revision(text))
 
     def to_dict(self) -> dict[str, Any]:
         """As the processor's config holds it."""

@@ -7,6 +7,7 @@ finds.
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -76,9 +77,9 @@ class WrappedNetwork(StrictModel):
         return cls.reader
 
     @classmethod
+    @abstractmethod
     def serves(cls, network_config: Any) -> bool:
         """Whether this class wraps networks that have this config."""
-        raise NotImplementedError
 
     @property
     def processor(self) -> Any:

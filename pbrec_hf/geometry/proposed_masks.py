@@ -4,6 +4,7 @@ Three forms: a deferred 1×1 convolution (`LazyMasks`), maps that a network gave
 inside of boxes (`BoxMasks`). Nothing here knows what proposed them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class ProposedMasks:
+class ProposedMasks(ABC):
     """
     Masks of N points on I canvases.
 
@@ -26,10 +27,11 @@ class ProposedMasks:
     SHARED: ClassVar[tuple[str, ...]] = ()
 
     @property
+    @abstractmethod
     def num_points(self) -> int:
         """N."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
         """
         Compute n masks.
@@ -41,7 +43,6 @@ class ProposedMasks:
         Returns:
             (n, h, w) probabilities over the canvas.
         """
-        raise NotImplementedError
 
     def padded(self, points: int) -> Self:
         """The same masks of N points, and `points` − N more that are empty."""

@@ -47,12 +47,8 @@ def assemble(
     given = {"boxes": box_detector, "masks": mask_detector}
     with opening(model) as options:
         network = PbrecForReferringExpression.from_pretrained(model, **options)
-        kept = not any(given.values())
-        processor = PbrecProcessor.from_pretrained(model, load_detectors=False, **options)
-        own = {kind: value for kind, value in processor.detectors.items() if not given.get(kind)}
-        if kept or own:
-            processor = PbrecProcessor.from_pretrained(model, **options)
-    done = dict.fromkeys(own, "the checkpoint's own")
+        processor = PbrecProcessor.from_pretrained(model, **options)
+    done = dict.fromkeys(processor.detectors, "the checkpoint's own")
     for kind, source in given.items():
         if source is None:
             continue

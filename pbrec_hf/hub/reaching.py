@@ -64,10 +64,16 @@ def require_source(source: str) -> None:
     """
     if source.partition(":")[0] in LIBRARIES:
         return
-    source = source if Path(source).exists() else source.partition("@")[0]  # without a revision
+    source, _ = split_revision(source)
     if not Path(source).exists() and not _on_the_hub(source):
         raise FileNotFoundError(f"There is no folder {source}: correct the path, or give a Hub id such as org/name.")
     hub_options(source)
+
+
+def split_revision(source: str) -> tuple[str, str | None]:
+    """ "org/name@revision" → the id and the revision; a folder as it is, whatever it is called."""
+    name, at, revision = source.rpartition("@")
+    return (name, revision) if at and not Path(source).exists() else (source, None)
 
 
 def _on_the_hub(source: str) -> bool:
@@ -81,4 +87,4 @@ def _on_the_hub(source: str) -> bool:
     return True
 
 
-__all__ = ["hub_options", "require_hub", "require_source"]
+__all__ = ["hub_options", "require_hub", "require_source", "split_revision"]

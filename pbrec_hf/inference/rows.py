@@ -21,7 +21,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 TEXT_KEYS = ("text", "expression", "expressions")
 _END = object()
 # What reading and decoding a file raise; anything else is a fault of a collection's own code.
-_MISFORTUNES = (OSError, EOFError, SyntaxError)
+MISFORTUNES = (OSError, EOFError, SyntaxError)
 
 
 class Unreadable:
@@ -60,7 +60,7 @@ class Rows(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         try:
             row = self.pictures[index]
-        except _MISFORTUNES as error:
+        except MISFORTUNES as error:
             return Unreadable(error)
         if self.text is None:
             return row
@@ -214,9 +214,9 @@ def _fetched(row: dict[str, Any], names: list[str]) -> Any:
             try:
                 with fsspec.open(cell["path"], "rb") as file:
                     row = {**row, name: {"bytes": file.read(), "path": cell["path"]}}
-            except _MISFORTUNES as error:
+            except MISFORTUNES as error:
                 return Unreadable(error)
     return row
 
 
-__all__ = ["Rows", "Unreadable", "as_rows", "image_and_text", "is_one", "require_form", "with_text"]
+__all__ = ["MISFORTUNES", "Rows", "Unreadable", "as_rows", "image_and_text", "is_one", "require_form", "with_text"]

@@ -107,13 +107,12 @@ def _require_sound(outputs: Any, inputs: Mapping[str, Any]) -> None:
             )
     for kind, name in PROPOSALS.items():
         quality = getattr(inputs.get(name), "quality", None)
-        if (
-            quality is not None
-            and quality.numel()
-            and not -_ROUNDING <= quality.min() <= quality.max() <= 1 + _ROUNDING
-        ):
+        if quality is None or not quality.numel():
+            continue
+        low, high = (float(value) for value in quality.aminmax())
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ValueError(
-                f"The quality of the proposed {kind} runs from {float(quality.min()):g} to {float(quality.max()):g}, "
+                f"The quality of the proposed {kind} runs from {low:g} to {high:g}, "
                 "but is a number from 0 to 1: scores are probability × quality. Correct the detector."
             )
 

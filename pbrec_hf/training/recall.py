@@ -25,7 +25,7 @@ from .oracles import MaskOracle
 
 TOPS = (10, 100, None)
 _Z = 1.959964  # of a 95 % interval
-_Found = list[dict[str, float | None]]
+_Best = list[float] | None  # an expression's best IoU for each number of proposals; None where the data have no mask
 
 
 @dataclass
@@ -98,30 +98,36 @@ def detector_recall(
     index, number = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     detector = detector.to(accelerator.device) if accelerator else detector
     mine = list(range(index, len(rows), number))
-    found: _Found = []
-    kind = "boxes"
+    found: list[_Best] = []
+    kinds: set[str] = set()
     for start in tqdm(range(0, len(mine), batch_size), desc="pictures", disable=not progress):
         pictures = [rows[row] for row in mine[start : start + batch_size]]
         proposals, letterboxes = _proposals(detector, image_processor, pictures)
-        kind = "boxes" if proposals.boxes is not None else "masks"
+        kinds.add("boxes" if proposals.boxes is not None else "masks")
         said = 0
         for image, picture in enumerate(pictures):
-            for sentence in picture["expressions"]:
-                row = said if proposals.per_expression else image
-                said += 1
-                if sentence["bbox"] is not None:
-                    found.append(_best_by_top(proposals, row, letterboxes[image], sentence, tops, least))
+            sentences = picture["expressions"]
+            if proposals.per_expression:
+                groups = [(said + number, [sentence]) for number, sentence in enumerate(sentences)]
+            else:
+                groups = [(image, sentences)]
+            said += len(sentences)
+            for row, asked in groups:
+                there = [sentence for sentence in asked if sentence["bbox"] is not None]
+                found += _best_by_top(proposals, row, letterboxes[image], there, tops, least)
     if number > 1:
-        found, kinds = gather_object(found), gather_object([kind])
-        kind = kinds[0]
-    if not found:
-        raise ValueError("No expression of this data has a referent: there is nothing to recall.")
-    known = [best for best in found if None not in best.values()]
-    return [Recall(kind, top, least, sum((best[_name(top)] or 0) > iou for best in known), len(known)) for top in tops]
-
-
-def _name(top: int | None) -> str:
-    return str(top)
+        found, kinds = gather_object(found), set(gather_object(list(kinds)))
+    known = [best for best in found if best is not None]
+    if not known:
+        raise ValueError(
+            "No expression of this data has a referent, or a mask where the detector proposes masks: there is nothing "
+            "to recall."
+        )
+    (kind,) = kinds
+    return [
+        Recall(kind, top, least, sum(best[place] > iou for best in known), len(known))
+        for place, top in enumerate(tops)
+    ]
 
 
 def _proposals(
@@ -142,29 +148,29 @@ def _best_by_top(
     proposals: Proposals,
     row: int,
     letterbox: torch.Tensor,
-    sentence: Mapping[str, Any],
+    sentences: Sequence[Mapping[str, Any]],
     tops: Sequence[int | None],
     least: float,
-) -> dict[str, float | None]:
-    """The best IoU among the best proposals, for each number of them; None where the data have no mask."""
+) -> list[_Best]:
+    """For each expression on a row of proposals, the best IoU among the best proposals, by their number."""
     quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[row]
     order = quality.argsort(descending=True, stable=True)
     there = quality[order] >= least
     if proposals.valid is not None:
         there &= proposals.valid[row][order]
     order = order[there]
+    if not len(order):
+        return [[0.0] * len(tops) for _ in sentences]
     if proposals.boxes is not None:
         boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[row][order])
-        overlaps = box_iou(boxes, torch.tensor([sentence["bbox"]]))[:, 0]
-        return {_name(top): overlaps[:top].max().item() if len(overlaps) else 0.0 for top in tops}
-    if sentence.get("segmentation") is None:
-        return {_name(top): None for top in tops}
-    return {
-        _name(top): MaskOracle(proposals, row, letterbox, order[:top]).best(sentence["segmentation"])
-        if len(order)
-        else 0.0
-        for top in tops
-    }
+        referents = torch.tensor([sentence["bbox"] for sentence in sentences]).view(-1, 4)
+        overlaps = box_iou(boxes, referents).T
+        return [[values[:top].max().item() for top in tops] for values in overlaps]
+    oracles = [MaskOracle(proposals, row, letterbox, order[:top]) for top in tops]
+    return [
+        None if sentence.get("segmentation") is None else [oracle.best(sentence["segmentation"]) for oracle in oracles]
+        for sentence in sentences
+    ]
 
 
 def table(recalls: Mapping[str, Sequence[Recall]]) -> str:

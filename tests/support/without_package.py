@@ -1,4 +1,8 @@
-"""A script that answers from a folder with code where this package cannot be imported."""
+"""Answers from a folder with code, in a process where this package cannot be imported."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 # The package is taken off the path, whether installed as a copy or as a link to the source.
 WITHOUT_PACKAGE = """
@@ -24,3 +28,11 @@ for answer, (result,) in zip(answers, found):
     assert answer["boxes"][0].tolist() == list(result["box"].values())
 print([round(value, 3) for result, in found for value in result["box"].values()])
 """
+
+
+def answer_without_package(folder: Path) -> str:
+    """The answers of the checkpoint in `folder`, as the process printed them."""
+    command = [sys.executable, "-c", WITHOUT_PACKAGE, str(folder)]
+    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]

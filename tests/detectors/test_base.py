@@ -24,6 +24,7 @@ from pbrec_hf.detectors.base import (
     require_multiple,
 )
 from pbrec_hf.detectors.coco_classes import COCO_CLASSES, TORCHVISION_COCO_CLASSES
+from pbrec_hf.detectors.references import DetectorReference
 from pbrec_hf.hub.publishing import write_checkpoint
 
 PHOTO = np.full((60, 90, 3), 128, dtype=np.uint8)
@@ -107,6 +108,25 @@ def test_its_code_is_saved_on_request(folder, tmp_path):
     done = elsewhere(folder, trust=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(sorted(answer["box"].items()))
+
+
+def test_code_of_a_detector_that_is_named_runs_only_if_it_is_trusted(folder, hub):
+    expected = pipeline("referring-expression", model=str(folder))(PHOTO, "left dog")[0]["box"]
+    QuartersConfig.register_for_auto_class("AutoConfig")
+    QuartersDetector.register_for_auto_class("AutoModel")
+    try:
+        processor = PbrecProcessor.from_pretrained(folder)
+        processor.box_detector.push_to_hub("owner/quarters")
+    finally:
+        QuartersConfig._auto_class = QuartersDetector._auto_class = None
+    assert "own_detector.py" in hub.files("owner/quarters")
+    processor.replace_detector("boxes", processor.box_detector, DetectorReference("owner/quarters"))
+    processor.save_pretrained(folder)
+    done = elsewhere(folder)
+    assert done.returncode != 0 and "trust_remote_code=True" in done.stderr
+    done = elsewhere(folder, trust=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(sorted(expected.items()))
 
 
 def test_a_published_folder_with_code_includes_its_code(folder, tmp_path):

@@ -4,14 +4,16 @@ import functools
 
 import pytest
 import torch
-from checkpoints import tiny_processor
+from checkpoints import tiny_model, tiny_processor
 from detectors.base import DetectorTester, tensors_of
 from huggingface_hub.errors import StrictDataclassError
 from torch.nn.functional import interpolate
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.roi_heads import paste_masks_in_image
+from without_package import answer_without_package
 
 from pbrec_hf import PbrecImageProcessor, PbrecProcessor, TorchvisionDetector, TorchvisionDetectorConfig
+from pbrec_hf.hub.publishing import write_checkpoint
 
 SIDE = 128
 SMALL = {"min_size": 96, "max_size": 128}
@@ -23,6 +25,9 @@ FAMILIES = {
     "fcos_resnet50_fpn": SMALL,
     "ssdlite320_mobilenet_v3_large": {"topk_candidates": 50},
 }
+SSDLITE = "ssdlite320_mobilenet_v3_large"
+# Kernels depend on how loaded weights lie in memory: canvas pixels by which boxes may differ, of a canvas of 128.
+ROUNDING = {"fasterrcnn_mobilenet_v3_large_320_fpn": 1e-3}
 NAMES = TorchvisionDetectorConfig.names
 
 
@@ -105,15 +110,21 @@ def test_boxes_scores_and_masks_are_those_of_torchvision(name, published):
             torch.testing.assert_close(pasted, one["masks"][order], atol=1e-4, rtol=0)
 
 
-class TestSsdlite(DetectorTester):
+class OfTorchvision(DetectorTester):
     multiple = None
-    rounding = 1e-4  # pixels; 1e-6 of the canvas
+    name: str
 
     def make(self, **fields):
-        return made("ssdlite320_mobilenet_v3_large", FAMILIES["ssdlite320_mobilenet_v3_large"], **fields)
+        return made(self.name, FAMILIES[self.name], **fields)
 
     def class_logits(self, detector, pixels):
         return None
+
+
+# The shared tests for every family, each in a class of its own, as pytest collects them.
+for _name in FAMILIES:
+    _fields = {"name": _name, "rounding": ROUNDING.get(_name, 1e-4)}
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (OfTorchvision,), _fields)
 
 
 @functools.cache
@@ -130,6 +141,15 @@ def test_mask_rcnn_is_saved_and_loaded_with_a_processor(tmp_path):
             assert torch.equal(one, other)
 
 
+def test_a_folder_with_code_takes_it_along(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "plain")
+    detector = made(SSDLITE, FAMILIES[SSDLITE])
+    tiny_processor(box_detector=detector).save_pretrained(tmp_path / "plain")
+    write_checkpoint(str(tmp_path / "plain"), tmp_path / "published", with_code=True)
+    assert (tmp_path / "published" / "detectors_torchvision_models.py").is_file()
+    assert answer_without_package(tmp_path / "published").startswith("[")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_network_has_the_weights_of_torchvision(name):
     with torch.device("meta"):
@@ -143,7 +163,7 @@ def test_each_network_has_the_weights_of_torchvision(name):
 
 
 def test_nothing_in_the_padding_is_valid():
-    detector = TestSsdlite().make()
+    detector = made(SSDLITE, FAMILIES[SSDLITE])
     free = detector.propose(canvases())
     around = torch.zeros(2, SIDE, SIDE, dtype=torch.int64)
     for row, (x, y) in enumerate(free.points[:, 0].long().tolist()):
@@ -178,7 +198,7 @@ def test_masks_lie_in_their_boxes_and_stand_at_their_centroids():
 
 
 def test_a_canvas_without_anything_has_proposals_that_do_not_exist():
-    detector = TestSsdlite().make()
+    detector = made(SSDLITE, FAMILIES[SSDLITE])
     detector.network.score_thresh = 1.0
     proposals = detector.propose(canvases())
     assert proposals.num_points == 12 and not proposals.valid.any() and (proposals.quality == 0).all()

@@ -80,7 +80,13 @@ class StrictModel(PreTrainedModel):
         initialize(module)
 
     def initialize_weights(self) -> None:
-        """As of every model; frozen norms inside of networks that do not know them are filled, too."""
+        """As of every model; nothing that a checkpoint lacks is left as the memory happens to be."""
+        if _UNDER_WAY.get() is not None:
+            # Some networks set parameters in their constructors alone, which have no memory while a file is loaded.
+            with torch.no_grad():
+                for parameter in self.parameters():
+                    if not parameter.is_meta and not getattr(parameter, "_is_hf_initialized", False):
+                        parameter.zero_()
         super().initialize_weights()
         with torch.no_grad():
             for module in self.modules():

@@ -2,7 +2,8 @@
 
 *Sentence view*: one row per expression. *Image view*: one row per image; its column `expressions` lists the sentence
 rows of that image without the image's own columns. Absent values are None: a row without a mask has
-`segmentation=None`, a row without a referent ("no target") has `bbox=None` and `segmentation=None`.
+`segmentation=None`, a row without a referent ("no target") has `bbox=None` and `segmentation=None`. `referents_of` of
+`data/referents.py` reads what a row refers to, whichever columns it has.
 
 A segmentation is a struct of three fields: `SegmentationStruct` of `images/segmentation.py`, which also reads other
 forms. All coordinates are pixels of the upright picture.
@@ -38,6 +39,8 @@ EXPRESSION_COLUMNS = {
 GENERALIZED_COLUMNS = {  # expressions with several referents or none (gRefCOCO)
     "ann_ids": List(Value("int64")),
     "boxes": List(List(Value("float32"), length=4)),  # XYXY, one per referent; [] = no target
+    "segmentations": List(SEGMENTATION),  # one per box, None where there is no mask
+    "no_target": Value("bool"),  # whether there is no referent
 }
 
 
@@ -47,7 +50,7 @@ def features(view: str = "sentence", generalized: bool = False) -> Features:
 
     Args:
         view: "sentence" (one row per expression) or "image" (one row per image, column `expressions`).
-        generalized: add `ann_ids` and `boxes`, for data whose expressions have several referents or none.
+        generalized: add the columns of referents, for data whose expressions have several or none.
 
     Raises:
         ValueError: unknown view.

@@ -165,7 +165,8 @@ class _ReferenceReader:
     def _ann_ids(self, value: Any) -> tuple[Id, ...]:
         listed = value if isinstance(value, list) else [value]
         self._claim(len(listed))
-        return tuple(ann_id for ann_id in map(identifier, listed) if ann_id != -1)  # -1: no target
+        named = dict.fromkeys(map(identifier, listed))  # an object that is named twice is still one
+        return tuple(ann_id for ann_id in named if ann_id != -1)  # -1: no target
 
     def _sentences(self, value: Any) -> tuple[Sentence, ...]:
         if not isinstance(value, list):

@@ -27,7 +27,7 @@ from ..schema import features
 from ..values import Id
 from .folder import Reference, in_split, read_refer_folder, references_path
 from .foreign import ForeignFolder, find_foreign, own_splits
-from .rows import Referent, ReferItem, image_rows, sentence_rows, shards
+from .rows import Annotated, ReferItem, image_rows, sentence_rows, shards
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ def load_refcoco(
         streaming: an `IterableDatasetDict` that reads the folder anew instead of writing a cache.
         num_proc: processes that write the cache.
         check_counts: compare references, sentences and images of every split with the published numbers, as far as
-            there are any: none for gRefCOCO and for folders that are no published data set. False for a partial copy.
+            there are any. There are none for gRefCOCO, whose published totals are not those of the published file,
+            and for folders that are no published data set: nothing is checked there. False for a partial copy.
         on_missing_image: "error", or "skip" to leave out every row whose image is missing, truncated or of another
             size.
         cache_dir: in place of the cache of `datasets`. The cache is written anew when a file of the folder changes.
@@ -83,10 +84,12 @@ def load_refcoco(
     key, folder, foreign = _located(name, split_by, refer_dir)
     if foreign is not None:
         logger.info("%s is no published data set: its counts are not checked.", key)
+    generalized = key.startswith("grefcoco/") if foreign is None else foreign.generalized
+    columns = features(_VIEWS[view], generalized)
     builder = (RefCocoBuilder if foreign is None else ForeignReferBuilder)(
         config_name=key.replace("/", "-"),
         dataset_name="pbrec_refcoco",
-        hash=_content_hash(folder, key.split("/")[1], image_dir),
+        hash=_content_hash(folder, key.split("/")[1], image_dir, columns),
         cache_dir=str(cache_dir) if cache_dir else None,
         refer_dir=str(folder),
         image_dir=str(Path(image_dir).resolve()) if image_dir else None,
@@ -94,7 +97,7 @@ def load_refcoco(
         check_counts=check_counts,
         on_missing_image=on_missing_image,
         split_by=key.split("/")[1],
-        generalized=key.startswith("grefcoco/") if foreign is None else foreign.generalized,
+        generalized=generalized,
     )
     if streaming:
         return builder.as_streaming_dataset()
@@ -226,7 +229,7 @@ class RefCocoBuilder(datasets.ArrowBasedBuilder):
                     folder.images[reference.image_id],
                     paths[reference.image_id],
                     [
-                        Referent(a, folder.annotations[a], folder.category(folder.annotations[a]))
+                        Annotated(a, folder.annotations[a], folder.category(folder.annotations[a]))
                         for a in reference.ann_ids
                     ],
                 )
@@ -303,9 +306,9 @@ def split_references(references: list[Reference], key: str, check_counts: bool) 
     return {split: members for split, members in splits.items() if members}
 
 
-def _content_hash(folder: Path, split_by: str, image_dir: str | Path | None) -> str:
-    """Changes with the package, with the size or time of every file read, and when images are added or removed."""
-    digest = hashlib.sha256(__version__.encode())
+def _content_hash(folder: Path, split_by: str, image_dir: str | Path | None, columns: datasets.Features) -> str:
+    """Changes with package and columns, with the size or time of every file read, and when images come or go."""
+    digest = hashlib.sha256(f"{__version__} {columns}".encode())
     paths = [references_path(folder, split_by), folder / "instances.json"]
     for path in paths + ([Path(image_dir)] if image_dir else []):
         status = path.stat()

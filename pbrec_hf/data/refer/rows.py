@@ -8,9 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ...images.segmentation import SegmentationStruct, union_of_segmentations
-from ..boxes import Box
 from ..coco import CocoAnnotation, CocoImage
+from ..referents import referent_columns
 from ..values import Id
 from .folder import Reference
 
@@ -20,7 +19,7 @@ T = TypeVar("T")
 SHARDS, SHARD_SIZE = 16, 512
 
 
-class Referent(NamedTuple):
+class Annotated(NamedTuple):
     """An annotated object and the name of its category."""
 
     ann_id: Id
@@ -34,7 +33,7 @@ class ReferItem(NamedTuple):
     reference: Reference
     image: CocoImage
     path: str | None
-    referents: list[Referent]
+    objects: list[Annotated]
 
 
 def shards(items: list[ReferItem], by_image: bool) -> list[list[ReferItem]]:
@@ -75,30 +74,28 @@ def _image_columns(item: ReferItem) -> dict[str, Any]:
 
 
 def _expressions(item: ReferItem) -> list[dict[str, Any]]:
-    """One row per sentence. Arrow ignores the columns that the view does not have (`boxes`, `ann_ids`)."""
-    annotations = [referent.annotation for referent in item.referents]
-    boxes = [annotation.bbox for annotation in annotations]
-    numbers = [_ann_number(referent.ann_id) for referent in item.referents]
+    """One row per sentence. Arrow ignores the columns that the view does not have (`boxes`, `ann_ids` …)."""
+    annotations = [one.annotation for one in item.objects]
+    numbers = [_ann_number(one.ann_id) for one in item.objects]
     shared = {
         "ref_id": item.reference.ref_id,
         "ann_id": _only(numbers),
-        "bbox": _hull(boxes),
-        "segmentation": _segmentation(item),
         "area": sum(annotation.area for annotation in annotations) if annotations else None,
-        "category": _only([referent.category for referent in item.referents]),
+        "category": _only([one.category for one in item.objects]),
         "category_id": _only([annotation.category_id for annotation in annotations]),
         "ann_ids": numbers,
-        "boxes": boxes,
+        **_referents(item),
     }
     return [{"expression": text, "sent_id": sent_id, **shared} for sent_id, text in item.reference.sentences]
 
 
-def _segmentation(item: ReferItem) -> SegmentationStruct | None:
-    """The masks of all referents together."""
+def _referents(item: ReferItem) -> dict[str, Any]:
+    annotations = [one.annotation for one in item.objects]
+    boxes = [annotation.bbox for annotation in annotations]
     try:
-        return union_of_segmentations([one.annotation.segmentation for one in item.referents], *item.image.size)
+        return referent_columns(boxes, [annotation.segmentation for annotation in annotations], *item.image.size)
     except (KeyError, TypeError, ValueError) as error:
-        ids = ", ".join(str(referent.ann_id) for referent in item.referents)
+        ids = ", ".join(str(one.ann_id) for one in item.objects)
         raise ValueError(f"The segmentation of annotation {ids} (ref_id {item.reference.ref_id}): {error}") from error
 
 
@@ -115,11 +112,4 @@ def _only(values: Sequence[T]) -> T | None:
     return values[0] if len(set(values)) == 1 else None
 
 
-def _hull(boxes: list[Box]) -> list[float] | None:
-    if not boxes:
-        return None
-    left, top, right, bottom = zip(*boxes, strict=True)
-    return [min(left), min(top), max(right), max(bottom)]
-
-
-__all__ = ["SHARDS", "SHARD_SIZE", "ReferItem", "Referent", "image_rows", "sentence_rows", "shards"]
+__all__ = ["SHARDS", "SHARD_SIZE", "Annotated", "ReferItem", "image_rows", "sentence_rows", "shards"]

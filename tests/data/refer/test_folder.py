@@ -140,6 +140,12 @@ def test_whole_floats_and_digits_are_numbers_and_ids_may_be_text(folder):
     assert isinstance(reference.ann_ids[0], int)
 
 
+def test_an_object_that_is_named_twice_is_one(folder):
+    """Else its mask would count twice."""
+    rewrite(folder, lambda references: references[2].update(ann_id=[12, 7, 12]))
+    assert read_references(folder, "unc")[2].ann_ids == (12, 7)
+
+
 def nested_lists():
     """A list of 10**13 elements in 300 bytes."""
     value = [0] * 10

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 from refer_folders import SCENES, pickled, write_refer_folder
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -19,6 +20,7 @@ from pbrec_hf.data.parquet import write_parquet
 from pbrec_hf.data.refer import refcoco
 from pbrec_hf.data.refer.plain_pickle import load_plain_pickle
 from pbrec_hf.data.refer.refcoco import CONFIGS, load_refcoco, published_counts
+from pbrec_hf.data.referents import referents_of
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
 from pbrec_hf.images.segmentation import rasterise
@@ -147,11 +149,31 @@ def test_several_referents_have_one_hull_and_one_mask(load):
         assert len(row["ann_ids"]) == 2
         assert row["ann_id"] is None
         assert len(row["segmentation"]["polygons"]) >= 2
+        size = (row["height"], row["width"])
+        masks = [rasterise(referent.segmentation, *size) for referent in referents_of(row)]
+        assert len(masks) == 2 and not (masks[0] == masks[1]).all()
+        assert (rasterise(row["segmentation"], *size) == masks[0] | masks[1]).all()
+
+
+def test_each_referent_has_the_mask_of_its_annotation(load):
+    """Box and mask of a referent are of the same object."""
+    rows = load("grefcoco/unc")["train"]
+    published = json.loads((load.refer_dir / "grefcoco" / "instances.json").read_text())["annotations"]
+    polygons = {annotation["id"]: annotation["segmentation"] for annotation in published}
+    seen = 0
+    for row in rows:
+        for ann_id, referent in zip(row["ann_ids"], referents_of(row), strict=True):
+            points = np.concatenate([np.reshape(part, (-1, 2)) for part in polygons[ann_id]])
+            found = np.concatenate([np.reshape(part, (-1, 2)) for part in referent.segmentation["polygons"]])
+            np.testing.assert_allclose(found, points)
+            np.testing.assert_allclose(referent.box, [*points.min(axis=0), *points.max(axis=0)], atol=2)
+            seen += 1
+    assert seen > 20
 
 
 def test_no_referent_is_an_empty_row_of_boxes(load):
     row = next(row for row in load("grefcoco/unc")["train"] if row["expression"] == "the unicorn")
-    assert row["boxes"] == row["ann_ids"] == []
+    assert row["boxes"] == row["ann_ids"] == row["segmentations"] == [] and row["no_target"] is True
     assert row["bbox"] is row["segmentation"] is row["area"] is row["category"] is None
 
 
@@ -385,3 +407,17 @@ def test_text_ids_of_images_are_joined(load):
     (folder / "refs(unc).p").write_bytes(pickled(references))
     (folder / "instances.json").write_text(json.dumps(instances))
     assert all(name.startswith("im-") for name in load()["train"]["image_id"])
+
+
+def test_a_cache_with_other_columns_is_written_anew(load, monkeypatch):
+    """As after an update of the package that adds a column."""
+    assert "segmentations" in load("grefcoco/unc")["train"].features
+
+    def without_masks(view, generalized=False):
+        columns = features(view, generalized)
+        return datasets.Features({name: kind for name, kind in columns.items() if name != "segmentations"})
+
+    monkeypatch.setattr(refcoco, "features", without_masks)
+    assert "segmentations" not in load("grefcoco/unc")["train"].features
+    monkeypatch.undo()
+    assert "segmentations" in load("grefcoco/unc")["train"].features

@@ -105,7 +105,11 @@ def _write_photographs(
         scene = with_expressions(scene, np.random.default_rng(0), 8)
         found = reachable(scene, processor, config)
         rows = rows_of(scene, f"images/{scene.name}.png")
-        rows = [row for row, said in zip(rows, scene.expressions, strict=True) if found[said.target]][:expressions]
+        rows = [
+            row
+            for row, said in zip(rows, scene.expressions, strict=True)
+            if all(found[target] for target in said.targets)
+        ][:expressions]
         if rows:
             pictures += 1
             save_pixels(scene.image, folder / rows[0]["image"])

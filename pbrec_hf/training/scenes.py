@@ -23,7 +23,8 @@ def rows_of(scene: Scene, file_name: str) -> list[dict[str, Any]]:
     """One row per expression, as `load_own_data` reads them."""
     rows = []
     for expression in scene.expressions:
-        item = scene.objects[expression.target]
+        (target,) = expression.targets
+        item = scene.objects[target]
         segmentation = mask_to_segmentation(np.ascontiguousarray(item.mask))
         rows.append(
             {
@@ -74,7 +75,7 @@ def write_scenes(
             expression
             for expression in scene.expressions
             if (kinds is None or set(expression.kind.split("+")) <= set(kinds))
-            and min(scene.objects[expression.target].size) >= smallest
+            and all(min(scene.objects[target].size) >= smallest for target in expression.targets)
         ]
         if said:
             file_name = f"{name}/{seed:06}.png"

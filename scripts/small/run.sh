@@ -9,15 +9,17 @@
 # On two cores with such units: 34 minutes for the pool, 6 for the masks, 4 to read the expressions, two and a quarter
 # hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without the units
 # the phases take about twice as long. The bundled weights' last pair read the first 10, 8 and 16 chunks alone.
-# RECIPE: of hub_configs/pbrec-mt-small; train.yaml, which made the bundled weights, or train_short.yaml, whose
-# three phases take two hours in place of five and answer as many of the generated expressions. Each in a RUN of its own.
+# RECIPE: of hub_configs/pbrec-mt-small; train.yaml, or train_short.yaml, whose three phases take two hours in place of
+# five and answer as many of the generated expressions, both from nothing; or train_generalized.yaml, which goes on from
+# the bundled weights. Each in a RUN of its own.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 recipe=${RECIPE:-train.yaml}
 case $recipe in
 train.yaml) photographs=16 composed=14 ;;
 train_short.yaml) photographs=10 composed=8 ;;
-*) echo "RECIPE=$recipe: choose train.yaml or train_short.yaml" >&2; exit 2 ;;
+train_generalized.yaml) photographs=6 composed=6 layouts=8 ;;
+*) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml or train_generalized.yaml" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
 root=$here/../..
@@ -35,7 +37,7 @@ pool() {
 (pool heldout 1 && pool composed_heldout 1 && pool photographs "$photographs") &
 beside=$!
 pool composed "$composed"
-python "$here/layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks 16
+python "$here/layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks "${layouts:-16}"
 wait "$beside"
 # Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
 python "$root/scripts/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
@@ -53,18 +55,26 @@ branches() {
     fusion --phases "$2" --threads $(((threads + 1) / 2))
     wait "$branch"
 }
-if [ "$recipe" = train.yaml ]; then
+case $recipe in
+train.yaml)
     fusion --phases 0 1 2 3 4 7 --threads "$threads"
     branches 5 6
-    set -- 8 9
-else
+    branches 8 9
+    set -- "$run/model/phase8" "$run/model/phase9"
+    ;;
+train_short.yaml)
     fusion --phases 0 --threads "$threads"
-    set -- 1 2
-fi
-branches "$@"
-python "$here/export.py" --models "$run/model/phase$1" "$run/model/phase$2" --box_detector "$run/nanodet" \
-    --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
+    branches 1 2
+    set -- "$run/model/phase1" "$run/model/phase2"
+    ;;
+train_generalized.yaml)
+    fusion --init "$bundled" --threads "$threads"
+    set -- "$run/model/phase0"
+    ;;
+esac
+python "$here/export.py" --models "$@" --box_detector "$run/nanodet" --mask_detector "$run/masks/last" \
+    --out "$run/pbrec-mt-small"
 python "$here/testsets.py" --data "$data" --out "$run/testsets"
-python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets"
-python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/images" \
-    "$run/testsets/expressions_heldout.jsonl" "$run/testsets/expressions_composed.jsonl"
+python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets/choice"
+python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/test/images" \
+    "$run/testsets/test/expressions_heldout.jsonl" "$run/testsets/test/expressions_composed.jsonl"

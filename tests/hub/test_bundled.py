@@ -29,7 +29,8 @@ def test_most_answers_on_composed_scenes_are_right(asked):
             continue
         answers = grounder(scene.image, texts).answers
         for expression, answer in zip(scene.expressions, answers, strict=True):
-            item = scene.objects[expression.target]
+            (target,) = expression.targets
+            item = scene.objects[target]
             right.append(box_iou(answer["boxes"], torch.tensor([item.box])).max().item() > 0.5)
             if right[-1] and item.mask is not None:
                 mask, reference = answer["masks"][0, 0], torch.from_numpy(item.mask.copy())

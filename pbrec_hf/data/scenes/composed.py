@@ -51,14 +51,14 @@ class ComposedScenes:
             )
         self.categories = sorted(self.cutouts)
 
-    def sample(self, seed: int, expressions: int = 8) -> Scene:
-        """The scene of number `seed`, with up to `expressions` expressions."""
+    def sample(self, seed: int, expressions: int = 8, plurals: int = 0, absent: int = 0) -> Scene:
+        """The scene of number `seed`, with up to so many expressions for one object, for several and for none."""
         rng = np.random.default_rng((seed, 20251))
         scene = self._background(rng)
         for category in self._cast(rng):
             scene = self._paste(scene, category, rng)
         scene = replace(scene, objects=tuple(with_colors(item, scene.image) for item in scene.objects))
-        return with_expressions(replace(scene, name=f"composed {seed}"), rng, expressions)
+        return with_expressions(replace(scene, name=f"composed {seed}"), rng, expressions, plurals, absent)
 
     def preview(self, seed: int) -> Image.Image:
         """The scene of number `seed` as a picture, see `draw`."""

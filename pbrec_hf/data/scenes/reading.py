@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from ...small.colors import COLOR_NAMES
 from . import selectors, words
-from .expressions import CATEGORIES_OF, SMALLEST_TARGET, Expression
+from .expressions import SMALLEST_TARGET, Expression
 from .objects import SceneObject
 from .predicates import Layout, Selector, Truth
 
@@ -38,7 +38,7 @@ _MISSPELLED = {
     "polar bear": "bear", "brown bear": "bear", "cupcake": "cake", "tvs": "tv", "pony": "horse", "ram": "sheep",
 }  # fmt: skip
 NOUNS: dict[str, frozenset[str]] = {
-    **CATEGORIES_OF,
+    **words.CATEGORIES_OF,
     **dict.fromkeys(_PERSONS, frozenset(["person"])),
 }
 NOUNS |= {wrong: NOUNS[right] for wrong, right in _MISSPELLED.items()}
@@ -298,7 +298,7 @@ class HumanExpressions:
                 continue
             only = reading.truth(layout).only()
             if only is not None and only in targets:
-                found.setdefault(reading.text, Expression(reading.text, only, "human"))
+                found.setdefault(reading.text, Expression(reading.text, (only,), "human"))
             if len(found) == count:
                 break
         return list(found.values())

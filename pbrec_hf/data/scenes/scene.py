@@ -11,8 +11,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from .absent import generate_absent
 from .expressions import Expression, generate_expressions
 from .objects import SceneObject, box_of_mask, with_colors
+from .plurals import generate_plurals
 
 _KEPT = 0.67  # share of its mask that an object must keep in a crop, or it becomes vague
 _PALETTE = ("#e6194b", "#3cb44b", "#0082c8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000", "#000075")
@@ -26,7 +28,7 @@ class Scene:
         objects: everything annotated in it, masks and boxes in its pixels.
         complete: all objects of the 80 categories are annotated.
         name: where it is from.
-        expressions: each true of exactly one object.
+        expressions: what is said about it, of one object, several or none.
     """
 
     image: NDArray[np.uint8]
@@ -42,9 +44,13 @@ class Scene:
         return height, width
 
 
-def with_expressions(scene: Scene, rng: Generator, count: int = 8) -> Scene:
-    """`scene` with up to `count` new expressions."""
+def with_expressions(scene: Scene, rng: Generator, count: int = 8, plurals: int = 0, absent: int = 0) -> Scene:
+    """`scene` with up to `count` new expressions for one object, and up to so many for several and for none."""
     found = generate_expressions(scene.objects, scene.size, rng, count=count, complete=scene.complete)
+    if plurals:
+        found += generate_plurals(scene.objects, scene.size, rng, count=plurals, complete=scene.complete)
+    if absent:
+        found += generate_absent(scene.objects, scene.size, rng, count=absent, complete=scene.complete)
     return replace(scene, expressions=tuple(found))
 
 
@@ -101,15 +107,17 @@ def vary(scene: Scene, rng: Generator) -> Scene:
 
 
 def draw(scene: Scene) -> Image.Image:
-    """`scene` with the boxes of its targets and, below, its expressions in the colour of their target."""
+    """`scene` with the boxes of its targets and, below, its expressions in the colour of their first target."""
     height, width = scene.size
     picture = Image.new("RGB", (max(width, 320), height + 14 * len(scene.expressions) + 4), "white")
     picture.paste(Image.fromarray(scene.image), (0, 0))
     pen = ImageDraw.Draw(picture)
     for row, expression in enumerate(scene.expressions):
-        color = _PALETTE[expression.target % len(_PALETTE)]
-        pen.rectangle(scene.objects[expression.target].box, outline=color, width=2)
-        pen.text((4, height + 14 * row + 2), expression.text, fill=color)
+        colors = [_PALETTE[target % len(_PALETTE)] for target in expression.targets]
+        for target, color in zip(expression.targets, colors, strict=True):
+            pen.rectangle(scene.objects[target].box, outline=color, width=2)
+        several = f" ({len(expression.targets)})" if len(expression.targets) != 1 else ""
+        pen.text((4, height + 14 * row + 2), expression.text + several, fill=colors[0] if colors else "#808080")
     return picture
 
 

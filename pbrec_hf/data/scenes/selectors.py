@@ -48,6 +48,12 @@ def mirrored(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(mirror_text(pattern) for pattern in patterns)
 
 
+# The four sides of a picture: axis, whether coordinates are low there, and what people call it.
+SIDES: tuple[tuple[str, bool, Sequence[str]], ...] = (
+    ("x", True, words.LEFT), ("x", False, mirrored(words.LEFT)), ("y", True, words.TOP), ("y", False, words.BOTTOM),
+)  # fmt: skip
+
+
 def random_selection(layout: Layout, target: int, rng: Generator) -> Selection:
     """A random selector, mostly one that may pick the object `target`."""
     draw = rng.random()
@@ -153,6 +159,7 @@ def _of_several(values: NDArray[np.float64], margin: float) -> Selector:
 
 
 __all__ = [
+    "SIDES",
     "Selection",
     "biggest",
     "corner",

@@ -93,6 +93,13 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "toothbrush": ("toothbrush", "tooth brush", "brush"),
 }  # fmt: skip
 
+# Each noun and the categories that it may name.
+CATEGORIES_OF: dict[str, frozenset[str]] = {
+    noun: frozenset(category for category, nouns in NOUNS.items() if noun in nouns)
+    for nouns in NOUNS.values()
+    for noun in nouns
+}
+
 # Categories that an annotator or a speaker may mix up: the name of one may mean an object of another.
 CONFUSABLE: tuple[tuple[str, ...], ...] = (
     ("car", "truck", "bus"),

@@ -31,8 +31,10 @@ from ...small.backbone import GroundingBackbone, most_central
 from ...small.colors import COLOR_NAMES
 from ...small.objects import PARTS, describe_objects, place_objects, visible
 from .pool import (
+    ABSENT,
     CANVAS,
     PLACES,
+    PLURALS,
     STRIDE,
     Sayings,
     human_expressions,
@@ -86,8 +88,9 @@ class Layouts:
         corner = np.array([place.left, place.top] * 2)
         shown = tuple(replace(item, box=_corners(np.array(item.box) - corner)) for item in objects)
         scene = Scene(np.empty((place.resized_height, place.resized_width, 0), np.uint8), shown, source.complete)
-        scene = with_human(with_expressions(scene, rng, expressions), self.human, rng, expressions)
-        said = [saying for saying in sayings(scene) if views[saying[1]].found is not None]
+        scene = with_expressions(scene, rng, expressions, PLURALS, ABSENT)
+        scene = with_human(scene, self.human, rng, expressions)
+        said = [saying for saying in sayings(scene) if all(views[index].found is not None for index in saying[1])]
         inside = torch.zeros(1, CANVAS, CANVAS, dtype=torch.bool)
         inside[0][place.window] = True
         return self._tensors(objects, views, order, feature_mask(inside, GRID, GRID)[0], rng), said

@@ -39,7 +39,8 @@ CANVAS, STRIDE, PLACES, SCENES_PER_CHUNK = 512, 32, 2, 500
 MIN_CENTRAL = 0.45  # how central to an object a point must be to be attended to
 HELD_OUT_EVERY = 6
 KINDS = ("photographs", "composed", "heldout", "composed_heldout")
-Sayings = list[tuple[str, int, str]]  # text, index of the object that it means, kind of expression
+Sayings = list[tuple[str, tuple[int, ...], str]]  # text, indices of the objects that it means, kind of expression
+PLURALS, ABSENT = 6, 5  # expressions per scene that mean several objects, and none
 logger = logging.getLogger(__name__)
 
 
@@ -127,24 +128,24 @@ def scenes_of_chunk(
     if kind == "composed":
         composed = ComposedScenes(train)
         for number in range(SCENES_PER_CHUNK):
-            scene = composed.sample(chunk * SCENES_PER_CHUNK + number, expressions)
+            scene = composed.sample(chunk * SCENES_PER_CHUNK + number, expressions, PLURALS, ABSENT)
             yield with_human(scene, human, rng, expressions)
     elif kind == "composed_heldout":
         composed = ComposedScenes(held_out)
         for number in range(SCENES_PER_CHUNK):
-            yield composed.sample(10**6 + number, expressions)
+            yield composed.sample(10**6 + number, expressions, PLURALS, ABSENT)
     elif kind == "heldout":
         for scene in held_out:
-            yield with_expressions(scene, np.random.default_rng((7, int(scene.name))), expressions)
+            yield with_expressions(scene, np.random.default_rng((7, int(scene.name))), expressions, PLURALS, ABSENT)
     else:
         for number in rng.permutation(np.arange(SCENES_PER_CHUNK) + chunk * SCENES_PER_CHUNK):
-            scene = with_expressions(vary(train[number % len(train)], rng), rng, expressions)
+            scene = with_expressions(vary(train[number % len(train)], rng), rng, expressions, PLURALS, ABSENT)
             yield with_human(scene, human, rng, expressions)
 
 
 def sayings(scene: Scene) -> Sayings:
     """The expressions of a scene as they are stored."""
-    return [(expression.text, expression.target, expression.kind) for expression in scene.expressions]
+    return [(expression.text, expression.targets, expression.kind) for expression in scene.expressions]
 
 
 def save_chunk(path: Path, scenes: Iterable[tuple[dict[str, Tensor], Sayings]]) -> None:

@@ -81,7 +81,9 @@ class Chunk:
         with safe_open(path, "pt") as file:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             stored = json.loads(file.metadata()["expressions"])
-        self.expressions: list[Sayings] = [[(text, target, kind) for text, target, kind in said] for said in stored]
+        self.expressions: list[Sayings] = [
+            [(text, tuple(means), kind) for text, means, kind in said] for said in stored
+        ]
         self.described_start = _starts(self.tensors["described_count"])
         self.objects_start = _starts(self.tensors["objects_count"])
         # The highest probability of each class anywhere in the scene.
@@ -105,14 +107,19 @@ class Chunk:
         """How central (P,) each point is to its object, in [0, 1]."""
         return centrality(self.tensors["at_points"][scene][None])[0].float()
 
-    def targets(self, scene: int, target: int) -> tuple[Tensor, Tensor]:
-        """Center-ness and mass-ness (P,) of an object."""
-        row = self.objects_start[scene] + target
-        return self.tensors["centerness"][row].float(), self.tensors["massness"][row].float()
+    def targets(self, scene: int, means: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Center-ness and mass-ness (P,) of some objects: the maximum and the sum over them; 0 for none."""
+        if not means:
+            return (torch.zeros(self.tensors["mask"].shape[1]),) * 2
+        rows = [self.objects_start[scene] + index for index in means]
+        center, mass = (self.tensors[name][rows].float() for name in ("centerness", "massness"))
+        return center.amax(0), mass.sum(0).clamp(max=1)
 
-    def class_of(self, scene: int, target: int, classes: int) -> int | None:
-        """The class the detector sees at the middle of an object, if it is sure of it."""
-        point = int(self.targets(scene, target)[0].argmax())
+    def class_of(self, scene: int, means: Sequence[int], classes: int) -> int | None:
+        """The class the detector sees at the middle of the one object that is meant, if it is sure of it."""
+        if len(means) != 1:
+            return None
+        point = int(self.targets(scene, means)[0].argmax())
         found = int(self.tensors["index"][scene, point])
         if found < 0:
             return None
@@ -147,9 +154,9 @@ class Pool:
         rng = np.random.default_rng(len(files))
         for chunk in self.chunks:
             for said in chunk.expressions:
-                for number, (text, target, kind) in enumerate(said):
+                for number, (text, means, kind) in enumerate(said):
                     if kind != "human" and rng.random() < fillers:
-                        said[number] = (_with_filler(text, FILLERS[rng.integers(len(FILLERS))], rng), target, kind)
+                        said[number] = (_with_filler(text, FILLERS[rng.integers(len(FILLERS))], rng), means, kind)
             words.read([text for said in chunk.expressions for text, _, _ in said])
 
     def batches(
@@ -202,12 +209,10 @@ class Pool:
             available = chunk.expressions[scene]
             picks = rng.permutation(len(available))[:expressions]
             for pick in picks:
-                text, target, _ = available[pick]
-                center_target, mass_target = chunk.targets(scene, target)
-                if rng.random() < negatives:
-                    other = self._absent(chunk, scene, rng)
-                    if other is not None:
-                        text, center_target, mass_target = other, torch.zeros(mask.numel()), torch.zeros(mask.numel())
+                text, means, _ = available[pick]
+                if rng.random() < negatives and (other := self._absent(chunk, scene, rng)) is not None:
+                    text, means = other, ()
+                center_target, mass_target = chunk.targets(scene, means)
                 index.append(image)
                 texts.append(text)
                 center.append(center_target[subset])
@@ -224,8 +229,8 @@ class Pool:
         for _ in range(4):
             c, other = self.scenes[rng.integers(len(self.scenes))]
             donor = self.chunks[c]
-            text, target, _ = donor.expressions[other][rng.integers(len(donor.expressions[other]))]
-            label = donor.class_of(other, target, self.classes)
+            text, means, _ = donor.expressions[other][rng.integers(len(donor.expressions[other]))]
+            label = donor.class_of(other, means, self.classes)
             if label is not None and chunk.seen[scene, label] < UNSEEN:
                 return text
         return None

@@ -134,18 +134,36 @@ class Training:
                 logger.info("phase %d step %d: %s; %.0f expressions/s", number, step, shown, speed)
 
 
-def prepare(recipe: Recipe, detector: Path, texts: Path, pool: Path, out: Path, bf16: bool = False) -> Training:
+def prepare(
+    recipe: Recipe,
+    detector: Path | None,
+    texts: Path | None,
+    pool: Path,
+    out: Path,
+    bf16: bool = False,
+    init: Path | None = None,
+) -> Training:
     """
-    Build the untrained model and read the expressions of all phases.
+    Build or load the model and read the expressions of all phases.
 
     Args:
-        detector: folder of a saved NanoDet.
+        detector: folder of a saved NanoDet; as `texts`, for a model that is not trained yet.
         texts: file with a human expression per line, whose words the vocabulary keeps.
         pool: folder of the scenes.
         out: folder of the run.
+        init: folder of a model to go on from.
+
+    Raises:
+        ValueError: there is neither `init` nor what an untrained model is built from.
     """
     torch.manual_seed(recipe.seed)
-    model, tokenizer = build(detector, texts.read_text().splitlines(), **recipe.model)
+    if init is not None:
+        model = PbrecForReferringExpression.from_pretrained(init, dtype=torch.float32)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(init)
+    elif detector is not None and texts is not None:
+        model, tokenizer = build(detector, texts.read_text().splitlines(), **recipe.model)
+    else:
+        raise ValueError("Give --init, a model to go on from, or --detector and --texts, to build one.")
     model.model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
     words = Words(tokenizer, model.model.text_model)
@@ -205,8 +223,11 @@ def _load_state(path: Path, model: PbrecForReferringExpression, optimizer: AdamW
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the phases that are not done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("recipe", "pool", "detector", "texts", "out"):
+    for name in ("recipe", "pool", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("detector", "texts"):
+        parser.add_argument(f"--{name}", type=Path, help="for a model from nothing")
+    parser.add_argument("--init", type=Path, help="folder of a model to go on from")
     parser.add_argument("--phases", type=int, nargs="+", help="default: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
@@ -219,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError(
             f"--phases {unknown}: give some of 0 to {len(recipe.phases) - 1}, the phases of {args.recipe}."
         )
-    training = prepare(recipe, args.detector, args.texts, args.pool, args.out, args.bf16)
+    training = prepare(recipe, args.detector, args.texts, args.pool, args.out, args.bf16, args.init)
     logger.info("%d trained parameters", sum(parameter.numel() for parameter in training.trained))
     for number in numbers:
         training.run(number)

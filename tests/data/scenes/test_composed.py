@@ -132,7 +132,7 @@ def test_composed_scenes_are_consistent_and_named(photographs):
         assert max(scene.size) == 160
         assert_consistent(scene)
         for expression in scene.expressions:
-            assert not scene.objects[expression.target].vague
+            assert not any(scene.objects[target].vague for target in expression.targets)
             named += 1
     assert named > 40
 

@@ -2,22 +2,13 @@
 
 import numpy as np
 import pytest
+from scene_things import SIZE, thing
 
-from pbrec_hf.data.scenes.expressions import generate_expressions, mirror_text
+from pbrec_hf.data.scenes.expressions import generate_expressions
 from pbrec_hf.data.scenes.objects import SceneObject, with_colors
 from pbrec_hf.data.scenes.predicates import Layout, Truth, extreme, middle
+from pbrec_hf.data.scenes.selectors import mirror_text
 from pbrec_hf.small.colors import COLOR_NAMES
-
-SIZE = (300, 400)
-
-
-def thing(category, left, top, right, bottom, color=None, vague=False):
-    colors = {}
-    if color is not None:
-        shares = np.zeros(len(COLOR_NAMES), dtype=np.float32)
-        shares[COLOR_NAMES.index(color)] = 1
-        colors = {"whole": shares, "upper": shares, "lower": shares}
-    return SceneObject(category, (left, top, right, bottom), colors=colors, vague=vague)
 
 
 @pytest.fixture
@@ -35,7 +26,7 @@ def texts_of(objects, target, seeds=60, complete=True):
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for expression in generate_expressions(objects, SIZE, rng, count=10, complete=complete):
-            if expression.target == target:
+            if expression.targets == (target,):
                 found.add(expression.text)
     return found
 
@@ -69,7 +60,7 @@ def test_vague_objects_are_no_targets_and_block_what_may_mean_them(people):
     targets = set()
     for seed in range(40):
         for expression in generate_expressions(crowd, SIZE, np.random.default_rng(seed), count=5):
-            targets.add(expression.target)
+            targets.update(expression.targets)
             assert expression.text not in ("man", "the man", "person")
     assert targets == {0}
 

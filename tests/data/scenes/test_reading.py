@@ -61,7 +61,7 @@ def test_they_are_said_of_the_one_object_that_they_fit():
     texts = {"dog on left": 0, "white dog with its mouth open": 1, "the black cat": 2, "the cat on the right": 2}
     human = HumanExpressions([*texts, "the dog", "brown dog", "horse"])
     found = human.about(objects, SIZE, np.random.default_rng(0), count=20, attempts=40)
-    assert {expression.text: expression.target for expression in found} == texts
+    assert {expression.text: expression.targets[0] for expression in found} == texts
     assert {expression.kind for expression in found} == {"human"}
 
 

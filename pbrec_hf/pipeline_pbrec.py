@@ -25,7 +25,7 @@ from .inference.devices import require_device
 from .inference.rows import MISFORTUNES, as_rows, image_and_text, is_one, require_form, with_text
 from .inference.sharing import require_known_words, share_detector
 from .processing_pbrec import PbrecProcessor
-from .selection.settings import require_threshold
+from .selection.calibration import require_referents, require_threshold_or_auto
 
 logger = logging.get_logger(__name__)
 
@@ -37,6 +37,7 @@ class ReferringExpressionPipeline(Pipeline):
     ```python
     pipe = pipeline("referring-expression", model="org/pbrec-mt")
     pipe("photo.jpg", "left dog")                                # [{"label", "score", "box"}]
+    pipe("photo.jpg", "all the dogs", referents="any")           # as many as there are
     pipe("photo.jpg", ["left dog", "red car"])                   # one such list per expression
     pipe([{"image": "a.jpg", "text": "left dog"}, …], batch_size=8)  # one result per picture
     ```
@@ -73,7 +74,9 @@ class ReferringExpressionPipeline(Pipeline):
             image, images: other names of `inputs`.
             top_k: proposals that vote for the answer, if the checkpoint votes; by default its own number (12 in the
                 paper).
-            threshold: answers that score less are left out (an empty list).
+            threshold: answers that score less are left out (an empty list); "auto" = the checkpoint's own threshold.
+                By default 0 with `referents="one"` and "auto" with `referents="any"`.
+            referents: "one" (the default: one answer) or "any": as many as there are, or none.
             return_masks: True adds `mask` (PIL, 255 = object), "rle" adds it as COCO RLE; and `mask_source`, which is
                 "box" where there is only the box, filled.
             on_error: "raise", or "skip": a picture that cannot be read gives `{"error": message}` instead of a
@@ -82,10 +85,11 @@ class ReferringExpressionPipeline(Pipeline):
             batch_size, num_workers: as in every pipeline.
 
         Returns:
-            For one expression a list of at most one dict: `label`, `score`, `box` (xmin, ymin, xmax, ymax in pixels of
-            the upright original). For several expressions a list of lists. For several pictures these one after the
-            other: a list for a list, an iterator that reads pictures as they are asked for if they came as a dataset
-            or generator.
+            For one expression a list of dicts, the best first, one at most with `referents="one"`: `label`, `score`,
+            `box` (xmin, ymin, xmax, ymax in pixels of the upright original); and `raw_score` where the checkpoint is
+            calibrated, so that `score` is the probability of being right. For several expressions a list of lists.
+            For several pictures these one after the other: a list for a list, an iterator that reads pictures as they
+            are asked for if they came as a dataset or generator.
         """
         given = [value for value in (inputs, image, images) if value is not None]
         if len(given) != 1:
@@ -105,8 +109,9 @@ class ReferringExpressionPipeline(Pipeline):
     def _sanitize_parameters(
         self,
         top_k: int | None = None,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         return_masks: bool | str | None = None,
+        referents: str | None = None,
         on_error: str | None = None,
         timeout: float | None = None,
         **unknown: Any,
@@ -114,17 +119,18 @@ class ReferringExpressionPipeline(Pipeline):
         if unknown:
             raise TypeError(
                 f"Unknown arguments {', '.join(unknown)}: the pipeline takes top_k, threshold, return_masks, "
-                "on_error, timeout, batch_size and num_workers."
+                "referents, on_error, timeout, batch_size and num_workers."
             )
         if return_masks not in (None, False, True, "rle"):
             raise ValueError(f"return_masks={return_masks!r}: give False, True (PIL images) or 'rle'.")
-        if threshold is not None:
-            require_threshold(threshold)
+        require_threshold_or_auto(threshold)
+        if referents is not None:
+            require_referents(referents)
         if on_error not in (None, "raise", "skip"):
             raise ValueError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
         given = (
             {"on_error": on_error, "timeout": timeout},
-            {"top_k": top_k, "threshold": threshold, "return_masks": return_masks},
+            {"top_k": top_k, "threshold": threshold, "return_masks": return_masks, "referents": referents},
             {"return_masks": return_masks},
         )
         pre, forward, post = ({name: value for name, value in part.items() if value is not None} for part in given)
@@ -149,8 +155,9 @@ class ReferringExpressionPipeline(Pipeline):
         self,
         model_inputs: dict[str, Any],
         top_k: int | None = None,
-        threshold: float = 0.0,
+        threshold: float | str | None = None,
         return_masks: bool | str = False,
+        referents: str = "one",
     ) -> dict[str, Any]:
         items = model_inputs.get("items", [model_inputs])
         good = [item for item in items if "batch" in item]
@@ -162,7 +169,7 @@ class ReferringExpressionPipeline(Pipeline):
             outputs = self.model(**batch)
             answers = iter(
                 self.processor.post_process_referring_expression(
-                    outputs, batch, top_k, threshold, return_masks=bool(return_masks)
+                    outputs, batch, top_k, threshold, return_masks=bool(return_masks), referents=referents
                 )
             )
         entries = []
@@ -240,6 +247,8 @@ def _plain(answer: dict[str, Any], return_masks: bool | str) -> list[dict[str, A
     for row, score in enumerate(answer["scores"].tolist()):
         corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), answer["boxes"][row].tolist(), strict=True))
         result = {"label": answer["text_labels"][row], "score": score, "box": corners}
+        if answer["exists"] is not None:
+            result["raw_score"] = answer["raw_scores"][row].item()
         if return_masks:
             mask = answer["masks"][row, 0].numpy()
             result["mask_source"] = answer["mask_source"]

@@ -7,7 +7,6 @@ detector that `AutoModel` knows and that keeps the contract of `detectors/base.p
 
 import copy
 import os
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,34 +14,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
 from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
-from .detectors.base import Held, is_detector, load_detector
+from .detectors.base import Held, is_detector
 from .detectors.references import DetectorReference
 from .detectors.running import run_detectors
+from .detectors.saved import load_saved_detector, save_detector
 from .hub.loading import require_there
 from .hub.opening import clear_errors
+from .hub.uploading import upload_saved
 from .images.containers import plain
 from .images.reading import PictureSource
 from .selection.answers import answers
+from .selection.calibration import Calibration, threshold_of
 from .selection.choose import PROPOSALS, rank_and_choose
 from .selection.groups import Group
+from .selection.referents import Referents, any_referents, only_referent
 from .selection.settings import SelectionSettings
 
 _FOLDERS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = (
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "token",
-    "revision",
-    "code_revision",
-    "trust_remote_code",
-)
+    "cache_dir", "force_download", "local_files_only", "token", "revision", "code_revision", "trust_remote_code",
+)  # fmt: skip
 _TEXT_OUTPUTS = ("input_ids", "attention_mask", "image_index", "truncated", "expressions")
 
 
@@ -61,6 +57,7 @@ class PbrecProcessor(ProcessorMixin):
         selection (`dict`, *optional*): fields of [`SelectionSettings`].
         detectors (`dict`, *optional*): by kind, `{"boxes": …, "masks": …}`, the model type of a detector that is saved
             with the processor, or where it comes from ([`DetectorReference`]); filled by the detectors given.
+        calibration (`dict` or [`Calibration`], *optional*): what raw scores mean. None = scores stay raw.
         box_detector, mask_detector (*optional*): detectors as `detectors/base.py` describes them.
     """
 
@@ -73,6 +70,7 @@ class PbrecProcessor(ProcessorMixin):
         max_text_length: int = 40,
         selection: dict[str, Any] | None = None,
         detectors: dict[str, Any] | None = None,
+        calibration: dict[str, Any] | Calibration | None = None,
         **kwargs: Any,
     ):
         given = {kind: kwargs.pop(name, None) for kind, name in _FOLDERS.items()}
@@ -85,6 +83,7 @@ class PbrecProcessor(ProcessorMixin):
         self.max_text_length = max_text_length
         self.settings = SelectionSettings.of(selection)
         self.selection = dict(selection or {})
+        self.calibration = calibration
         if not isinstance(detectors or {}, Mapping) or set(detectors or {}) - set(_FOLDERS):
             raise ValueError(f"detectors={detectors!r}: give a dict with model types for {' and '.join(_FOLDERS)}.")
         self.detectors = dict(detectors or {})
@@ -103,6 +102,20 @@ class PbrecProcessor(ProcessorMixin):
     def mask_detector(self) -> Any:
         """The detector that proposes masks, or None."""
         return self._held["masks"].detector
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What raw scores mean, or None; a [`Calibration`] or its dict may be assigned, and is saved."""
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Mapping[str, Any] | Calibration | None) -> None:
+        self._calibration = Calibration.of(calibration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `processor_config.json`."""
+        known = {} if self.calibration is None else {"calibration": self.calibration.to_dict()}
+        return super().to_dict() | known
 
     @property
     def held_detectors(self) -> dict[str, Any]:
@@ -281,9 +294,10 @@ class PbrecProcessor(ProcessorMixin):
         outputs: Any,
         inputs: Mapping[str, Any],
         top_k: int | None = None,
-        threshold: float = 0.0,
+        threshold: float | str | None = None,
         target_sizes: Tensor | list[tuple[int, int]] | None = None,
         return_masks: bool = True,
+        referents: str = "one",
     ) -> list[dict[str, Any]]:
         """
         Answers in pixels of the original pictures.
@@ -292,21 +306,42 @@ class PbrecProcessor(ProcessorMixin):
             outputs: of the model, with center_logits and/or mass_logits (E, P).
             inputs: what this processor returned for the same pictures and expressions.
             top_k: proposals that vote, by default as in the processor's settings (12 in the paper).
-            threshold: an answer that scores less is left out.
+            threshold: an answer that scores less is left out; "auto" = the threshold of the calibration. By default 0
+                with `referents="one"` and "auto" with `referents="any"`.
             target_sizes: (height, width) of each picture in which to answer, by default its own.
             return_masks: whether to make masks, which have as many pixels as the pictures.
+            referents: "one" (the paper: one answer) or "any" (as many as there are, at most `max_referents` of the
+                settings).
 
         Returns:
-            One dict per expression: `scores` (n,) in [0, 1], `labels` (n,) int64 zeros, `text_labels` (n strings),
-            `boxes` (n, 4) XYXY, `masks` bool (n, 1, H, W), with n = 1, or 0 where nothing reaches the threshold; and
-            `box_source`, `mask_source`: "detector", or what it was derived from ("mask" or "box"), or "prompt" for a
-            mask that a network was asked for with the box.
+            One dict per expression, with n answers, the best first; n = 0 where nothing reaches the threshold:
+            `scores` (n,) in [0, 1], probabilities of being right if there is a calibration; `raw_scores` (n,),
+            probability × quality; `labels` (n,) int64, the number of the expression within its picture;
+            `text_labels` (n strings); `boxes` (n, 4) XYXY; `masks` bool (n, 1, H, W); `exists`, the probability that
+            there is a referent, None without a calibration; `box_source`, `mask_source`: "detector", or what it was
+            derived from ("mask" or "box"), or "prompt" for a mask that a network was asked for with the box.
 
         Raises:
-            ValueError: `inputs` has no proposals, or does not fit the outputs.
+            ValueError: `inputs` has no proposals, or does not fit the outputs; or "auto" without a calibration.
         """
-        groups = self.rank(outputs, inputs, top_k, return_masks)
-        return answers(groups, inputs, threshold, self.settings.mask_threshold, return_masks, target_sizes)
+        threshold_of(threshold, referents, self.calibration)  # before anything takes time
+        groups = self.rank(outputs, inputs, top_k, return_masks and referents == "one")
+        found = self.select(groups, inputs, threshold, referents, return_masks)
+        return answers(found, inputs, self.settings.mask_threshold, return_masks, target_sizes)
+
+    def select(
+        self,
+        groups: Mapping[str, Group],
+        inputs: Mapping[str, Any],
+        threshold: float | str | None = None,
+        referents: str = "one",
+        make_masks: bool = True,
+    ) -> Referents:
+        """The answers among what `rank` returned, on the canvas; see `post_process_referring_expression`."""
+        limit = threshold_of(threshold, referents, self.calibration)
+        if referents == "one":
+            return only_referent(groups, limit, self.calibration)
+        return any_referents(groups, inputs, self.settings, limit, self.calibration, make_masks)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
@@ -324,20 +359,9 @@ class PbrecProcessor(ProcessorMixin):
             raise TypeError(f"Unknown arguments {', '.join(sorted(kwargs))}: they are those of push_to_hub=True.")
         saved = super().save_pretrained(save_directory)
         for kind, detector in self.held_detectors.items():
-            folder = Path(save_directory, _FOLDERS[kind])
-            if isinstance(self.detectors[kind], Mapping):
-                shutil.rmtree(folder, ignore_errors=True)  # of an earlier save
-                continue
-            detector.save_pretrained(folder, **shards)
-            # Code of one's own (`register_for_auto_class`) is looked for beside the processor.
-            for module in folder.glob("*.py"):
-                shutil.copyfile(module, Path(save_directory, module.name))
+            save_detector(detector, self.detectors[kind], Path(save_directory), _FOLDERS[kind], **shards)
         if push_to_hub:
-            message = kwargs.pop("commit_message", "Upload processor")
-            repo_id = kwargs.pop("repo_id", Path(save_directory).name)
-            api = HfApi(token=kwargs.pop("token", None))
-            repo_id = api.create_repo(repo_id, private=kwargs.pop("private", None), exist_ok=True).repo_id
-            api.upload_folder(repo_id=repo_id, folder_path=Path(save_directory), commit_message=message, **kwargs)
+            upload_saved(save_directory, kwargs, "Upload processor")
         return saved
 
     @classmethod
@@ -363,15 +387,10 @@ class PbrecProcessor(ProcessorMixin):
             processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
-            elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "code_revision")}
             for kind, named in processor.detectors.items():
-                if isinstance(named, Mapping):
-                    reference = DetectorReference.of(named)
-                    processor.replace_detector(kind, reference.load(elsewhere), reference)
-                    continue
                 subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _FOLDERS[kind])))
-                detector = load_detector(pretrained_model_name_or_path, subfolder, named, hub)
-                processor.replace_detector(kind, detector)
+                loaded = load_saved_detector(pretrained_model_name_or_path, subfolder, named, hub)
+                processor.replace_detector(kind, *loaded)
         return processor
 
 

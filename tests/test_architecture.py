@@ -39,10 +39,10 @@ ARROWS = {
     "image_processing_pbrec": {"geometry", "images"},
     "processing_pbrec": {
         "comprehension.expressions",
-        *(f"detectors.{name}" for name in ("base", "references", "running")),
+        *(f"detectors.{name}" for name in ("base", "references", "running", "saved")),
         "images",
         "selection",
-        *(f"hub.{name}" for name in ("loading", "opening")),
+        *(f"hub.{name}" for name in ("loading", "opening", "uploading")),
     },
     "pipeline_pbrec": {
         "processing_pbrec",

@@ -1,5 +1,7 @@
 """The processor joins pictures, expressions and detectors, keeps all of them when saved, and answers in pixels."""
 
+import copy
+import json
 import logging
 
 import numpy as np
@@ -256,15 +258,78 @@ def test_without_a_detector_the_error_says_so(model, photographs):
         processor.post_process_referring_expression(model(**inputs), inputs)
 
 
-def test_supervision_takes_the_result_as_it_is(processor, model, photographs):
+def test_supervision_tells_merged_answers_apart(processor, model, photographs):
     import supervision
 
-    inputs = processor(photographs[0], "left dog")
+    texts = ["left dog", "red car"]
+    inputs = processor(photographs[0], texts)
     with torch.no_grad():
-        (result,) = processor.post_process_referring_expression(model(**inputs), inputs)
-    detections = supervision.Detections.from_transformers(result, id2label={0: "left dog"})
-    assert detections.xyxy.shape == (1, 4) and detections.mask.shape == (1, 90, 160)
-    np.testing.assert_allclose(detections.xyxy[0], result["boxes"][0].numpy())
+        outputs = model(**inputs)
+    results = processor.post_process_referring_expression(outputs, inputs, referents="any", threshold=0.0)
+    several = [supervision.Detections.from_transformers(result, id2label=dict(enumerate(texts))) for result in results]
+    merged = supervision.Detections.merge(several)
+    counts = [len(result["scores"]) for result in results]
+    assert min(counts) > 1 and merged.xyxy.shape == (sum(counts), 4) and merged.mask.shape == (sum(counts), 90, 160)
+    assert merged.class_id.tolist() == [0] * counts[0] + [1] * counts[1]
+    assert merged.data["class_name"].tolist() == [texts[0]] * counts[0] + [texts[1]] * counts[1]
+    np.testing.assert_allclose(merged.xyxy[: counts[0]], results[0]["boxes"].numpy())
+
+
+def test_labels_are_numbers_of_expressions_within_their_picture(processor, model, photographs):
+    inputs = processor(photographs, [["left dog", "red car"], ["the cat"]])
+    with torch.no_grad():
+        outputs = model(**inputs)
+        alone = processor(photographs[:1], ["left dog"])
+        single = processor.post_process_referring_expression(model(**alone), alone, referents="any", threshold=0.0)
+    results = processor.post_process_referring_expression(outputs, inputs)
+    assert [result["labels"].tolist() for result in results] == [[0], [1], [0]]
+    several = processor.post_process_referring_expression(outputs, inputs, referents="any", threshold=0.0)
+    for result, one, number, text in zip(several, results, (0, 1, 0), ("left dog", "red car", "the cat"), strict=True):
+        count = len(result["scores"])
+        assert 1 < count <= 20 and result["labels"].tolist() == [number] * count
+        assert result["text_labels"] == [text] * count and result["boxes"].shape == (count, 4)
+        assert result["masks"].shape[:2] == (count, 1) and result["exists"] is None
+        assert torch.equal(result["raw_scores"], result["scores"]) and (result["scores"].diff() <= 0).all()
+        assert (result["boxes"] == one["boxes"]).all(dim=1).sum() == 1
+    torch.testing.assert_close(single[0]["boxes"], several[0]["boxes"])
+    few = processor.post_process_referring_expression(outputs, inputs, 3, 0.0, referents="any", return_masks=False)
+    assert all("masks" not in result and len(result["boxes"]) for result in few)
+
+
+LOW, HIGH = ({"raw": [0.0, 1.0], "probability": knots} for knots in ([0.0, 0.5], [0.5, 1.0]))
+CALIBRATION = {"one": LOW, "any": HIGH, "exists": HIGH, "threshold": 0.55, "fitted_on": "a test", "answers": 5}
+
+
+def test_a_calibration_is_saved_with_the_processor_and_turns_scores_into_probabilities(
+    processor, model, photographs, tmp_path
+):
+    processor.save_pretrained(tmp_path)
+    assert "calibration" not in json.loads((tmp_path / "processor_config.json").read_text())
+    inputs = processor(photographs[0], ["left dog", "red car"])
+    with torch.no_grad():
+        outputs = model(**inputs)
+    raw = processor.post_process_referring_expression(outputs, inputs)
+    with pytest.raises(ValueError, match='threshold="auto" is the threshold of the calibration'):
+        processor.post_process_referring_expression(outputs, inputs, referents="any")
+    for kept in (copy.deepcopy(processor), PbrecProcessor.from_pretrained(tmp_path, calibration=CALIBRATION)):
+        kept.calibration = CALIBRATION
+        kept.save_pretrained(tmp_path)
+        for again in (kept, copy.deepcopy(kept), kept.without_detectors(), PbrecProcessor.from_pretrained(tmp_path)):
+            assert again.calibration.to_dict() == again.to_dict()["calibration"] == CALIBRATION
+        for answer, before in zip(kept.post_process_referring_expression(outputs, inputs), raw, strict=True):
+            torch.testing.assert_close(answer["scores"], 0.5 * before["scores"])
+            assert torch.equal(answer["raw_scores"], before["raw_scores"]) and torch.equal(
+                answer["boxes"], before["boxes"]
+            )
+            assert answer["exists"] == pytest.approx(0.5 + 0.5 * before["scores"].item())
+        for answer in kept.post_process_referring_expression(outputs, inputs, referents="any"):
+            assert (answer["scores"] >= 0.55).all()
+            torch.testing.assert_close(answer["scores"], 0.5 + 0.5 * answer["raw_scores"])
+    assert processor.calibration is None
+    with pytest.raises(ValueError, match="is no calibration"):
+        processor.calibration = {"one": LOW}
+    with pytest.raises(ValueError, match="is no calibration"):
+        tiny_processor(calibration="yes")
 
 
 @pytest.mark.parametrize(

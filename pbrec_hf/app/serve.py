@@ -93,7 +93,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
             result = grounder(photograph, expressions, int(top_k), threshold, return_masks=False)
         except (OSError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        shown = at_screen_size(result, threshold, grounder.processor.settings.mask_threshold)
+        shown = at_screen_size(result, grounder.processor.settings.mask_threshold)
         return (
             draw_answers(shown.image, shown.answers),
             describe(result, expressions),

@@ -22,17 +22,32 @@ def box_iou_matrix(boxes: Tensor, others: Tensor | None = None) -> Tensor:
         (…, k, n) in [0, 1]; 0 where neither box has area.
     """
     others = boxes if others is None else others
-    area, other_area = (box_area(some.flatten(0, -2)).view(some.shape[:-1]) for some in (boxes, others))
+    return intersection_over_union(box_intersections(boxes, others), box_areas(boxes), box_areas(others))
+
+
+def box_areas(boxes: Tensor) -> Tensor:
+    """Areas (…, n) of boxes (…, n, 4)."""
+    areas: Tensor = box_area(boxes.flatten(0, -2)).view(boxes.shape[:-1])
+    return areas
+
+
+def box_intersections(boxes: Tensor, others: Tensor) -> Tensor:
+    """Areas (…, k, n) that boxes (…, k, 4) share with others (…, n, 4)."""
     top_left = torch.maximum(boxes[..., :, None, :2], others[..., None, :, :2])
     bottom_right = torch.minimum(boxes[..., :, None, 2:], others[..., None, :, 2:])
-    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
-    return intersection_over_union(intersection, area, other_area)
+    return (bottom_right - top_left).clamp(min=0).prod(dim=-1)
 
 
 def intersection_over_union(intersection: Tensor, area: Tensor, other_area: Tensor) -> Tensor:
     """IoU (…, k, n) from intersections (…, k, n) and areas (…, k) and (…, n); 0 where the union is empty."""
     union = area[..., :, None] + other_area[..., None, :] - intersection
     return torch.where(union > 0, intersection / union, 0.0)
+
+
+def covered_shares(intersection: Tensor, area: Tensor) -> Tensor:
+    """Shares (…, k, n) of n areas (…, n) that lie in intersections (…, k, n); 0 of what has no area."""
+    area = area[..., None, :]
+    return torch.where(area > 0, intersection / area, 0.0)
 
 
 def boxes_from_distances(points: Tensor, distances: Tensor, canvas: tuple[int, int] | None = None) -> Tensor:
@@ -62,9 +77,12 @@ def box_centers(boxes: Tensor) -> Tensor:
 
 
 __all__ = [
+    "box_areas",
     "box_centers",
+    "box_intersections",
     "box_iou_matrix",
     "boxes_from_distances",
+    "covered_shares",
     "distances_to_sides",
     "intersection_over_union",
 ]

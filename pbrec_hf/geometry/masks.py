@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 from .boxes import intersection_over_union
 
@@ -18,15 +17,28 @@ def mask_iou_matrix(masks: Tensor, others: Tensor | None = None) -> Tensor:
     Returns:
         float32 (…, k, n) in [0, 1].
     """
+    intersection, area, other_area = mask_intersections(masks, others)
+    return intersection_over_union(intersection, area, other_area)
+
+
+def mask_intersections(masks: Tensor, others: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels (…, k, n) that binary masks share, as in `mask_iou_matrix`, and those (…, k) and (…, n) of each."""
     flat = masks.flatten(-2).float()
     other = flat if others is None else others.flatten(-2).float()
-    return intersection_over_union(flat @ other.transpose(-1, -2), flat.sum(dim=-1), other.sum(dim=-1))
+    return flat @ other.transpose(-1, -2), flat.sum(dim=-1), other.sum(dim=-1)
 
 
 def bounding_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (n, 4) XYXY around the outer pixel edges of masks (n, H, W), none of which may be empty."""
-    boxes = masks_to_boxes(masks)
-    return boxes + boxes.new_tensor([0, 0, 1, 1])  # pixel indices to edges
+    """Tight boxes float32 (…, 4) XYXY around the outer pixel edges of masks (…, H, W); zeros for an empty mask."""
+    sides = []
+    for axis in (-2, -1):
+        line = (masks != 0).any(dim=axis)  # columns, then rows, that show anything
+        length = line.shape[-1]
+        first = line.int().argmax(dim=-1)
+        last = length - line.flip(-1).int().argmax(dim=-1)
+        sides.append((first, torch.where(line.any(dim=-1), last, 0)))
+    (left, right), (top, bottom) = sides
+    return torch.stack((left, top, right, bottom), dim=-1).float()
 
 
 def mask_centroids(masks: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -81,4 +93,11 @@ def box_coverage(boxes: Tensor, canvas: tuple[int, int], size: tuple[int, int]) 
     return shares[1][:, :, None] * shares[0][:, None, :]
 
 
-__all__ = ["bounding_boxes", "box_coverage", "mask_centroids", "mask_iou_matrix", "rasterized_box"]
+__all__ = [
+    "bounding_boxes",
+    "box_coverage",
+    "mask_centroids",
+    "mask_intersections",
+    "mask_iou_matrix",
+    "rasterized_box",
+]

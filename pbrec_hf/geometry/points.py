@@ -4,6 +4,8 @@ Point k = row · cols + col of a grid of stride g is the centre of its cell, ((c
 the canvas. Everything per point uses this order. Pure functions; they know nothing of pictures or models.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
@@ -16,6 +18,18 @@ def grid_points(
     x = (torch.arange(cols, device=device, dtype=dtype) + 0.5) * stride
     y = (torch.arange(rows, device=device, dtype=dtype) + 0.5) * stride
     return torch.stack((x.repeat(rows), y.repeat_interleave(cols)), dim=-1)
+
+
+def grid_centers(
+    grids: Sequence[tuple[int, int]], canvas: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """Centres of the cells of grids (rows, cols) over a canvas (H, W): (N, 2) XY in pixels, grid after grid."""
+    height, width = canvas
+    parts = [
+        grid_points(rows, cols, 1.0, device) * torch.tensor([width / cols, height / rows], device=device)
+        for rows, cols in grids
+    ]
+    return torch.cat(parts)
 
 
 def resample_grid(values: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor:
@@ -69,4 +83,4 @@ def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     return interpolate((pixel_mask != 0)[:, None].float(), size=(rows, cols)).flatten(1) > 0
 
 
-__all__ = ["feature_mask", "grid_points", "resample_grid", "sample_grid"]
+__all__ = ["feature_mask", "grid_centers", "grid_points", "resample_grid", "sample_grid"]

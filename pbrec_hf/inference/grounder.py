@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..geometry.requested_masks import are_requested
 from ..hub.bundled import bundled_checkpoint
 from ..hub.opening import opening
 from ..images.reading import PictureSource, load_picture
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.answers import answers
+from ..selection.calibration import threshold_of
 from ..selection.groups import Group
+from ..selection.referents import Referents
 from .devices import require_device
 from .folding import prepare_to_answer
 
@@ -31,6 +34,7 @@ class Grounded:
         answers: one dict per expression, see `PbrecProcessor.post_process_referring_expression`.
         inputs, outputs: what the model got and gave.
         groups: the proposals behind the answers, see `PbrecProcessor.rank`.
+        referents: the answers on the canvas, see `PbrecProcessor.select`.
     """
 
     image: Image.Image
@@ -38,6 +42,7 @@ class Grounded:
     inputs: Mapping[str, Any]
     outputs: PbrecOutput
     groups: dict[str, Group]
+    referents: Referents
 
 
 class Grounder:
@@ -65,8 +70,9 @@ class Grounder:
         image: PictureSource,
         expressions: list[str],
         top_k: int | None = None,
-        threshold: float = 0.0,
+        threshold: float | str | None = None,
         return_masks: bool = True,
+        referents: str = "one",
     ) -> Grounded:
         """
         Answers for one picture and its expressions.
@@ -74,15 +80,19 @@ class Grounder:
         Args:
             image: in any form `load_picture` takes.
             expressions: what to find.
-            top_k, threshold, return_masks: see `PbrecProcessor.post_process_referring_expression`.
+            top_k, threshold, return_masks, referents: see `PbrecProcessor.post_process_referring_expression`.
         """
+        threshold_of(threshold, referents, self.processor.calibration)  # before anything takes time
         picture = load_picture(image)
         inputs = self.processor(picture, expressions).to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
-        groups = self.processor.rank(outputs, inputs, top_k, return_masks)
-        found = answers(groups, inputs, threshold, self.processor.settings.mask_threshold, return_masks)
-        return Grounded(picture, found, inputs, outputs, groups)
+        groups = self.processor.rank(outputs, inputs, top_k, return_masks and referents == "one")
+        # Masks on the canvas are cheap beside those in pixels, unless a network has to make them.
+        made = return_masks or not are_requested(inputs.get("mask_proposals"))
+        found = self.processor.select(groups, inputs, threshold, referents, made)
+        shown = answers(found, inputs, self.processor.settings.mask_threshold, return_masks)
+        return Grounded(picture, shown, inputs, outputs, groups, found)
 
 
 __all__ = ["Grounded", "Grounder"]

@@ -14,14 +14,12 @@ from torch import Tensor
 from ..geometry.letterbox import Letterbox
 from ..geometry.masks import bounding_boxes, rasterized_box
 from .choose import pictures_of
-from .groups import Group
-from .settings import require_threshold
+from .referents import Referents
 
 
 def answers(
-    groups: Mapping[str, Group],
+    found: Referents,
     inputs: Mapping[str, Any],
-    threshold: float = 0.0,
     mask_threshold: float = 0.5,
     return_masks: bool = True,
     target_sizes: Tensor | list[tuple[int, int]] | None = None,
@@ -30,22 +28,20 @@ def answers(
     Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
 
     Args:
-        groups: the output of `rank_and_choose`.
+        found: what was selected; a dict without answers holds empty tensors.
         inputs: the inputs it was computed from.
-        threshold: an answer with a lower score is omitted; its dict holds empty tensors.
         mask_threshold: see [`SelectionSettings`].
         return_masks: whether to compute masks; they have as many pixels as the pictures.
         target_sizes: (height, width) of each picture, replacing its own size; None = original sizes.
 
     Returns:
-        Per expression `scores` (n,), `labels` int64 (n,), `text_labels` (n strings), `boxes` (n, 4) XYXY in pixels of
-        the original (or of `target_sizes`), `masks` bool (n, 1, height, width), `box_source` and `mask_source`, with n
-        = 1, or 0 without an answer.
+        Per expression, with n answers: `scores`, `raw_scores` (n,), `labels` int64 (n,), `text_labels` (n strings),
+        `boxes` (n, 4) XYXY in pixels of the original (or of `target_sizes`), `masks` bool (n, 1, height, width),
+        `exists`, `box_source` and `mask_source`.
 
     Raises:
-        ValueError: `threshold` is not a number from 0 to 1, or the number of `target_sizes` is wrong.
+        ValueError: the number of `target_sizes` is wrong, or one is no size.
     """
-    require_threshold(threshold)
     letterboxes = [Letterbox.of(row) for row in inputs["letterbox"].cpu()]
     if target_sizes is not None:
         if len(target_sizes) != len(letterboxes):
@@ -57,34 +53,63 @@ def answers(
         letterboxes = [
             box._replace(height=height, width=width) for box, (height, width) in zip(letterboxes, sizes, strict=True)
         ]
-    first = next(iter(groups.values()))
-    scores = groups["boxes" if "boxes" in groups else "masks"].score.tolist()
-    chosen = {kind: group.chosen(kind).cpu() for kind, group in groups.items()}
+    found = found.cpu()
+    pictures = pictures_of(inputs, found.expressions).cpu()
+    members: list[list[int]] = [[] for _ in range(found.expressions)]
+    for row, number in enumerate(found.expression.tolist()):
+        members[number].append(row)
+    sources = {
+        "box_source": "mask" if found.boxes is None else "detector",
+        "mask_source": "box" if found.masks is None else found.mask_source,
+    }
     expressions = inputs.get("expressions")
     results = []
-    for row, picture in enumerate(pictures_of(inputs, len(first.winner)).tolist()):
+    for number, (rows, picture) in enumerate(zip(members, pictures.tolist(), strict=True)):
         letterbox = letterboxes[picture]
-        found = scores[row] > -math.inf and scores[row] >= threshold
-        box = mask = None
-        if found and "boxes" in chosen:
-            box = letterbox.boxes_to_original(chosen["boxes"][row][None])[0]
-        if found and "masks" in chosen and (return_masks or box is None):
-            mask = letterbox.mask_to_original(chosen["masks"][row], inputs["mask_proposals"].canvas, mask_threshold)
-            found = box is not None or bool(mask.any())
-        label = None if expressions is None else expressions[row]
-        result = _answer(letterbox, scores[row], box, mask, return_masks) if found else _no_answer(letterbox)
-        results.append(
-            {
-                "scores": result["scores"],
-                "labels": torch.zeros(len(result["scores"]), dtype=torch.int64),
-                "text_labels": [] if label is None else [label] * len(result["scores"]),
-                "boxes": result["boxes"],
-                **({"masks": result["masks"]} if return_masks else {}),
-                "box_source": "detector" if "boxes" in groups else "mask",
-                "mask_source": groups["masks"].source if "masks" in groups else "box",
-            }
-        )
+        shown = _in_pixels(found, rows, letterbox, inputs, mask_threshold, return_masks)
+        rows = [row for row, _, _ in shown]
+        result: dict[str, Any] = {
+            "scores": found.scores[rows].float(),
+            "raw_scores": found.raw_scores[rows].float(),
+            "labels": torch.full((len(rows),), int((pictures[:number] == picture).sum()), dtype=torch.int64),
+            "text_labels": [] if expressions is None else [expressions[number]] * len(rows),
+            "boxes": torch.stack([box for _, box, _ in shown]) if shown else torch.zeros(0, 4),
+        }
+        if return_masks:
+            empty = torch.zeros(0, letterbox.height, letterbox.width, dtype=torch.bool)
+            masks = [
+                rasterized_box(box, letterbox.height, letterbox.width) if mask is None else mask
+                for _, box, mask in shown
+            ]
+            result["masks"] = (torch.stack(masks) if masks else empty)[:, None]
+        result["exists"] = None if found.exists is None else found.exists[number].item()
+        results.append(result | sources)
     return results
+
+
+def _in_pixels(
+    found: Referents,
+    rows: list[int],
+    letterbox: Letterbox,
+    inputs: Mapping[str, Any],
+    mask_threshold: float,
+    return_masks: bool,
+) -> list[tuple[int, Tensor, Tensor | None]]:
+    """Row, box (4,) and mask (H, W), or None, of the answers at `rows`, without those that would show no pixel."""
+    shown = []
+    for row in rows:
+        box = mask = None
+        if found.boxes is not None:
+            box = letterbox.boxes_to_original(found.boxes[row][None])[0]
+        if found.masks is not None and (return_masks or box is None):
+            mask = letterbox.mask_to_original(found.masks[row], inputs["mask_proposals"].canvas, mask_threshold)
+        if box is None:
+            assert mask is not None, "an answer has a box or a mask"
+            if not mask.any():
+                continue
+            box = bounding_boxes(mask)
+        shown.append((row, box, mask))
+    return shown
 
 
 def _whole(size: Any) -> tuple[int, int]:
@@ -96,25 +121,6 @@ def _whole(size: Any) -> tuple[int, int]:
     if not (height.is_integer() and width.is_integer() and min(height, width) > 0):
         raise ValueError(f"target_sizes has the entry {size!r}: give (height, width) in whole pixels.")
     return int(height), int(width)
-
-
-def _answer(
-    letterbox: Letterbox, score: float, box: Tensor | None, mask: Tensor | None, return_masks: bool
-) -> dict[str, Tensor]:
-    if box is None:
-        assert mask is not None, "an answer has a box or a mask"
-        box = bounding_boxes(mask[None])[0]
-    answer = {"scores": torch.tensor([score], dtype=torch.float32), "boxes": box[None]}
-    if return_masks:
-        mask = rasterized_box(box, letterbox.height, letterbox.width) if mask is None else mask
-        answer["masks"] = mask[None, None]
-    return answer
-
-
-def _no_answer(letterbox: Letterbox) -> dict[str, Tensor]:
-    masks = torch.zeros(0, 1, letterbox.height, letterbox.width, dtype=torch.bool)
-    scores, boxes = torch.zeros(0, dtype=torch.float32), torch.zeros(0, 4, dtype=torch.float32)
-    return {"scores": scores, "boxes": boxes, "masks": masks}
 
 
 __all__ = ["answers"]

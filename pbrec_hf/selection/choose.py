@@ -67,8 +67,8 @@ def rank_and_choose(
             continue
         rows = proposals.rows_of(image_index)
         if kind == "masks" and settings.masks_follow_boxes and "boxes" in groups:
-            same_points = _same_points(inputs["box_proposals"], proposals)
-            groups[kind] = masks_at_boxes(groups["boxes"], proposals, rows, same_points)
+            together = same_points(inputs["box_proposals"], proposals)
+            groups[kind] = masks_at_boxes(groups["boxes"], proposals, rows, together)
             continue
         grid = _grid(logits.shape[1], proposals.canvas)
         values = rank_proposals(logits, grid, proposals, image_index, inputs["letterbox"].to(device), settings)
@@ -133,8 +133,13 @@ def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:
     return image_of_each(image_index, expressions, len(inputs["letterbox"]))
 
 
-def _same_points(boxes: Proposals, masks: Proposals) -> bool:
-    """Whether boxes and masks were proposed at the same points, so that the same index is the same object."""
+def same_points(boxes: Proposals, masks: Proposals) -> bool:
+    """
+    Whether boxes and masks were proposed at the same points, so that the same index is the same object.
+
+    Raises:
+        ValueError: they were not, and the masks have no boxes to tell which belongs to which.
+    """
     if boxes.points is not None and masks.points is not None and boxes.points.shape == masks.points.shape:
         same = boxes.points is masks.points or bool(torch.equal(boxes.points, masks.points))
     else:
@@ -167,4 +172,4 @@ def _grid(points: int, canvas: tuple[int, int]) -> tuple[int, int]:
     return rows, cols
 
 
-__all__ = ["PROPOSALS", "pictures_of", "rank_and_choose"]
+__all__ = ["PROPOSALS", "pictures_of", "rank_and_choose", "same_points"]

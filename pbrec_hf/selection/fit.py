@@ -82,6 +82,8 @@ def fit_boxes(
         winner=torch.zeros(len(values), dtype=torch.int64, device=values.device),
         score=best_agreeing(values, overlap, chosen[:, 0]),
         boxes=listed_boxes,
+        ranking=values,
+        fits=fits,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SAME_OBJECT_IOU = 0.5  # proposals that overlap the answer by at least this show the same object
+SAME_OBJECT_IOU = 0.5  # proposals that overlap the answer by at least this show the same object
 
 
 @dataclass
@@ -21,6 +21,8 @@ class Group:
         boxes: (E, k, 4) XYXY in canvas pixels, or None.
         masks: (E, k, h, w) probabilities over the canvas, or None.
         source: "detector", or "prompt" for masks that were made of the chosen boxes.
+        ranking: (E, N), the value of every proposal; None where they were not ranked, but followed.
+        fits: (E, N), how well every proposal fits; None where the group votes.
     """
 
     values: Tensor
@@ -30,6 +32,8 @@ class Group:
     boxes: Tensor | None = None
     masks: Tensor | None = None
     source: str = "detector"
+    ranking: Tensor | None = None
+    fits: Tensor | None = None
 
     def chosen(self, kind: str) -> Tensor:
         """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,)."""
@@ -49,8 +53,8 @@ def best_agreeing(values: Tensor, overlap: Tensor, winner: Tensor) -> Tensor:
     Returns:
         (E,); -inf where there is no proposal.
     """
-    agrees = (overlap >= _SAME_OBJECT_IOU).scatter(1, winner[:, None], True)
+    agrees = (overlap >= SAME_OBJECT_IOU).scatter(1, winner[:, None], True)
     return values.masked_fill(~agrees, -torch.inf).amax(dim=1)
 
 
-__all__ = ["Group", "best_agreeing"]
+__all__ = ["SAME_OBJECT_IOU", "Group", "best_agreeing"]

@@ -25,6 +25,7 @@ class SelectionSettings:
         masks_follow_boxes: whether the mask of an answer is the one proposed at the point of its box, cropped to the
             box, so that both show the same object. If masks and boxes are proposed at different points, the mask with
             the most similar box is used. Otherwise masks are ranked and vote independently of boxes.
+        max_referents: the most answers of an expression that may mean several things.
         mask_threshold: probability above which a pixel belongs to the mask of an answer.
         interpolate: the quantity that is resampled to the detector's grids, "probabilities" or "logits".
 
@@ -41,12 +42,15 @@ class SelectionSettings:
     interpolate: str = "probabilities"
     masks_follow_boxes: bool = False
     mask_threshold: float = 0.5
+    max_referents: int = 20
 
     def __post_init__(self) -> None:
         if self.choose not in CHOICES:
             raise ValueError(f"choose={self.choose!r}: give one of {', '.join(map(repr, CHOICES))}.")
-        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k!r}: give a positive integer such as 12.")
+        for count, example in (("top_k", 12), ("max_referents", 20)):
+            value = getattr(self, count)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{count}={value!r}: give a positive integer such as {example}.")
         if self.ranking not in RANKINGS:
             raise ValueError(f"ranking={self.ranking!r}: give one of {', '.join(map(repr, RANKINGS))}.")
         if self.interpolate not in INTERPOLATED:

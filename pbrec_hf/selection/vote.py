@@ -56,7 +56,7 @@ def choose_boxes(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int)
     """
     best, points = top_k_points(values, top_k)
     boxes = proposals.require_boxes()[rows[:, None], points]
-    return _vote(best, points, box_iou_matrix(boxes), boxes=boxes)
+    return _vote(best, points, box_iou_matrix(boxes), boxes=boxes, ranking=values)
 
 
 def choose_masks(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int) -> Group:
@@ -64,7 +64,7 @@ def choose_masks(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int)
     best, points = top_k_points(values, top_k)
     masks = proposals.require_masks().at(rows[:, None].expand_as(points).flatten(), points.flatten())
     masks = masks.view(*points.shape, *masks.shape[1:])
-    return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks)
+    return _vote(best, points, mask_iou_matrix(masks > 0.5), masks=masks, ranking=values)
 
 
 def _vote(values: Tensor, points: Tensor, iou: Tensor, **proposed: Any) -> Group:

@@ -98,7 +98,7 @@ def test_what_the_page_shows(grounder):
 def test_drawings_have_the_size_of_a_screen_and_answers_that_of_the_photograph(grounder):
     large = PHOTO.resize((3000, 2000))
     result = grounder(large, TEXT, return_masks=False)
-    shown = at_screen_size(result, 0.0, 0.5)
+    shown = at_screen_size(result, 0.5)
     assert shown.image.size == (1600, 1067) and result.image.size == (3000, 2000)
     for answer, whole in zip(shown.answers, result.answers, strict=True):
         assert answer["masks"].shape == (1, 1, 1067, 1600) and torch.equal(answer["scores"], whole["scores"])
@@ -106,12 +106,12 @@ def test_drawings_have_the_size_of_a_screen_and_answers_that_of_the_photograph(g
     pictures = [*score_maps(shown, TEXT), *voters(shown, TEXT)]
     assert len(pictures) == 4 and all(picture.size == (1600, 1067) for picture, _ in pictures)
     small = grounder(PHOTO, TEXT)
-    again = at_screen_size(small, 0.0, 0.5)
+    again = at_screen_size(small, 0.5)
     assert again.image.size == PHOTO.size
     assert all(
         torch.equal(one["masks"], other["masks"]) for one, other in zip(small.answers, again.answers, strict=True)
     )
-    nothing = at_screen_size(result, 1.0, 0.5)
+    nothing = at_screen_size(grounder(large, TEXT, threshold=1.0, return_masks=False), 0.5)
     assert all(len(answer["scores"]) == 0 for answer in nothing.answers)
 
 

@@ -13,15 +13,20 @@ from pbrec_hf.geometry.points import grid_points
 from pbrec_hf.geometry.proposals import Proposals
 from pbrec_hf.geometry.proposed_masks import LazyMasks
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
-from pbrec_hf.selection.answers import answers
+from pbrec_hf.selection.answers import answers as in_pixels
 from pbrec_hf.selection.choose import rank_and_choose
 from pbrec_hf.selection.fit import fit_boxes
 from pbrec_hf.selection.groups import Group
 from pbrec_hf.selection.ranking import rank_proposals
+from pbrec_hf.selection.referents import only_referent
 from pbrec_hf.selection.settings import SelectionSettings
 from pbrec_hf.selection.vote import choose_boxes
 
 WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
+
+
+def answers(groups, inputs, threshold=0.0, *options, **named):
+    return in_pixels(only_referent(groups, threshold), inputs, *options, **named)
 
 
 def proposals(grids, **fields):
@@ -282,8 +287,6 @@ def test_a_score_at_the_threshold_passes():
     assert second["masks"].dtype == torch.bool and second["box_source"] == "detector"
     unscored = answers(chosen([0.5, -torch.inf], boxes=boxes), asked(), 0.0)[1]
     assert len(unscored["scores"]) == 0
-    with pytest.raises(ValueError, match=r"threshold=1.5"):
-        answers(chosen([0.5, 0.25], boxes=boxes), asked(), 1.5)
 
 
 def test_an_answer_without_a_box_has_the_box_around_its_mask_and_an_empty_mask_is_none():

@@ -11,6 +11,7 @@ from pbrec_hf.geometry.proposed_masks import DenseMasks
 from pbrec_hf.modeling_pbrec import PbrecOutput
 from pbrec_hf.selection.answers import answers
 from pbrec_hf.selection.choose import rank_and_choose
+from pbrec_hf.selection.referents import only_referent
 from pbrec_hf.selection.settings import SelectionSettings
 
 CANVAS = (128, 128)
@@ -48,7 +49,7 @@ def chosen(proposals, index=INDEX, **settings):
         "mask_proposals": proposals,
     }
     groups = rank_and_choose(outputs, inputs, SelectionSettings(**settings))
-    return groups, answers(groups, inputs)
+    return groups, answers(only_referent(groups), inputs)
 
 
 SETTINGS = [{}, {"choose": "fit"}, {"masks_follow_boxes": True}, {"interpolate": "logits", "ranking": "score"}]

@@ -4,7 +4,6 @@ A detector sees the same letterboxed canvas as with a model. Its proposals are c
 two-stage methods do; every expression counts once. Knows nothing of the comprehension stage.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,10 @@ from ..geometry.letterbox import Letterbox
 from ..geometry.proposals import Proposals
 from ..image_processing_pbrec import PbrecImageProcessor
 from ..images.reading import load_pixels
+from ..metrics.intervals import share_interval
 from .oracles import MaskOracle
 
 TOPS = (10, 100, None)
-_Z = 1.959964  # of a 95 % interval
 _Best = list[float] | None  # an expression's best IoU for each number of proposals; None where the data have no mask
 
 
@@ -53,10 +52,7 @@ class Recall:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the recall."""
-        n, share = self.count, self.share
-        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return share_interval(self.found, self.count)
 
 
 @torch.no_grad()

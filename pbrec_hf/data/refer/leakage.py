@@ -49,6 +49,29 @@ def held_out_images(refer_dir: str | Path, names: Iterable[str] | None = None) -
     return holders
 
 
+def training_images(names: Iterable[str], refer_dir: str | Path) -> set[str]:
+    """
+    Ids of the images that training on the train splits of these data sets shows.
+
+    Args:
+        names: keys of `CONFIGS`, all of one kind of images; of several, the images that any of them holds out are left
+            out, as `load_mixture` does.
+        refer_dir: folder of the REFER layout.
+
+    Raises:
+        FileNotFoundError: a data set is not in `refer_dir`.
+        ValueError: an unknown name, or names of different kinds of images.
+    """
+    keys = [config_key(name) for name in names]
+    dropped = held_out_images(refer_dir, keys) if len(keys) > 1 else {}
+    return {
+        str(reference.image_id)
+        for key in keys
+        for reference in read_references(refer_folder(refer_dir, key), key.split("/")[1])
+        if in_split(reference.split, "train") and str(reference.image_id) not in dropped
+    }
+
+
 def leaking_rows(train: Dataset, held_out: Mapping[str, list[str]]) -> dict[int, list[str]]:
     """Index of a row of `train` → the splits that hold its image out; rows that leak nothing are absent."""
     image_ids = train.with_format(None)["image_id"]
@@ -85,4 +108,4 @@ def load_mixture(names: Iterable[str], refer_dir: str | Path, **options: Any) ->
     return concatenate_datasets([without_leaks(train, held_out) for train in trains])
 
 
-__all__ = ["held_out_images", "leaking_rows", "load_mixture", "without_leaks"]
+__all__ = ["held_out_images", "leaking_rows", "load_mixture", "training_images", "without_leaks"]

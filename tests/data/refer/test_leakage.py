@@ -4,7 +4,13 @@ import datasets
 import pytest
 from refer_folders import write_refer_folder
 
-from pbrec_hf.data.refer.leakage import held_out_images, leaking_rows, load_mixture, without_leaks
+from pbrec_hf.data.refer.leakage import (
+    held_out_images,
+    leaking_rows,
+    load_mixture,
+    training_images,
+    without_leaks,
+)
 from pbrec_hf.data.refer.refcoco import load_refcoco
 from pbrec_hf.training.build import training_rows, validation_rows
 from pbrec_hf.training.config import TrainingConfig
@@ -67,6 +73,14 @@ def test_a_mixture_holds_no_image_that_any_of_its_parts_holds_out(refer_dir):
     assert held_out.keys().isdisjoint(mixture["image_id"])
     clean = [without_leaks(load(refer_dir, key)["train"], held_out) for key in FAMILY]
     assert len(mixture) == sum(map(len, clean)) and all(map(len, clean))
+
+
+def test_the_images_of_training_are_those_of_its_rows(refer_dir):
+    for key in FAMILY:
+        assert training_images([key], refer_dir) == set(load(refer_dir, key)["train"]["image_id"])
+    mixture = load_mixture(FAMILY, refer_dir, check_counts=False, cache_dir=refer_dir / "cache")
+    assert training_images(FAMILY, refer_dir) == set(mixture["image_id"])
+    assert training_images([], refer_dir) == set()
 
 
 def test_expressions_of_different_kinds_are_not_mixed(refer_dir):

@@ -1,0 +1,42 @@
+"""Words that a model cannot read are told from those that it can."""
+
+import pytest
+from checkpoints import tiny_processor
+from transformers import AutoTokenizer
+
+from pbrec_hf.comprehension.expressions import tokenize
+from pbrec_hf.comprehension.unread import unread_words, words_of
+from pbrec_hf.hub.bundled import bundled_checkpoint
+
+
+def unread(expressions, known=None):
+    tokenizer = tiny_processor().tokenizer
+    tokens = tokenize(tokenizer, expressions, max_length=16)
+    return unread_words(tokenizer, expressions, tokens["input_ids"], known)
+
+
+def test_words_and_signs_are_told_apart():
+    assert words_of("the dog's 2nd ball, left 🐕‍🦺!") == ["the", "dog", "'", "s", "2nd", "ball", ",", "left", "🐕‍🦺!"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("the red dog", []),
+        ("the 🐕 dog", ["🐕"]),
+        ("собака", ["собака"]),
+        ("the zebra left of the quokka", ["zebra", "quokka"]),
+    ],
+)
+def test_what_the_tokenizer_does_not_know_is_unread(expression, words):
+    found = unread(["the dog", expression])
+    assert found[0] == []
+    assert [word for word in found[1] if word not in ("of",)] == words
+
+
+def test_spelled_words_are_read_if_the_model_was_trained_with_them():
+    tokenizer = AutoTokenizer.from_pretrained(bundled_checkpoint())
+    expressions = ["both zebras left of the Kangaroos", "dogs 12345"]
+    tokens = tokenize(tokenizer, expressions, max_length=32)["input_ids"]
+    assert unread_words(tokenizer, expressions, tokens, known=frozenset(["zebras"])) == [["Kangaroos"], []]
+    assert unread_words(tokenizer, expressions, tokens) == [[], []]

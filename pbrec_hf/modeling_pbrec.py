@@ -95,6 +95,8 @@ class PbrecOutput(ModelOutput):
 _UNREAD = {
     "letterbox",
     "truncated",
+    "unread",
+    "readable",
     "expressions",
     "box_proposals",
     "mask_proposals",

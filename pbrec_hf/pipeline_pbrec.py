@@ -231,14 +231,15 @@ def _gathered(items: list[Any]) -> dict[str, list[Any]]:
 def _merge(batches: list[BatchFeature]) -> BatchFeature:
     """Batches of single pictures → one batch; tokens are padded to the longest expression."""
     merged = BatchFeature()
-    for name in ("pixel_values", "pixel_mask", "letterbox", "truncated"):
+    for name in ("pixel_values", "pixel_mask", "letterbox", "truncated", "readable"):
         merged[name] = torch.cat([batch[name] for batch in batches])
     longest = max(batch["input_ids"].shape[1] for batch in batches)
     for name in ("input_ids", "attention_mask"):
         rows = [torch.nn.functional.pad(batch[name], (0, longest - batch[name].shape[1])) for batch in batches]
         merged[name] = torch.cat(rows)
     merged["image_index"] = torch.cat([batch["image_index"] + number for number, batch in enumerate(batches)])
-    merged["expressions"] = [expression for batch in batches for expression in batch["expressions"]]
+    for name in ("expressions", "unread"):
+        merged[name] = [entry for batch in batches for entry in batch[name]]
     return merged
 
 

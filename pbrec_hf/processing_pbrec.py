@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
-from .comprehension.expressions import as_groups, is_nested, report_unread, tokenize
+from .comprehension.expressions import as_groups, is_nested
+from .comprehension.unread import read_expressions, words_in
 from .detectors.base import Held, is_detector
 from .detectors.references import DetectorReference
 from .detectors.running import run_detectors
@@ -39,7 +40,7 @@ _FOLDERS = {"boxes": "box_detector", "masks": "mask_detector"}
 _HUB_ARGUMENTS = (
     "cache_dir", "force_download", "local_files_only", "token", "revision", "code_revision", "trust_remote_code",
 )  # fmt: skip
-_TEXT_OUTPUTS = ("input_ids", "attention_mask", "image_index", "truncated", "expressions")
+_TEXT_OUTPUTS = ("input_ids", "attention_mask", "image_index", "truncated", "unread", "readable", "expressions")
 
 
 class PbrecProcessorKwargs(ProcessingKwargs, total=False):
@@ -58,6 +59,8 @@ class PbrecProcessor(ProcessorMixin):
         detectors (`dict`, *optional*): by kind, `{"boxes": …, "masks": …}`, the model type of a detector that is saved
             with the processor, or where it comes from ([`DetectorReference`]); filled by the detectors given.
         calibration (`dict` or [`Calibration`], *optional*): what raw scores mean. None = scores stay raw.
+        known_words (`str`, *optional*): words, separated by spaces, that the tokenizer spells in pieces and the
+            model was trained with; others of that sort are reported as unread. None = all are read.
         box_detector, mask_detector (*optional*): detectors as `detectors/base.py` describes them.
     """
 
@@ -71,6 +74,7 @@ class PbrecProcessor(ProcessorMixin):
         selection: dict[str, Any] | None = None,
         detectors: dict[str, Any] | None = None,
         calibration: dict[str, Any] | Calibration | None = None,
+        known_words: str | None = None,
         **kwargs: Any,
     ):
         given = {kind: kwargs.pop(name, None) for kind, name in _FOLDERS.items()}
@@ -84,6 +88,7 @@ class PbrecProcessor(ProcessorMixin):
         self.settings = SelectionSettings.of(selection)
         self.selection = dict(selection or {})
         self.calibration = calibration
+        self.known_words, self._known = known_words, words_in(known_words)
         if not isinstance(detectors or {}, Mapping) or set(detectors or {}) - set(_FOLDERS):
             raise ValueError(f"detectors={detectors!r}: give a dict with model types for {' and '.join(_FOLDERS)}.")
         self.detectors = dict(detectors or {})
@@ -194,9 +199,9 @@ class PbrecProcessor(ProcessorMixin):
         Returns:
             pixel_values (I, 3, H, W), pixel_mask (I, H, W), letterbox (I, 6); input_ids and attention_mask (E, L),
             image_index (E,) (None for a plain list without pictures: one expression for each picture of the features
-            they are given with, or all for a single one), truncated bool (E,), expressions (list of E strings);
-            box_proposals and mask_proposals ([`Proposals`] of I pictures, or [`RequestedMasks`]) where there is a
-            detector.
+            they are given with, or all for a single one), truncated, unread, readable and expressions of
+            `read_expressions`; box_proposals and mask_proposals ([`Proposals`] of I pictures, or
+            [`RequestedMasks`]) where there is a detector.
 
         Raises:
             TypeError: an unknown argument.
@@ -212,17 +217,14 @@ class PbrecProcessor(ProcessorMixin):
         if images is not None:
             batch.update(self.image_processor(images, **options["images_kwargs"]))
         if text is not None:
-            several = isinstance(images, (list, tuple))
-            nested = several or is_nested(text)
+            nested = isinstance(images, (list, tuple)) or is_nested(text)
             pictures = len(images) if isinstance(images, (list, tuple)) else 1
             if images is None and nested:
                 pictures = len(text)
             groups = as_groups(text, pictures, nested)
             expressions = [expression for group in groups for expression in group]
             settings = {"max_length": self.max_text_length, **options["text_kwargs"]}
-            tokens = tokenize(self.tokenizer, expressions, **settings)
-            truncated = report_unread(self.tokenizer, expressions, tokens, settings["max_length"])
-            batch.update(tokens, truncated=truncated, expressions=expressions)
+            batch.update(read_expressions(self.tokenizer, expressions, self._known, **settings))
             sizes = torch.tensor([len(group) for group in groups])
             known = images is not None or nested
             batch["image_index"] = torch.repeat_interleave(torch.arange(len(groups)), sizes) if known else None
@@ -318,7 +320,8 @@ class PbrecProcessor(ProcessorMixin):
             `scores` (n,) in [0, 1], probabilities of being right if there is a calibration; `raw_scores` (n,),
             probability × quality; `labels` (n,) int64, the number of the expression within its picture;
             `text_labels` (n strings); `boxes` (n, 4) XYXY; `masks` bool (n, 1, H, W); `exists`, the probability that
-            there is a referent, None without a calibration; `box_source`, `mask_source`: "detector", or what it was
+            there is a referent, None without a calibration; `unread`, the words that were not read (an expression of
+            such words alone has no answer); `box_source`, `mask_source`: "detector", or what it was
             derived from ("mask" or "box"), or "prompt" for a mask that a network was asked for with the box.
 
         Raises:

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,10 +174,23 @@ def test_numbers_that_do_not_fit_are_refused(processor, photographs):
         processor()
 
 
-def test_words_that_the_tokenizer_does_not_know_are_reported(processor, caplog):
-    with caplog.at_level("WARNING"):
-        processor(text=["left dog", "left 狗"])
-    assert "'left 狗' has words" in caplog.text and "'left dog'" not in caplog.text
+def test_words_that_are_not_read_are_told_and_not_answered_at_random(processor, photographs):
+    inputs = processor(photographs[0], ["left dog", "left 狗", "狗"])
+    logits = torch.zeros(3, processor.image_processor.size["longest_edge"] ** 2 // 32**2)
+    outputs = SimpleNamespace(center_logits=logits, mass_logits=logits)
+    answers = processor.post_process_referring_expression(outputs, inputs)
+    assert [answer["unread"] for answer in answers] == [[], ["狗"], ["狗"]]
+    assert [len(answer["scores"]) for answer in answers] == [1, 1, 0]
+
+
+def test_known_words_are_saved_and_must_be_a_text(processor, tmp_path):
+    processor.known_words = "zebras giraffes"
+    processor.save_pretrained(tmp_path)
+    loaded = PbrecProcessor.from_pretrained(tmp_path)
+    assert loaded.known_words == "zebras giraffes"
+    tokenizer = processor.tokenizer
+    with pytest.raises(ValueError, match=r"known_words=\['zebras'\]: give words separated by spaces"):
+        PbrecProcessor(processor.image_processor, tokenizer, known_words=["zebras"])
 
 
 def test_a_cut_expression_is_reported(processor, caplog):

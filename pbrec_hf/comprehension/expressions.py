@@ -3,15 +3,11 @@
 Training and answering read expressions alike: both tokenize here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging
-
-logger = logging.get_logger(__name__)
 
 Texts = str | Sequence[str] | Sequence[Sequence[str]]
 
@@ -87,47 +83,6 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, expressions: list[str], **setti
     return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
 
 
-def report_unread(
-    tokenizer: PreTrainedTokenizerBase, expressions: list[str], tokens: Mapping[str, Tensor], most: int
-) -> Tensor:
-    """
-    Warn of what the model cannot read of expressions: their ends, where they are cut, and words that are not known.
-
-    Args:
-        tokenizer: of the text encoder.
-        expressions: E strings.
-        tokens: as `tokenize` gives them.
-        most: tokens that an expression may have.
-
-    Returns:
-        bool (E,), the expressions that were cut.
-    """
-    counts = tokens["attention_mask"].sum(dim=1).tolist()
-    # Only what fills the limit can have been cut, and is read again as a whole: few expressions, or none.
-    lengths = [
-        count if count < most else _length(tokenizer, expression)
-        for expression, count in zip(expressions, counts, strict=True)
-    ]
-    unknown = (tokens["input_ids"] == tokenizer.unk_token_id).any(dim=1).tolist()
-    for expression, length, has_unknown in zip(expressions, lengths, unknown, strict=True):
-        if length > most:
-            logger.warning(
-                f"Expression {expression[:40]!r}… has {length} tokens; only the first {most} are read. Shorten it, or "
-                "raise `max_text_length` if the model was trained with more."
-            )
-        if has_unknown:
-            logger.warning(
-                f"Expression {expression[:40]!r} has words or signs that the tokenizer does not know, which the model "
-                "cannot tell apart: use words of the language that it was trained with."
-            )
-    return torch.tensor(lengths) > most
-
-
-def _length(tokenizer: PreTrainedTokenizerBase, expression: str) -> int:
-    """Tokens of a whole expression, special ones included."""
-    return len(tokenizer(expression, split_special_tokens=True, verbose=False)["input_ids"])
-
-
 def _is_visible(character: str) -> bool:
     return character.isprintable() and not character.isspace()
 
@@ -136,4 +91,4 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) else [value]
 
 
-__all__ = ["Texts", "as_groups", "is_nested", "report_unread", "tokenize"]
+__all__ = ["Texts", "as_groups", "is_nested", "tokenize"]

@@ -37,7 +37,7 @@ def answers(
     Returns:
         Per expression, with n answers: `scores`, `raw_scores` (n,), `labels` int64 (n,), `text_labels` (n strings),
         `boxes` (n, 4) XYXY in pixels of the original (or of `target_sizes`), `masks` bool (n, 1, height, width),
-        `exists`, `box_source` and `mask_source`.
+        `exists`, `unread`, `box_source` and `mask_source`. An expression of which no word was read has no answer.
 
     Raises:
         ValueError: the number of `target_sizes` is wrong, or one is no size.
@@ -62,10 +62,13 @@ def answers(
         "box_source": "mask" if found.boxes is None else "detector",
         "mask_source": "box" if found.masks is None else found.mask_source,
     }
-    expressions = inputs.get("expressions")
+    expressions, readable = inputs.get("expressions"), inputs.get("readable")
+    unread = inputs.get("unread") or [[]] * found.expressions
     results = []
     for number, (rows, picture) in enumerate(zip(members, pictures.tolist(), strict=True)):
         letterbox = letterboxes[picture]
+        if readable is not None and not readable[number]:
+            rows = []
         shown = _in_pixels(found, rows, letterbox, inputs, mask_threshold, return_masks)
         rows = [row for row, _, _ in shown]
         result: dict[str, Any] = {
@@ -83,7 +86,7 @@ def answers(
             ]
             result["masks"] = (torch.stack(masks) if masks else empty)[:, None]
         result["exists"] = None if found.exists is None else found.exists[number].item()
-        results.append(result | sources)
+        results.append(result | {"unread": unread[number]} | sources)
     return results
 
 

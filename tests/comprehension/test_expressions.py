@@ -3,7 +3,7 @@
 import pytest
 from checkpoints import WORDS, tiny_processor
 
-from pbrec_hf.comprehension.expressions import as_groups, is_nested, report_unread, tokenize
+from pbrec_hf.comprehension.expressions import as_groups, is_nested, tokenize
 
 
 @pytest.mark.parametrize(
@@ -62,25 +62,6 @@ def test_tokens_are_words_between_their_frame_and_padded_to_the_longest():
     assert list(tokens) == ["input_ids", "attention_mask"]
     cut = tokenize(tiny_processor().tokenizer, ["the red dog"], max_length=4)
     assert cut["input_ids"].tolist() == [ids(frame[0], "the", "red", frame[1])]
-
-
-def test_only_what_was_cut_is_reported_as_cut(caplog):
-    tokenizer = tiny_processor().tokenizer
-    expressions = ["the dog", "the red dog", "the red dog on the left", "girl"]
-    tokens = tokenize(tokenizer, expressions, max_length=5)
-    assert report_unread(tokenizer, expressions, tokens, 5).tolist() == [False, False, True, False]
-    assert [record.getMessage() for record in caplog.records] == [
-        "Expression 'the red dog on the left'… has 8 tokens; only the first 5 are read. Shorten it, or raise "
-        "`max_text_length` if the model was trained with more."
-    ]
-
-
-def test_words_that_are_not_known_are_reported(caplog):
-    tokenizer = tiny_processor().tokenizer
-    expressions = ["the dog", "the zebra"]
-    assert not report_unread(tokenizer, expressions, tokenize(tokenizer, expressions, max_length=5), 5).any()
-    (record,) = caplog.records
-    assert record.getMessage().startswith("Expression 'the zebra' has words or signs that the tokenizer does not know")
 
 
 def test_every_half_of_a_surrogate_pair_is_refused_and_its_neighbours_are_not():

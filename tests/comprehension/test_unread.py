@@ -5,7 +5,7 @@ from checkpoints import tiny_processor
 from transformers import AutoTokenizer
 
 from pbrec_hf.comprehension.expressions import tokenize
-from pbrec_hf.comprehension.unread import unread_words, words_of
+from pbrec_hf.comprehension.unread import read_expressions, unread_words, words_of
 from pbrec_hf.hub.bundled import bundled_checkpoint
 
 
@@ -40,3 +40,22 @@ def test_spelled_words_are_read_if_the_model_was_trained_with_them():
     tokens = tokenize(tokenizer, expressions, max_length=32)["input_ids"]
     assert unread_words(tokenizer, expressions, tokens, known=frozenset(["zebras"])) == [["Kangaroos"], []]
     assert unread_words(tokenizer, expressions, tokens) == [[], []]
+
+
+def test_only_what_was_cut_is_reported_as_cut(caplog):
+    expressions = ["the dog", "the red dog", "the red dog on the left", "girl"]
+    read = read_expressions(tiny_processor().tokenizer, expressions, max_length=5)
+    assert read["truncated"].tolist() == [False, False, True, False]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Expression 'the red dog on the left'… has 8 tokens; only the first 5 are read. Shorten it, or raise "
+        "`max_text_length` if the model was trained with more."
+    ]
+
+
+def test_each_unread_word_is_told_once(caplog):
+    expressions = ["the dog", "the okapi", "okapi", "okapi 🐕"]
+    for _ in range(2):
+        read = read_expressions(tiny_processor().tokenizer, expressions, max_length=8)
+    assert read["unread"] == [[], ["okapi"], ["okapi"], ["okapi", "🐕"]]
+    assert read["readable"].tolist() == [True, True, False, False]
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["'okapi'", "'🐕'"]

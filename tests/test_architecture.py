@@ -38,7 +38,7 @@ ARROWS = {
     "modeling_pbrec": {"configuration_pbrec", "comprehension", "geometry", "layers", "hub.loading"},
     "image_processing_pbrec": {"geometry", "images"},
     "processing_pbrec": {
-        "comprehension.expressions",
+        *(f"comprehension.{name}" for name in ("expressions", "unread")),
         *(f"detectors.{name}" for name in ("base", "references", "running", "saved")),
         "images",
         "selection",

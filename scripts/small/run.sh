@@ -72,8 +72,8 @@ train_generalized.yaml)
     set -- "$run/model/phase0"
     ;;
 esac
-python "$here/export.py" --models "$@" --box_detector "$run/nanodet" --mask_detector "$run/masks/last" \
-    --out "$run/pbrec-mt-small"
+python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$run/nanodet" \
+    --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/testsets.py" --data "$data" --out "$run/testsets"
 python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets/choice"
 python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/test/images" \

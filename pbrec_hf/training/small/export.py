@@ -1,7 +1,7 @@
 """The folder of pbrec-mt-small: the mean of trained models, and the detectors, in half precision.
 
-    python scripts/small/export.py --models RUN/phase1 RUN/phase2 --box_detector RUN/nanodet \\
-        --mask_detector RUN/masks --out pbrec_hf/checkpoints/pbrec-mt-small
+    python scripts/small/export.py --models RUN/phase1 RUN/phase2 --words RUN/words.safetensors \\
+        --box_detector RUN/nanodet --mask_detector RUN/masks --out pbrec_hf/checkpoints/pbrec-mt-small
 
 Writes model, tokenizer, detectors and a processor with the selection that measured best on held-out generated
 expressions. The configs keep float32, so that `from_pretrained` computes in float32.
@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from ...hub.writing import replaced_folder
 from ...image_processing_pbrec import PbrecImageProcessor
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
 from .model import mean_state
+from .words import saved_texts, spelled_words
 
 SELECTION = {
     "choose": "fit",
@@ -38,16 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="folders of the same architecture")
     parser.add_argument("--box_detector", type=Path, required=True)
     parser.add_argument("--mask_detector", type=Path)
+    parser.add_argument("--words", type=Path, required=True, help="words.safetensors of the run that trained them")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
     model = PbrecForReferringExpression.from_pretrained(args.models[-1], dtype=torch.float32)
     given = {"box_detector": args.box_detector, "mask_detector": args.mask_detector}
     detectors = {name: AutoModel.from_pretrained(path, dtype=torch.float32) for name, path in given.items() if path}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(args.models[-1])
     processor = PbrecProcessor(
         PbrecImageProcessor(size={"longest_edge": model.config.image_size}),
-        AutoTokenizer.from_pretrained(args.models[-1]),
+        tokenizer,
         max_text_length=model.config.max_text_length,
         selection=SELECTION,
+        known_words=" ".join(spelled_words(tokenizer, saved_texts(args.words))),
         **detectors,
     )
     with replaced_folder(args.out) as folder:

@@ -1,7 +1,8 @@
 """Texts as the frozen text encoder reads them, each read once and kept in half precision."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ...comprehension.expressions import tokenize
+from ...comprehension.unread import words_of
 from ...hub.writing import replaced_file
 
 MAX_TOKENS = 20
+_LEAST_TEXTS = 2  # that a word must be in, or it is a misspelling that nobody learns
 
 
 class Words:
@@ -59,3 +62,17 @@ class Words:
         words = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float()
         lengths = torch.tensor([len(state) for state in states])
         return words, (torch.arange(words.shape[1]) < lengths[:, None]).long()
+
+
+def saved_texts(path: Path) -> list[str]:
+    """The texts that `Words.save` wrote."""
+    with safe_open(path, "pt") as file:
+        texts: list[str] = json.loads(file.metadata()["texts"])
+    return texts
+
+
+def spelled_words(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[str]:
+    """The words of at least two of the texts that the tokenizer spells in pieces, in alphabetical order."""
+    counts = Counter(word for text in set(texts) for word in set(words_of(text.lower())) if word.isalpha())
+    frequent = sorted(word for word, count in counts.items() if count >= _LEAST_TEXTS)
+    return [word for word in frequent if len(tokenizer.tokenize(word)) > 1]

@@ -18,7 +18,7 @@ recipe=${RECIPE:-train.yaml}
 case $recipe in
 train.yaml) photographs=16 composed=14 ;;
 train_short.yaml) photographs=10 composed=8 ;;
-train_generalized.yaml) photographs=6 composed=6 layouts=8 ;;
+train_generalized.yaml) photographs=6 composed=3 layouts=8 ;;
 *) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml or train_generalized.yaml" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")

@@ -39,7 +39,8 @@ def loss_of(logits: Tensor, targets: Tensor, present: Tensor, ranking: float) ->
     Returns:
         The mean over the expressions.
     """
-    logits = logits.float()
+    # A small object at the edge may have its only positive point outside the picture, which no logit can reach.
+    logits, targets = logits.float(), targets * present
     binary = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * present).sum(1).mean()
     total = targets.sum(1)
     named = total > 0

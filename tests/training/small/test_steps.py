@@ -1,0 +1,31 @@
+"""The loss of pbrec-mt-small: by hand, for one object, several, none, and one that no point in the picture holds."""
+
+import math
+
+import pytest
+import torch
+
+from pbrec_hf.training.small.steps import loss_of
+
+
+def by_hand(logits, targets, present, ranking):
+    """The same in plain Python."""
+    binary, among, named = [], [], 0
+    for row, wanted, there in zip(logits, targets, present, strict=True):
+        visible = [(value, goal) for value, goal, inside in zip(row, wanted, there, strict=True) if inside]
+        binary.append(sum(math.log1p(math.exp(value)) - goal * value for value, goal in visible))
+        total = sum(goal for _, goal in visible)
+        if total:
+            named += 1
+            norm = math.log(sum(math.exp(value) for value, _ in visible))
+            among.append(-sum(goal / total * (value - norm) for value, goal in visible))
+    return sum(binary) / len(logits) + ranking * sum(among) / max(1, named)
+
+
+@pytest.mark.parametrize("ranking", [0.0, 0.7])
+def test_the_loss_is_the_one_by_hand(ranking):
+    logits = [[1.0, -2.0, 0.5, 3.0], [0.2, 0.1, -1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 0.0]]
+    targets = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.0, 0.6, 0.0], [0.0] * 4, [0.0, 0.0, 0.0, 0.8]]
+    present = [[True] * 4, [True, True, True, False], [True] * 4, [True, True, True, False]]
+    tensors = torch.tensor(logits), torch.tensor(targets), torch.tensor(present)
+    assert loss_of(*tensors, ranking).item() == pytest.approx(by_hand(logits, targets, present, ranking), rel=1e-5)

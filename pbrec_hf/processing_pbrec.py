@@ -30,7 +30,7 @@ from .hub.uploading import upload_saved
 from .images.containers import plain
 from .images.reading import PictureSource
 from .selection.answers import answers
-from .selection.calibration import Calibration, threshold_of
+from .selection.calibration import Calibration, limits_of
 from .selection.choose import PROPOSALS, rank_and_choose
 from .selection.groups import Group
 from .selection.referents import Referents, any_referents, only_referent
@@ -327,7 +327,7 @@ class PbrecProcessor(ProcessorMixin):
         Raises:
             ValueError: `inputs` has no proposals, or does not fit the outputs; or "auto" without a calibration.
         """
-        threshold_of(threshold, referents, self.calibration)  # before anything takes time
+        limits_of(threshold, referents, self.calibration)  # before anything takes time
         groups = self.rank(outputs, inputs, top_k, return_masks and referents == "one")
         found = self.select(groups, inputs, threshold, referents, return_masks)
         return answers(found, inputs, self.settings.mask_threshold, return_masks, target_sizes)
@@ -341,10 +341,10 @@ class PbrecProcessor(ProcessorMixin):
         make_masks: bool = True,
     ) -> Referents:
         """The answers among what `rank` returned, on the canvas; see `post_process_referring_expression`."""
-        limit = threshold_of(threshold, referents, self.calibration)
+        limits = limits_of(threshold, referents, self.calibration)
         if referents == "one":
-            return only_referent(groups, limit, self.calibration)
-        return any_referents(groups, inputs, self.settings, limit, self.calibration, make_masks)
+            return only_referent(groups, limits, self.calibration)
+        return any_referents(groups, inputs, self.settings, limits, self.calibration, make_masks)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any

@@ -19,7 +19,7 @@ from ..images.reading import PictureSource, load_picture
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.answers import answers
-from ..selection.calibration import threshold_of
+from ..selection.calibration import limits_of
 from ..selection.groups import Group
 from ..selection.referents import Referents
 from .devices import require_device
@@ -82,7 +82,7 @@ class Grounder:
             expressions: what to find.
             top_k, threshold, return_masks, referents: see `PbrecProcessor.post_process_referring_expression`.
         """
-        threshold_of(threshold, referents, self.processor.calibration)  # before anything takes time
+        limits_of(threshold, referents, self.processor.calibration)  # before anything takes time
         picture = load_picture(image)
         inputs = self.processor(picture, expressions).to(self.model.device)
         with torch.inference_mode():

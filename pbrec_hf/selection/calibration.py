@@ -4,10 +4,10 @@ A raw score is probability × quality: it ranks answers, but answers that score 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import pairwise
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,9 +83,10 @@ class Calibration:
         one: from the score of the only answer (`referents="one"`) to the probability that it is right.
         any: the same for each of the answers of `referents="any"`.
         exists: from the score of the best single answer to the probability that the expression has a referent at all.
-        threshold: the probability from which an answer counts, as `threshold="auto"`.
+        threshold: the probability from which each of several answers counts, as `threshold="auto"`.
         fitted_on: the data that the maps were fitted on, in words.
         answers: how many answers they were fitted on.
+        exists_threshold: the probability that there is a referent from which there are answers at all, as "auto".
 
     Raises:
         ValueError: a field is out of range.
@@ -97,11 +98,13 @@ class Calibration:
     threshold: float
     fitted_on: str
     answers: int
+    exists_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("one", "any", "exists"):
             object.__setattr__(self, name, ScoreMap.of(getattr(self, name)))
         require_threshold(self.threshold)
+        require_threshold(self.exists_threshold)
         if not isinstance(self.fitted_on, str) or not self.fitted_on:
             raise ValueError(f"fitted_on={self.fitted_on!r} of a calibration: say which data it was fitted on.")
         if not isinstance(self.answers, int) or isinstance(self.answers, bool) or self.answers < 1:
@@ -158,12 +161,25 @@ def require_threshold_or_auto(threshold: object) -> None:
         require_threshold(threshold)
 
 
-def threshold_of(threshold: float | str | None, referents: str, calibration: Calibration | None) -> float:
+class Limits(NamedTuple):
     """
-    The threshold as a number: of calibrated scores, or of raw ones without a calibration.
+    What an answer must reach.
+
+    Attributes:
+        score: of each answer, calibrated if there is a calibration, otherwise raw.
+        exists: the probability that its expression has a referent at all.
+    """
+
+    score: float
+    exists: float = 0.0
+
+
+def limits_of(threshold: float | str | None, referents: str, calibration: Calibration | None) -> Limits:
+    """
+    The threshold as numbers.
 
     Args:
-        threshold: a number; "auto" for the calibration's own; None for 0 with "one" and for "auto" with "any".
+        threshold: a number; "auto" for those of the calibration; None for 0 with "one" and for "auto" with "any".
         referents: "one" or "any".
         calibration: of the processor.
 
@@ -175,18 +191,20 @@ def threshold_of(threshold: float | str | None, referents: str, calibration: Cal
     if threshold is None:
         threshold = 0.0 if referents == "one" else "auto"
     if not isinstance(threshold, str):
-        return float(threshold)
+        return Limits(float(threshold))
     if calibration is None:
         raise ValueError(
             'threshold="auto" is the threshold of the calibration, and this processor has none: give a number such '
             "as threshold=0.3, or calibrate the checkpoint with scripts/calibrate.py."
         )
-    return calibration.threshold
+    # A single answer has no others to be told from: it counts if there is something to find.
+    return Limits(calibration.threshold if referents == "any" else 0.0, calibration.exists_threshold)
 
 
 def _fields_of(values: object, cls: type, name: str) -> dict[str, Any]:
-    known = set(cls.__dataclass_fields__)  # type: ignore[attr-defined]
-    if not isinstance(values, Mapping) or set(values) != known:
+    entries = fields(cls)  # type: ignore[arg-type]
+    known, needed = {e.name for e in entries}, {e.name for e in entries if e.default is MISSING}
+    if not isinstance(values, Mapping) or not needed <= set(values) <= known:
         raise ValueError(f"{values!r} is no {name}: give a dict with the fields {', '.join(sorted(known))}.")
     return dict(values)
 
@@ -198,8 +216,9 @@ def _is_share(value: object) -> bool:
 __all__ = [
     "REFERENTS",
     "Calibration",
+    "Limits",
     "ScoreMap",
+    "limits_of",
     "require_referents",
     "require_threshold_or_auto",
-    "threshold_of",
 ]

@@ -13,16 +13,17 @@ from torch import Tensor
 
 from ..geometry.proposals import Proposals
 from ..geometry.requested_masks import are_requested
-from .calibration import Calibration
+from .calibration import Calibration, Limits
 from .choose import PROPOSALS, pictures_of, same_points
 from .follow import cropped_masks, masks_in_boxes
-from .groups import Group
+from .groups import Group, best_agreeing
 from .overlaps import BoxOverlaps, MaskOverlaps, Overlaps
 from .rounds import repeated
 from .settings import SelectionSettings
 
 # The best proposals of each expression, which alone are considered; masks are costly.
 CANDIDATES = {"boxes": 1000, "masks": 100}
+NO_LIMITS = Limits(0.0)
 
 
 @dataclass
@@ -59,26 +60,30 @@ class Referents:
 
 
 def only_referent(
-    groups: Mapping[str, Group], threshold: float = 0.0, calibration: Calibration | None = None
+    groups: Mapping[str, Group], limits: Limits = NO_LIMITS, calibration: Calibration | None = None
 ) -> Referents:
     """
-    The one answer of each expression, if it scores `threshold` or more.
+    The one answer of each expression, if it reaches the limits.
 
     Args:
         groups: the output of `rank_and_choose`.
-        threshold: of the scores, calibrated ones if there is a calibration.
+        limits: what answers must reach.
         calibration: of the processor.
     """
     raw = groups["boxes" if "boxes" in groups else "masks"].score
     scores = raw if calibration is None else calibration.one(raw)
-    (expression,) = ((raw > -torch.inf) & (scores >= threshold)).nonzero(as_tuple=True)
+    exists = None if calibration is None else calibration.exists(raw)
+    counts = (raw > -torch.inf) & (scores >= limits.score)
+    if exists is not None:
+        counts &= exists >= limits.exists
+    (expression,) = counts.nonzero(as_tuple=True)
     chosen: dict[str, Any] = {kind: group.chosen(kind) for kind, group in groups.items()}
     return Referents(
         len(raw),
         expression,
         scores[expression],
         raw[expression],
-        None if calibration is None else calibration.exists(raw),
+        exists,
         **{kind: values[expression.to(values.device)] for kind, values in chosen.items()},
         mask_source=groups["masks"].source if "masks" in groups else "detector",
     )
@@ -88,12 +93,12 @@ def any_referents(
     groups: Mapping[str, Group],
     inputs: Mapping[str, Any],
     settings: SelectionSettings,
-    threshold: float,
+    limits: Limits = NO_LIMITS,
     calibration: Calibration | None = None,
     make_masks: bool = True,
 ) -> Referents:
     """
-    All answers of each expression that score `threshold` or more.
+    All answers of each expression that reach the limits, and the settings' share of the best one's score.
 
     An answer's mask is selected as `rank_and_choose` does: it follows the box, or is made of it. Masks that are ranked
     apart from boxes are matched with them (`masks_in_boxes`), but for an only answer, which has the paper's mask.
@@ -102,7 +107,7 @@ def any_referents(
         groups: the output of `rank_and_choose`; masks that are made on request are not read.
         inputs: the inputs it was computed from.
         settings: those it was computed with; its groups' size is the number of proposals that vote.
-        threshold: of the scores, calibrated ones if there is a calibration.
+        limits: what answers must reach.
         calibration: of the processor.
         make_masks: whether masks are wanted beside boxes.
     """
@@ -112,17 +117,28 @@ def any_referents(
     rows = proposals.rows_of(pictures_of(inputs, len(group.score)).to(group.score.device))
     first, points, overlaps = _candidates(kind, group, proposals, rows)
     assert group.ranking is not None, "boxes are ranked, and masks where there are no boxes"
+    values, score = group.ranking.gather(1, points), group.score
+    power, weighed = settings.several_quality_power, settings.ranking == "score_times_quality"
+    if power is not None and weighed and proposals.quality is not None:
+        quality = proposals.quality.clamp(0, 1)[rows[:, None], points]
+        values = values * quality ** (power - settings.quality_power)
+        score = best_agreeing(values, overlaps.of(first)[0], first)
     rounds = repeated(
         first,
-        group.score,
-        group.ranking.gather(1, points),
+        score,
+        values,
         overlaps,
         group.values.shape[1],
         settings.max_referents,
-        lambda raw: score_of(raw) >= threshold,
+        lambda raw: score_of(raw) >= limits.score,
         None if group.fits is None else group.fits.gather(1, points),
+        (settings.part_covered, settings.part_value),
     )
-    counts = (rounds.score > -torch.inf) & (score_of(rounds.score) >= threshold)
+    counts = (rounds.score > -torch.inf) & (score_of(rounds.score) >= limits.score)
+    counts &= rounds.score >= settings.least_share * rounds.score.amax(dim=1, keepdim=True)
+    exists = None if calibration is None else calibration.exists(group.score)
+    if exists is not None:
+        counts &= (exists >= limits.exists)[:, None]
     raw, order = rounds.score.masked_fill(~counts, -torch.inf).sort(dim=1, descending=True, stable=True)
     expression, place = counts.gather(1, order).nonzero(as_tuple=True)
     column = order[expression, place]
@@ -132,7 +148,7 @@ def any_referents(
         expression,
         score_of(raw),
         raw,
-        None if calibration is None else calibration.exists(group.score),
+        exists,
     )
     points = points[expression, rounds.chosen[expression, column]]
     if kind == "masks":

@@ -17,11 +17,6 @@ from .overlaps import Overlaps
 from .ranking import top_k_points
 from .vote import select_by_overlap
 
-# A part of an answer is no answer of its own: a proposal that the answer covers by this share, and of less than this
-# share of its score. One that scores more stays: a child in front of a grown-up, or two things within a box of both.
-PART_COVERED = 0.9
-PART_VALUE = 0.5
-
 
 class Rounds(NamedTuple):
     """
@@ -45,6 +40,7 @@ def repeated(
     rounds: int,
     go_on: Callable[[Tensor], Tensor],
     fits: Tensor | None = None,
+    part: tuple[float, float] = (0.9, 0.5),
 ) -> Rounds:
     """
     Choose again until nothing is left that counts.
@@ -54,17 +50,20 @@ def repeated(
     Args:
         first: int64 (E,), positions of the answers of the first round.
         score: (E,), their scores.
-        values: (E, n), the proposals' values, descending; -inf = no proposal.
+        values: (E, n), the proposals' values; -inf = no proposal.
         overlaps: of the n proposals.
         voters: the most proposals that vote.
         rounds: the most answers of an expression, the first included.
         go_on: scores (E,) → bool (E,), whether such an answer counts.
         fits: (E, n), how well each proposal fits; None = they vote.
+        part: a proposal that an answer covers by the first share, and of less than the second share of its score, is a
+            part of it and no answer of its own. One that scores more stays: a child in front of a grown-up, or two
+            things within a box of both.
     """
     found = [(first, score)]
     rest = values
     for _ in range(rounds - 1):
-        rest = rest.masked_fill(_belongs(*found[-1], rest, overlaps), -torch.inf)
+        rest = rest.masked_fill(_belongs(*found[-1], rest, overlaps, part), -torch.inf)
         best = rest.amax(dim=1)
         if not (go_on(best) & (best > -torch.inf)).any():
             break
@@ -76,11 +75,12 @@ def repeated(
     return Rounds(index, scores)
 
 
-def _belongs(answer: Tensor, score: Tensor, values: Tensor, overlaps: Overlaps) -> Tensor:
+def _belongs(answer: Tensor, score: Tensor, values: Tensor, overlaps: Overlaps, part: tuple[float, float]) -> Tensor:
     """bool (E, n), the proposals that show the answer's object or a part of it."""
     iou, covered = overlaps.of(answer)
-    part = (covered >= PART_COVERED) & (values < PART_VALUE * score[:, None])
-    return ((iou >= SAME_OBJECT_IOU) | part).scatter(1, answer[:, None], True)
+    least, share = part
+    is_part = (covered >= least) & (values < share * score[:, None])
+    return ((iou >= SAME_OBJECT_IOU) | is_part).scatter(1, answer[:, None], True)
 
 
 def _chosen(group: Tensor, overlaps: Overlaps, voters: int, fits: Tensor | None) -> Tensor:
@@ -93,4 +93,4 @@ def _chosen(group: Tensor, overlaps: Overlaps, voters: int, fits: Tensor | None)
     return index.gather(1, winner[:, None])[:, 0]
 
 
-__all__ = ["PART_COVERED", "PART_VALUE", "Rounds", "repeated"]
+__all__ = ["Rounds", "repeated"]

@@ -26,6 +26,11 @@ class SelectionSettings:
             box, so that both show the same object. If masks and boxes are proposed at different points, the mask with
             the most similar box is used. Otherwise masks are ranked and vote independently of boxes.
         max_referents: the most answers of an expression that may mean several things.
+        several_quality_power: exponent of the quality where several answers are asked for, which has to tell them from
+            parts of things; None = `quality_power`.
+        part_covered, part_value: a proposal of which an answer covers this share, and whose value is less than this
+            share of the answer's, is a part of it and no answer of its own.
+        least_share: share of the best answer's score that further answers must reach.
         mask_threshold: probability above which a pixel belongs to the mask of an answer.
         interpolate: the quantity that is resampled to the detector's grids, "probabilities" or "logits".
 
@@ -43,6 +48,10 @@ class SelectionSettings:
     masks_follow_boxes: bool = False
     mask_threshold: float = 0.5
     max_referents: int = 20
+    several_quality_power: float | None = None
+    part_covered: float = 0.9
+    part_value: float = 0.5
+    least_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.choose not in CHOICES:
@@ -60,6 +69,15 @@ class SelectionSettings:
                 raise ValueError(f"{flag}={getattr(self, flag)!r}: give True or False.")
         if not _is_number(self.quality_power) or not 0 <= self.quality_power <= 10:
             raise ValueError(f"quality_power={self.quality_power!r}: give a number from 0 to 10.")
+        power = self.several_quality_power
+        if power is not None and (not _is_number(power) or not self.quality_power <= power <= 10):
+            raise ValueError(
+                f"several_quality_power={power!r}: give None or a number from quality_power={self.quality_power} on."
+            )
+        for share in ("part_covered", "part_value", "least_share"):
+            value = getattr(self, share)
+            if not _is_number(value) or not 0 <= value <= 1:
+                raise ValueError(f"{share}={value!r}: give a number from 0 to 1.")
         if not _is_number(self.mask_threshold) or not 0 < self.mask_threshold < 1:
             raise ValueError(f"mask_threshold={self.mask_threshold!r}: give a number between 0 and 1, such as 0.5.")
         weights = [] if self.level_weights is None else self.level_weights

@@ -14,6 +14,7 @@ from pbrec_hf.geometry.proposals import Proposals
 from pbrec_hf.geometry.proposed_masks import LazyMasks
 from pbrec_hf.modeling_pbrec import PbrecImageFeatures, PbrecOutput
 from pbrec_hf.selection.answers import answers as in_pixels
+from pbrec_hf.selection.calibration import Limits
 from pbrec_hf.selection.choose import rank_and_choose
 from pbrec_hf.selection.fit import fit_boxes
 from pbrec_hf.selection.groups import Group
@@ -26,7 +27,7 @@ WHOLE = torch.tensor([[640, 640, 640, 640, 0, 0]])
 
 
 def answers(groups, inputs, threshold=0.0, *options, **named):
-    return in_pixels(only_referent(groups, threshold), inputs, *options, **named)
+    return in_pixels(only_referent(groups, Limits(threshold)), inputs, *options, **named)
 
 
 def proposals(grids, **fields):

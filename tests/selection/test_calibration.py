@@ -6,12 +6,18 @@ import math
 import pytest
 import torch
 
-from pbrec_hf.selection.calibration import Calibration, ScoreMap, require_threshold_or_auto, threshold_of
+from pbrec_hf.selection.calibration import Calibration, Limits, ScoreMap, limits_of, require_threshold_or_auto
 
 KNOTS = ScoreMap((0.1, 0.2, 0.6, 0.9), (0.05, 0.5, 0.8, 0.95))
 LINE = ScoreMap([0, 1], [0, 1])
 CALIBRATION = Calibration(
-    one=KNOTS, any=LINE, exists=KNOTS, threshold=0.4, fitted_on="100 generated scenes", answers=7
+    one=KNOTS,
+    any=LINE,
+    exists=KNOTS,
+    threshold=0.4,
+    fitted_on="100 generated scenes",
+    answers=7,
+    exists_threshold=0.3,
 )
 
 
@@ -86,19 +92,20 @@ def test_what_is_no_calibration_is_refused(change, message):
 
 
 def test_the_threshold_is_a_number_or_that_of_the_calibration():
-    assert threshold_of(None, "one", None) == threshold_of(None, "one", CALIBRATION) == 0.0
-    assert threshold_of(0.25, "any", None) == threshold_of(0.25, "one", CALIBRATION) == 0.25
-    assert threshold_of(None, "any", CALIBRATION) == threshold_of("auto", "one", CALIBRATION) == 0.4
+    assert limits_of(None, "one", None) == limits_of(None, "one", CALIBRATION) == Limits(0.0)
+    assert limits_of(0.25, "any", None) == limits_of(0.25, "one", CALIBRATION) == Limits(0.25)
+    assert limits_of(None, "any", CALIBRATION) == limits_of("auto", "any", CALIBRATION) == Limits(0.4, 0.3)
+    assert limits_of("auto", "one", CALIBRATION) == Limits(0.0, 0.3)
     for given, referents in ((None, "any"), ("auto", "any"), ("auto", "one")):
         with pytest.raises(
             ValueError, match=r'threshold="auto" .* has none: give a number .* calibrate the checkpoint'
         ):
-            threshold_of(given, referents, None)
+            limits_of(given, referents, None)
     for wrong in ("high", 1.5, -0.1, True, math.nan, [0.5]):
         with pytest.raises(ValueError, match="threshold="):
-            threshold_of(wrong, "one", CALIBRATION)
+            limits_of(wrong, "one", CALIBRATION)
         with pytest.raises(ValueError, match="threshold="):
             require_threshold_or_auto(wrong)
     for wrong in ("all", None, 1):
         with pytest.raises(ValueError, match=r"referents=.*: give one of 'one', 'any'"):
-            threshold_of(0.5, wrong, CALIBRATION)
+            limits_of(0.5, wrong, CALIBRATION)

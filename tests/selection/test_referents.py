@@ -13,10 +13,9 @@ from pbrec_hf.geometry.requested_masks import RequestedMasks
 from pbrec_hf.modeling_pbrec import PbrecOutput
 from pbrec_hf.selection import follow, overlaps, referents
 from pbrec_hf.selection.answers import answers
-from pbrec_hf.selection.calibration import Calibration, ScoreMap
+from pbrec_hf.selection.calibration import Calibration, Limits, ScoreMap
 from pbrec_hf.selection.choose import rank_and_choose
 from pbrec_hf.selection.referents import any_referents, only_referent
-from pbrec_hf.selection.rounds import PART_COVERED, PART_VALUE
 from pbrec_hf.selection.settings import SelectionSettings
 
 SIDE = 64
@@ -85,14 +84,17 @@ def oracle(groups, inputs, settings, threshold):
             shapes = [pixels(box, SIDE) for box in proposals.boxes[row]]
         else:
             shapes = [mask_pixels(mask) for mask in proposals.masks.logits[row].sigmoid()]
+        values = group.ranking[number].tolist()
+        if settings.several_quality_power is not None:
+            power = settings.several_quality_power - settings.quality_power
+            values = (group.ranking[number] * proposals.quality[row] ** power).tolist()
         found.append(
             repeated_selection(
                 shapes,
-                group.ranking[number].tolist(),
+                values,
                 group.chosen("points")[number].item(),
                 group.score[number].item(),
-                settings.top_k,
-                settings.max_referents,
+                settings,
                 threshold,
                 None if group.fits is None else group.fits[number].tolist(),
             )
@@ -101,7 +103,9 @@ def oracle(groups, inputs, settings, threshold):
 
 
 POINTS = [{}, {"free": True}, {"free": True, "ragged": True}, {"free": True, "ragged": True, "per_expression": True}]
-CHOICES = [{}, {"choose": "fit"}, {"top_k": 3, "candidates_only": True}, {"max_referents": 2, "top_k": 1}]
+STRICT = {"several_quality_power": 2.0, "part_covered": 0.6, "part_value": 0.8, "least_share": 0.3}
+AS_ONE = [{}, {"choose": "fit"}, {"top_k": 3, "candidates_only": True}, {"max_referents": 2, "top_k": 1}]
+CHOICES = [*AS_ONE, STRICT, {"choose": "fit", **STRICT}]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3])
@@ -114,7 +118,7 @@ def test_the_repeated_selection_equals_going_through_it_one_by_one(kind, points,
         outputs, inputs = asked(seed, **{"box_proposals" if kind == "boxes" else "mask_proposals": proposals})
         settings = SelectionSettings(**choice)
         groups = rank_and_choose(outputs, inputs, settings)
-        found = any_referents(groups, inputs, settings, threshold)
+        found = any_referents(groups, inputs, settings, Limits(threshold))
         expected = oracle(groups, inputs, settings, threshold)
         assert found.expression.tolist() == [e for e, one in enumerate(expected) for _ in one]
         assert found.raw_scores.tolist() == [score for one in expected for score, _ in one]
@@ -130,20 +134,20 @@ def test_the_repeated_selection_equals_going_through_it_one_by_one(kind, points,
     assert several > 3
 
 
-@pytest.mark.parametrize("choice", [*CHOICES, {"masks_follow_boxes": True}])
+@pytest.mark.parametrize("choice", [*AS_ONE, {"masks_follow_boxes": True}])
 def test_the_answer_of_one_is_among_those_of_any_and_alone_where_nothing_else_counts(choice):
     settings = SelectionSettings(**choice)
     proposals = offered(1, free=True, masks=None)
     outputs, inputs = asked(1, box_proposals=dataclasses.replace(proposals, masks=None), mask_proposals=proposals)
     groups = rank_and_choose(outputs, inputs, settings)
-    one, several = only_referent(groups), any_referents(groups, inputs, settings, 0.0)
+    one, several = only_referent(groups), any_referents(groups, inputs, settings)
     assert one.expression.tolist() == [0, 1, 2, 3]
     for number in range(4):
         members = several.expression == number
         same = (several.boxes[members] == one.boxes[number]).all(dim=1)
         assert same.sum() == 1 and several.raw_scores[members][same].item() == one.raw_scores[number].item()
     # With one round at most, everything is the paper's.
-    alone = any_referents(groups, inputs, SelectionSettings(**{**choice, "max_referents": 1}), 0.0)
+    alone = any_referents(groups, inputs, SelectionSettings(**{**choice, "max_referents": 1}))
     for field in ("expression", "scores", "raw_scores", "boxes", "masks"):
         assert torch.equal(getattr(alone, field), getattr(one, field)), field
     for mine, paper in zip(answers(alone, inputs), answers(one, inputs), strict=True):
@@ -159,7 +163,7 @@ def test_masks_that_are_ranked_apart_are_matched_with_boxes_but_for_an_only_answ
         boxes, masks = offered(seed, free=free), offered(seed, free=True, ragged=True, mirrored=True, masks=None)
         outputs, inputs = asked(seed, box_proposals=boxes, mask_proposals=masks)
         groups = rank_and_choose(outputs, inputs, settings)
-        found = any_referents(groups, inputs, settings, threshold)
+        found = any_referents(groups, inputs, settings, Limits(threshold))
         paper = only_referent(groups)
         for number, expression in enumerate(found.expression.tolist()):
             own = (found.expression == expression).sum() == 1
@@ -194,7 +198,7 @@ def test_masks_follow_every_box(same_points):
     boxes = offered(2)
     masks = offered(2, free=not same_points, mirrored=not same_points, masks=None)
     outputs, inputs = asked(2, box_proposals=boxes, mask_proposals=masks)
-    found = any_referents(rank_and_choose(outputs, inputs, settings), inputs, settings, 0.0)
+    found = any_referents(rank_and_choose(outputs, inputs, settings), inputs, settings)
     assert len(found.expression) > 8
     for number, expression in enumerate(found.expression.tolist()):
         # Boxes are of whole pixels, so a mask is cropped at pixels, and drawn inside of its box anyway.
@@ -220,12 +224,12 @@ def test_a_network_makes_the_masks_of_all_boxes_at_once_and_only_if_somebody_wan
     outputs, inputs = asked(0, box_proposals=offered(0), mask_proposals=masks)
     settings = SelectionSettings()
     groups = rank_and_choose(outputs, inputs, settings, make_masks=False)
-    without = any_referents(groups, inputs, settings, 0.2, make_masks=False)
+    without = any_referents(groups, inputs, settings, Limits(0.2), make_masks=False)
     assert without.masks is None and not prompts
-    found = any_referents(groups, inputs, settings, 0.2)
+    found = any_referents(groups, inputs, settings, Limits(0.2))
     assert len(prompts) == 2 and found.mask_source == "prompt"  # once for each picture
     assert torch.equal(found.masks, drawn(found.boxes).sigmoid() * 0.99)
-    nothing = any_referents(groups, inputs, settings, 1.0)
+    nothing = any_referents(groups, inputs, settings, Limits(1.0))
     assert nothing.masks.shape == (0, SIDE, SIDE) and len(prompts) == 2
     for answer in answers(nothing, inputs):
         assert answer["boxes"].shape == (0, 4) and answer["mask_source"] == "prompt"
@@ -240,7 +244,7 @@ def test_raising_the_threshold_only_takes_answers_away_and_the_order_is_that_of_
     everything = None
     counts = []
     for threshold in torch.linspace(0, 1, 21).tolist():
-        found = any_referents(groups, inputs, settings, threshold)
+        found = any_referents(groups, inputs, settings, Limits(threshold))
         triples = [
             (number, score, tuple(box))
             for number, score, box in zip(
@@ -253,7 +257,7 @@ def test_raising_the_threshold_only_takes_answers_away_and_the_order_is_that_of_
         counts.append(len(triples))
     assert counts[0] > 12 and counts[-1] == 0 and len(set(counts)) > 5
     most = [number for number, _, _ in everything]
-    capped = any_referents(groups, inputs, dataclasses.replace(settings, max_referents=3), 0.0).expression.tolist()
+    capped = any_referents(groups, inputs, dataclasses.replace(settings, max_referents=3)).expression.tolist()
     assert capped == sorted(number for number in range(4) for _ in range(min(3, most.count(number))))
 
 
@@ -268,9 +272,9 @@ def test_two_things_are_two_answers_and_parts_are_none():
     settings = SelectionSettings(top_k=1)
     groups = rank_and_choose(outputs, inputs, settings)
     # The part scores less than half of what covers it; the child does not.
-    assert (PART_COVERED, PART_VALUE) == (0.9, 0.5)
-    assert any_referents(groups, inputs, settings, 0.3).boxes.tolist() == [left, right, child]
-    assert any_referents(groups, inputs, settings, 0.6).boxes.tolist() == [left, right]
+    assert (settings.part_covered, settings.part_value) == (0.9, 0.5)
+    assert any_referents(groups, inputs, settings, Limits(0.3)).boxes.tolist() == [left, right, child]
+    assert any_referents(groups, inputs, settings, Limits(0.6)).boxes.tolist() == [left, right]
 
 
 def test_where_nothing_was_proposed_there_is_no_answer():
@@ -279,22 +283,22 @@ def test_where_nothing_was_proposed_there_is_no_answer():
         for kinds in (("box",), ("mask",), ("box", "mask")):
             outputs, inputs = asked(0, **{f"{kind}_proposals": nothing for kind in kinds})
             groups = rank_and_choose(outputs, inputs, settings)
-            for found in (only_referent(groups), any_referents(groups, inputs, settings, 0.0)):
+            for found in (only_referent(groups), any_referents(groups, inputs, settings)):
                 assert len(found.expression) == len(found.scores) == 0
                 assert [len(answer["masks"]) for answer in answers(found, inputs)] == [0, 0, 0, 0]
     outputs, inputs = asked(0, box_proposals=offered(0)[:0], letterbox=LETTERBOX[:0], image_index=INDEX[:0])
     outputs = PbrecOutput(center_logits=outputs.center_logits[:0])
     groups = rank_and_choose(outputs, inputs, SelectionSettings())
-    assert answers(any_referents(groups, inputs, SelectionSettings(), 0.0), inputs) == []
+    assert answers(any_referents(groups, inputs, SelectionSettings()), inputs) == []
 
 
 def test_candidates_are_the_best_and_the_answer_of_the_fit(monkeypatch):
     outputs, inputs = asked(4, box_proposals=offered(4))
     for settings in (SelectionSettings(top_k=2), SelectionSettings(choose="fit", top_k=2)):
         groups = rank_and_choose(outputs, inputs, settings)
-        everything = any_referents(groups, inputs, settings, 0.3)
+        everything = any_referents(groups, inputs, settings, Limits(0.3))
         monkeypatch.setitem(referents.CANDIDATES, "boxes", 3)
-        few = any_referents(groups, inputs, settings, 0.0)
+        few = any_referents(groups, inputs, settings)
         monkeypatch.undo()
         assert 4 <= len(few.expression) <= 12 and len(few.expression) < len(everything.expression)
         paper = only_referent(groups)
@@ -305,10 +309,10 @@ def test_candidates_are_the_best_and_the_answer_of_the_fit(monkeypatch):
 def test_masks_are_compared_some_expressions_at_a_time(monkeypatch):
     outputs, inputs = asked(5, mask_proposals=offered(5, masks=None))
     groups = rank_and_choose(outputs, inputs, SelectionSettings())
-    expected = any_referents(groups, inputs, SelectionSettings(), 0.2)
+    expected = any_referents(groups, inputs, SelectionSettings(), Limits(0.2))
     for numbers in (1, 2 * 64 * SIDE * SIDE):
         monkeypatch.setattr(overlaps, "_NUMBERS_AT_ONCE", numbers)
-        found = any_referents(groups, inputs, SelectionSettings(), 0.2)
+        found = any_referents(groups, inputs, SelectionSettings(), Limits(0.2))
         assert torch.equal(found.masks, expected.masks) and torch.equal(found.scores, expected.scores)
 
 
@@ -317,12 +321,27 @@ def test_scores_are_calibrated_and_the_threshold_is_of_them():
     calibration = Calibration(ScoreMap((0, 1), (0.1, 0.9)), line, ScoreMap((0, 1), (0, 0.5)), 0.5, "a test", 9)
     outputs, inputs = asked(6, box_proposals=offered(6))
     groups = rank_and_choose(outputs, inputs, SelectionSettings())
-    raw = any_referents(groups, inputs, SelectionSettings(), 0.375)
-    found = any_referents(groups, inputs, SelectionSettings(), 0.5, calibration)
+    raw = any_referents(groups, inputs, SelectionSettings(), Limits(0.375))
+    found = any_referents(groups, inputs, SelectionSettings(), Limits(0.5), calibration)
     assert torch.equal(found.raw_scores, raw.raw_scores) and len(raw.scores) > 4
     torch.testing.assert_close(found.scores, 0.2 + 0.8 * raw.scores)
     torch.testing.assert_close(found.exists, 0.5 * groups["boxes"].score)
-    one = only_referent(groups, 0.3, calibration)
+    one = only_referent(groups, Limits(0.3), calibration)
     kept = 0.1 + 0.8 * groups["boxes"].score >= 0.3
     torch.testing.assert_close(one.scores, (0.1 + 0.8 * groups["boxes"].score)[kept])
     assert torch.equal(one.exists, found.exists) and len(one.scores) > 0
+
+
+def test_there_are_answers_only_where_something_exists():
+    same = ScoreMap((0.0, 1.0), (0.0, 1.0))
+    calibration = Calibration(same, same, ScoreMap((0, 1), (0, 0.5)), 0.0, "a test", 9)
+    outputs, inputs = asked(6, box_proposals=offered(6))
+    groups = rank_and_choose(outputs, inputs, SelectionSettings())
+    best = groups["boxes"].score
+    gate = (best.max() + best.min()).item() / 4
+    kept = (best / 2 >= gate).nonzero()[:, 0].tolist()
+    for found in (
+        only_referent(groups, Limits(0.0, gate), calibration),
+        any_referents(groups, inputs, SelectionSettings(), Limits(0.0, gate), calibration),
+    ):
+        assert sorted(set(found.expression.tolist())) == kept and 0 < len(kept) < len(INDEX)

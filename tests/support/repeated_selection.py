@@ -4,7 +4,7 @@ import math
 
 import torch
 
-SAME, COVERED, LESS = 0.5, 0.9, 0.5
+SAME = 0.5
 
 
 def pixels(box, side):
@@ -23,7 +23,7 @@ def iou(one, other):
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
-def repeated_selection(shapes, values, first, score, voters, rounds, threshold, fits=None):
+def repeated_selection(shapes, values, first, score, settings, threshold, fits=None):
     """
     The answers of one expression, best first: (score, proposal).
 
@@ -31,20 +31,23 @@ def repeated_selection(shapes, values, first, score, voters, rounds, threshold, 
         shapes: a set of pixels for each proposal.
         values: of the proposals; -inf = none.
         first, score: the answer of the paper.
-        voters: the most proposals that vote.
-        rounds: the most answers.
+        settings: of the selection.
         threshold: of the scores.
         fits: of the proposals, where they do not vote.
     """
     if score == -math.inf:
         return []
+    if settings.several_quality_power is not None:
+        agreeing = [place for place in range(len(values)) if iou(shapes[first], shapes[place]) >= SAME]
+        score = max(values[place] for place in {first, *agreeing})
     found, rest = [(score, first)], {place for place, value in enumerate(values) if value > -math.inf}
-    while len(found) < rounds:
+    while len(found) < settings.max_referents:
         answer_score, answer = found[-1]
         for place in list(rest):
             same = iou(shapes[answer], shapes[place]) >= SAME
-            covered = bool(shapes[place]) and len(shapes[answer] & shapes[place]) >= COVERED * len(shapes[place])
-            if place == answer or same or (covered and values[place] < LESS * answer_score):
+            least = settings.part_covered * len(shapes[place])
+            covered = bool(shapes[place]) and len(shapes[answer] & shapes[place]) >= least
+            if place == answer or same or (covered and values[place] < settings.part_value * answer_score):
                 rest.discard(place)
         if not rest:
             break
@@ -53,12 +56,13 @@ def repeated_selection(shapes, values, first, score, voters, rounds, threshold, 
         if fits is not None:
             answer = min(group, key=lambda place: (-fits[place], -values[place], place))
         else:
-            best = sorted(group, key=lambda place: (-values[place], place))[:voters]
+            best = sorted(group, key=lambda place: (-values[place], place))[: settings.top_k]
             votes = {one: sum(iou(shapes[one], shapes[other]) for other in best if other != one) for one in best}
             most = max(votes.values())
             answer = next(place for place in best if math.isclose(votes[place], most, rel_tol=1e-5, abs_tol=1e-6))
         found.append((values[seed], answer))
-    found = [(value, answer) for value, answer in found if value >= threshold]
+    least = settings.least_share * max(value for value, _ in found)
+    found = [(value, answer) for value, answer in found if value >= threshold and value >= least]
     return sorted(found, key=lambda one: -one[0])
 
 

@@ -311,7 +311,10 @@ def test_labels_are_numbers_of_expressions_within_their_picture(processor, model
 
 
 LOW, HIGH = ({"raw": [0.0, 1.0], "probability": knots} for knots in ([0.0, 0.5], [0.5, 1.0]))
-CALIBRATION = {"one": LOW, "any": HIGH, "exists": HIGH, "threshold": 0.55, "fitted_on": "a test", "answers": 5}
+CALIBRATION = {
+    "one": LOW, "any": HIGH, "exists": HIGH, "threshold": 0.55, "fitted_on": "a test", "answers": 5,
+    "exists_threshold": 0.0,
+}  # fmt: skip
 
 
 def test_a_calibration_is_saved_with_the_processor_and_turns_scores_into_probabilities(

@@ -202,7 +202,7 @@ def limits_of(threshold: float | str | None, referents: str, calibration: Calibr
 
 
 def _fields_of(values: object, cls: type, name: str) -> dict[str, Any]:
-    entries = fields(cls)  # type: ignore[arg-type]
+    entries = fields(cls)
     known, needed = {e.name for e in entries}, {e.name for e in entries if e.default is MISSING}
     if not isinstance(values, Mapping) or not needed <= set(values) <= known:
         raise ValueError(f"{values!r} is no {name}: give a dict with the fields {', '.join(sorted(known))}.")

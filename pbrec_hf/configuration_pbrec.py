@@ -5,7 +5,7 @@ encoder that `AutoModel` builds. Their last feature map and last hidden state ar
 Knows nothing of detectors: those have configs of their own and live in the processor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -15,7 +15,7 @@ from transformers.configuration_utils import SubConfigSpec
 from .hub.loading import StrictConfig
 
 TASKS = ("grounding", "segmentation")
-SOFT_TARGETS = ("paper", "released_code")
+SOFT_TARGETS = ("paper", "released_code", "hard")
 
 # Far above any model in use and far below what exhausts memory: a damaged or hostile file stops here.
 _LIMITS = {
@@ -58,7 +58,9 @@ class PbrecConfig(StrictConfig):
         initializer_range (`float`, defaults to 0.02): for sub-models; the fusion is Xavier-uniform.
         tasks (`list[str]`, defaults to both): heads to build, out of `"grounding"` and `"segmentation"`.
         max_text_length (`int`, defaults to 40): tokens per expression, special tokens included.
-        soft_targets (`str`, defaults to `"paper"`): how training targets are made, `"paper"` or `"released_code"`.
+        soft_targets (`str` or `dict[str, str]`, defaults to `"paper"`):
+            How training targets are made, `"paper"`, `"released_code"` or `"hard"`; or one of these for each of the
+            tasks, `{"grounding": "hard", "segmentation": "paper"}`.
         freeze_batch_norm (`bool`, defaults to `True`): BatchNorm of the backbone with fixed statistics and weights.
         frozen_backbone_modules (`list[str]`, defaults to ResNet's stem and first stage):
             Sub-modules of the backbone that do not train; `["*"]` freezes all of it, `[]` nothing.
@@ -93,7 +95,7 @@ class PbrecConfig(StrictConfig):
     initializer_range: float = 0.02
     tasks: list[str] | tuple[str, ...] = TASKS
     max_text_length: int = 40
-    soft_targets: str = "paper"
+    soft_targets: str | dict[str, str] = "paper"
     freeze_batch_norm: bool = True
     frozen_backbone_modules: list[str] | tuple[str, ...] = ("embedder", "encoder.stages.0")
 
@@ -123,6 +125,17 @@ class PbrecConfig(StrictConfig):
     def free_points(self) -> bool:
         """Whether the backbone chooses its points inside the cells; otherwise they are the centres of the cells."""
         return bool(getattr(self.backbone_config, "free_points", False))
+
+    @property
+    def target_styles(self) -> dict[str, str]:
+        """The style of each task's targets; see `soft_targets`."""
+        return target_styles(self.soft_targets, self.tasks)
+
+    @property
+    def targets_at_points(self) -> bool:
+        """Whether the model makes its center-ness targets itself, from boxes, at the points that it chooses."""
+        # "released_code" is only defined for the centres of cells.
+        return self.free_points and self.target_styles.get("grounding") in ("paper", "hard")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -171,7 +184,30 @@ class PbrecConfig(StrictConfig):
                 "of 4 (sine and cosine for two axes): change one of them."
             )
         _check_choices("tasks", self.tasks, TASKS)
-        _check_choices("soft_targets", [self.soft_targets], SOFT_TARGETS)
+        target_styles(self.soft_targets, self.tasks)
+
+
+def target_styles(soft_targets: str | Mapping[str, str], tasks: Sequence[str]) -> dict[str, str]:
+    """
+    The style of the targets of each of `tasks`.
+
+    Args:
+        soft_targets: one of `SOFT_TARGETS` for all tasks, or a mapping task → style.
+        tasks: those that targets are made for, out of `TASKS`.
+
+    Raises:
+        ValueError: an unknown style or task, or a task of `tasks` has none.
+    """
+    given = dict(soft_targets) if isinstance(soft_targets, Mapping) else dict.fromkeys(tasks, soft_targets)
+    wrong = [style for style in given.values() if style not in SOFT_TARGETS]
+    if wrong or not set(tasks) <= given.keys() <= set(TASKS):
+        styles = " or ".join(map(repr, SOFT_TARGETS))
+        heads = " and ".join(map(repr, tasks))
+        raise ValueError(
+            f"soft_targets={soft_targets!r}: give {styles}, or a dict that has one of these for each of the tasks, "
+            f"{heads}."
+        )
+    return {task: given[task] for task in tasks}
 
 
 def _check_choices(field: str, values: Sequence[str], legal: tuple[str, ...]) -> None:
@@ -197,4 +233,4 @@ def _check_sub_config(field: str, config: dict[str, Any] | PreTrainedConfig | No
                 raise ValueError(f"{field}.{key}={number} is not from {low} to {high}: the config is damaged.")
 
 
-__all__ = ["PbrecConfig"]
+__all__ = ["SOFT_TARGETS", "TASKS", "PbrecConfig", "target_styles"]

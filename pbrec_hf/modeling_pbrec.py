@@ -26,11 +26,10 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .comprehension.fusion import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
+from .comprehension.labels import center_targets
 from .comprehension.loss import point_loss
 from .comprehension.positions import sine_positions_1d, sine_positions_2d
-from .comprehension.targets import centerness_targets
 from .configuration_pbrec import PbrecConfig
-from .geometry.centerness import centerness_at
 from .geometry.image_index import image_of_each
 from .geometry.points import feature_mask, grid_points
 from .layers.frozen_norm import freeze_batch_norm
@@ -269,6 +268,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         centerness_labels: Tensor | None = None,
         massness_labels: Tensor | None = None,
         boxes: Tensor | None = None,
+        referent_index: Tensor | None = None,
         detected: ModelOutput | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> PbrecOutput:
@@ -284,8 +284,10 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features: cached result of `get_image_features`, instead of `pixel_values`.
             centerness_labels: (E, P) soft targets in [0, 1] (eq. 2).
             massness_labels: (E, P) soft targets in [0, 1] (eq. 4).
-            boxes: (E, 4) XYXY in canvas pixels, the referents. Without `centerness_labels`, a model with a
-                center-ness head computes these from the boxes, at the points of its backbone.
+            boxes: (R, 4) XYXY in canvas pixels, the referents of all expressions. Without `centerness_labels`, a
+                model with a center-ness head computes these from the boxes, at the points of its backbone.
+            referent_index: (R,), the expression of each box; an expression may have several or none. None: one box
+                per expression.
             detected: see `get_image_features`.
             kwargs: those of transformers, such as output_hidden_states and output_attentions (the config has their
                 defaults). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and
@@ -314,7 +316,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         center_logits = self.center_head(points) if self.center_head is not None else None
         mass_logits = self.mass_head(points) if self.mass_head is not None else None
         if centerness_labels is None and boxes is not None and center_logits is not None:
-            centerness_labels = center_targets(boxes, image_features, index, self.config)
+            centerness_labels = center_targets(boxes, referent_index, image_features.points, index, self.config)
         center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
         mass_loss = _loss("massness_labels", "segmentation", mass_logits, massness_labels)
         losses = [loss for loss in (center_loss, mass_loss) if loss is not None]
@@ -328,23 +330,6 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             hidden_states=fused.hidden_states,
             attentions=fused.attentions,
         )
-
-
-def center_targets(boxes: Tensor, image_features: PbrecImageFeatures, index: Tensor, config: PbrecConfig) -> Tensor:
-    """
-    Center-ness labels (E, P) at the points of the images.
-
-    Args:
-        boxes: (E, 4) XYXY in canvas pixels.
-        image_features: of I images.
-        index: (E,), the image of each expression.
-        config: of the model; "released_code" is only defined for the centres of cells.
-    """
-    points = image_features.points
-    # CODEPATH: "paper" in every published recipe; "released_code" to train as the authors' loader does.
-    if points is None or config.soft_targets != "paper":
-        return centerness_targets(boxes, config.image_size, config.stride, config.soft_targets)[0]
-    return centerness_at(points[index.to(points.device)], boxes.to(points.device), config.stride)
 
 
 def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:

@@ -7,6 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, BertConfig, ConvNextConfig
 
 from pbrec_hf import PbrecConfig
+from pbrec_hf.small.backbone import GroundingBackboneConfig
 
 
 def test_defaults_are_the_published_model():
@@ -46,7 +47,13 @@ def test_round_trip_through_json_keeps_every_field(tmp_path):
         ({"dropout": 1.5}, r"dropout=1.5 is not in \[0, 1\)"),
         ({"tasks": ["detection"]}, "'grounding', 'segmentation'"),
         ({"tasks": []}, "one or more"),
-        ({"soft_targets": "hard"}, "'paper', 'released_code'"),
+        ({"soft_targets": "soft"}, "soft_targets='soft': give 'paper' or 'released_code' or 'hard', or a dict"),
+        ({"soft_targets": {"grounding": "soft", "segmentation": "hard"}}, "give 'paper' or"),
+        ({"soft_targets": {"grounding": "hard"}}, "each of the tasks, 'grounding' and 'segmentation'"),
+        ({"soft_targets": {"grounding": "hard", "boxes": "hard"}, "tasks": ["grounding"]}, "each of the tasks"),
+        ({"soft_targets": {}}, "soft_targets={}"),
+        ({"soft_targets": 3}, "soft_targets"),
+        ({"soft_targets": {"grounding": 3, "segmentation": ["hard"]}}, "soft_targets"),
         ({"backbone": "../../etc/passwd"}, "backbone_config"),
         ({"text_config": {"model_type": "bert", "num_hidden_layers": 10**9}}, "text_config.num_hidden_layers"),
         ({"text_config": {"model_type": "bert", "hidden_size": -1}}, "text_config.hidden_size=-1"),
@@ -56,6 +63,40 @@ def test_round_trip_through_json_keeps_every_field(tmp_path):
 def test_a_hostile_or_damaged_value_is_named_with_the_remedy(fields, message):
     with pytest.raises((ValueError, StrictDataclassError), match=message):
         PbrecConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    "given", ["hard", "released_code", {"grounding": "hard", "segmentation": "paper"}, {"grounding": "hard"}]
+)
+def test_the_style_of_targets_is_saved_as_it_was_given(tmp_path, given):
+    tasks = ["grounding"] if given == {"grounding": "hard"} else ["grounding", "segmentation"]
+    PbrecConfig(tasks=tasks, soft_targets=given).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["soft_targets"] == given
+    loaded = PbrecConfig.from_pretrained(tmp_path)
+    assert loaded.soft_targets == given
+    each = given if isinstance(given, dict) else {"grounding": given, "segmentation": given}
+    assert loaded.target_styles == each
+
+
+def test_a_style_may_be_given_for_heads_that_the_model_lacks():
+    config = PbrecConfig(tasks=["segmentation"], soft_targets={"grounding": "paper", "segmentation": "hard"})
+    assert config.target_styles == {"segmentation": "hard"} and not config.targets_at_points
+
+
+@pytest.mark.parametrize(
+    ("tasks", "soft_targets", "expected"),
+    [
+        (["grounding", "segmentation"], "paper", True),
+        (["grounding", "segmentation"], "hard", True),
+        (["grounding", "segmentation"], "released_code", False),
+        (["grounding", "segmentation"], {"grounding": "hard", "segmentation": "released_code"}, True),
+        (["segmentation"], "paper", False),
+    ],
+)
+def test_which_models_make_their_targets_themselves(tasks, soft_targets, expected):
+    free = PbrecConfig(tasks=tasks, soft_targets=soft_targets, backbone_config=GroundingBackboneConfig(places=2))
+    assert free.targets_at_points == expected
+    assert not PbrecConfig(tasks=tasks, soft_targets=soft_targets).targets_at_points
 
 
 def test_a_damaged_file_is_refused(tmp_path):

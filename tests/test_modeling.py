@@ -13,12 +13,12 @@ from seeded_weights import expand_image, pad_mask
 from transformers import AutoModel, BertConfig, ResNetConfig
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression, PbrecModel, bundled_checkpoint
+from pbrec_hf.comprehension.labels import center_targets
 from pbrec_hf.comprehension.loss import point_loss
 from pbrec_hf.comprehension.targets import centerness_targets
 from pbrec_hf.convert.pbrec import convert_pbrec
 from pbrec_hf.geometry.centerness import centerness_at
 from pbrec_hf.geometry.points import grid_points
-from pbrec_hf.modeling_pbrec import center_targets
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,51 @@ def test_center_ness_is_learnt_where_the_points_stand(tiny, batch):
     torch.testing.assert_close(given.center_loss, point_loss(given.center_logits, labels))
     released = PbrecConfig(**tiny.config.to_dict() | {"soft_targets": "released_code"})
     in_cells = centerness_targets(boxes, released.image_size, stride, "released_code")[0]
-    assert torch.equal(center_targets(boxes, features, index, released), in_cells)  # defined for the middles alone
+    assert torch.equal(
+        center_targets(boxes, None, features.points, index, released), in_cells
+    )  # for the middles alone
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("style", ["paper", "hard", "released_code"])
+@pytest.mark.parametrize("free", [True, False])
+def test_several_referents_or_none_at_the_points(tiny, batch, style, free):
+    """The largest of the referents' center-ness, 0 for an expression without any."""
+    stride, index = tiny.config.stride, batch["image_index"]
+    expressions, images = len(index), len(batch["pixel_values"])
+    config = PbrecConfig(**tiny.config.to_dict() | {"soft_targets": {"grounding": style, "segmentation": "paper"}})
+    points = torch.stack([grid_points(*config.grid, stride) + 3 * image for image in range(images)]) if free else None
+    boxes = torch.tensor([[3.0, 5, 40, 50], [30, 10, 64, 64], [8, 8, 24, 24], [1, 1, 2, 2]])
+    owners = torch.tensor([0, expressions - 1, 0, 0])
+    found = center_targets(boxes, owners, points, index, config)
+    expected = torch.zeros(expressions, config.grid[0] * config.grid[1])
+    for box, owner in zip(boxes, owners.tolist(), strict=True):
+        if free and style != "released_code":
+            own = centerness_at(points[index[owner]], box[None], stride)[0]
+            own = (own > 0).float() if style == "hard" else own
+        else:
+            own = centerness_targets(box[None], config.image_size, stride, style)[0][0]
+        expected[owner] = torch.maximum(expected[owner], own)
+    assert torch.equal(found, expected) and not found[1 : expressions - 1].any()
+    assert torch.equal(center_targets(boxes[:0], owners[:0], points, index, config), torch.zeros_like(expected))
+
+
+@torch.no_grad()
+def test_referents_that_do_not_fit_the_expressions_are_told(tiny, batch):
+    boxes = torch.tensor([[3.0, 5, 40, 50]]).repeat(len(batch["image_index"]) + 1, 1)
+    with pytest.raises(ValueError, match="pass `referent_index`"):
+        tiny(**batch, boxes=boxes)
+    with pytest.raises(ValueError, match="numbered from 0"):
+        tiny(**batch, boxes=boxes, referent_index=torch.arange(len(boxes)))
+    loss = tiny(**batch, boxes=boxes, referent_index=torch.arange(len(boxes)).clamp(max=1)).center_loss
+    assert loss.isfinite() and loss > 0
+    nothing = tiny(**batch, boxes=boxes[:0], referent_index=torch.zeros(0, dtype=torch.int64))
+    torch.testing.assert_close(
+        nothing.center_loss, point_loss(nothing.center_logits, torch.zeros_like(nothing.center_logits))
+    )
+    boxes[0] = float("nan")
+    with pytest.raises(ValueError, match="no box for what is not there"):
+        tiny(**batch, boxes=boxes[:-1])
 
 
 def test_padding_has_no_influence(tiny, batch):

@@ -78,7 +78,7 @@ def draw_view(
     Args:
         config: the recipe.
         height, width: of the original, pixels.
-        boxes: (E, 4) XYXY of the referents, pixels of the original; a crop keeps all of them whole.
+        boxes: (R, 4) XYXY of all referents, pixels of the original; a crop keeps all of them whole.
         expressions: E texts about the picture.
         canvas: side of the canvas, pixels.
         generator: source of the draws.
@@ -127,13 +127,12 @@ def recolour_(config: AugmentationConfig, picture: Tensor, generator: Generator)
 def _draw_crop(
     smallest_side: float, height: int, width: int, boxes: Tensor, generator: Generator
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a window that holds every box."""
+    """(top, left, height, width) of a window that holds every box; anywhere if there is none."""
     window = []
-    for side, first_edge, last_edge in (
-        (height, boxes[:, 1].min(), boxes[:, 3].max()),
-        (width, boxes[:, 0].min(), boxes[:, 2].max()),
-    ):
-        low, high = max(0, math.floor(first_edge)), min(side, math.ceil(last_edge))
+    for side, first_edges, last_edges in ((height, boxes[:, 1], boxes[:, 3]), (width, boxes[:, 0], boxes[:, 2])):
+        low, high = side, 0
+        if len(boxes):
+            low, high = max(0, math.floor(first_edges.min())), min(side, math.ceil(last_edges.max()))
         length = max(round(side * uniform(smallest_side, 1, generator)), high - low, 1)
         first, last = max(0, high - length), min(low, side - length)
         window.append((first + integer(last - first + 1, generator), length))

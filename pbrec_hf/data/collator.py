@@ -17,12 +17,13 @@ from torch.utils.data import get_worker_info
 from transformers import PreTrainedTokenizerBase
 
 from ..comprehension.expressions import tokenize
-from ..configuration_pbrec import TASKS
+from ..configuration_pbrec import TASKS, target_styles
 from ..images.containers import plain
 from ..images.reading import load_pixels
 from .augmentation import AugmentationConfig, draw_view, recolour_
 from .draws import row_generator
 from .placement import Placement
+from .referents import Referent, flat_referents, referents_of, require_masks
 from .soft_targets import soft_targets
 
 if TYPE_CHECKING:
@@ -42,13 +43,12 @@ class PbrecCollator:
         tokenizer: of the text encoder.
         stride: width of a grid cell, canvas pixels.
         tasks: which targets to make; masks are needed for "segmentation" alone.
-        soft_targets: "paper" or "released_code".
+        soft_targets: "paper", "released_code" or "hard"; or a dict with one of these for each task.
         max_text_length: tokens per expression, special tokens included; longer ones are cut.
         text_padding: "longest" of the batch, or "max_length" for fixed shapes.
         augmentation: the random recipe; None = the test-time view.
-        targets: make labels; off for evaluation, where rows may lack a referent or a mask.
-        free_points: the model chooses its points and makes the paper's center-ness of the boxes there; none is made
-            here.
+        targets: make labels; off for evaluation, where rows may lack a mask.
+        free_points: the model chooses its points and makes the center-ness of the boxes there; none is made here.
         seed: of all draws.
 
     Raises:
@@ -59,7 +59,7 @@ class PbrecCollator:
     tokenizer: PreTrainedTokenizerBase
     stride: int = 32
     tasks: Sequence[str] = TASKS
-    soft_targets: str = "paper"
+    soft_targets: str | Mapping[str, str] = "paper"
     max_text_length: int = 40
     text_padding: str = "longest"
     augmentation: AugmentationConfig | None = None
@@ -67,6 +67,7 @@ class PbrecCollator:
     free_points: bool = False
     seed: int = 0
     _epoch: Tensor = field(init=False, repr=False)
+    _styles: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.tasks or not set(self.tasks) <= set(TASKS):
@@ -77,6 +78,10 @@ class PbrecCollator:
             raise ValueError(
                 f"stride={self.stride} does not divide the canvas of {self.canvas} pixels: give one that does."
             )
+        self._styles = target_styles(self.soft_targets, self.tasks)
+        # CODEPATH: where the model chooses its points, it makes the center-ness itself, from the boxes.
+        if self.free_points:
+            self._styles.pop("grounding", None)
         # Shared memory: worker processes that live for several epochs see `set_epoch`, too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -106,7 +111,7 @@ class PbrecCollator:
             tasks=tuple(config.tasks),
             soft_targets=config.soft_targets,
             max_text_length=config.max_text_length,
-            free_points=config.free_points and config.soft_targets == "paper",
+            free_points=config.targets_at_points,
             **options,
         )
         if collator.canvas != config.image_size:
@@ -132,60 +137,62 @@ class PbrecCollator:
         Returns:
             `pixel_values` (I, 3, H, W), `pixel_mask` (I, H, W), `letterbox` (I, 6) (of a mirrored or cropped picture:
             as if that were the original), `input_ids` and `attention_mask` (E, L), `image_index` (E,), with targets
-            `centerness_labels` and `massness_labels` (E, P), `repaired` bool (E,): no grid point qualified for a
-            target, so that the nearest one got it. For evaluation `boxes` (E, 4) XYXY canvas pixels (NaN = no
-            referent), `image_ids` (list of I strings), `ref_ids` and `sent_ids` (E,) (-1 = none).
+            `centerness_labels` and `massness_labels` (E, P), all 0 for an expression without referents, and `repaired`
+            bool (R,): no grid point qualified for a target of this referent, so that the nearest one got it. `boxes`
+            (R, 4) XYXY canvas pixels of all referents and `referent_index` int64 (R,), the expression of each;
+            `image_ids` (list of I strings), `ref_ids` and `sent_ids` (E,) (-1 = none).
 
         Raises:
             FileNotFoundError: there is no such image.
-            ValueError: an image that cannot be read or is not of the row's size, a row without box or mask where
-                targets need them; names the row.
+            ValueError: an image that cannot be read or is not of the row's size, a row without a mask where targets
+                need one, or whose columns of referents contradict each other; names the row.
         """
         rows = plain(rows)
         groups = [_sentences(row) for row in rows]
         images = [load_pixels(row["image"]) for row in rows]
-        for row, image, group in zip(rows, images, groups, strict=True):
-            self._check(row, image, group)
+        referents = [[referents_of(sentence) for sentence in group] for group in groups]
+        for row, image, group, meant in zip(rows, images, groups, referents, strict=True):
+            self._check(row, image, group, meant)
 
-        if self.augmentation is None:
-            canvases, placements = self._plain_canvases(images)
-            texts = [sentence["expression"] for group in groups for sentence in group]
-        else:
-            generators = [row_generator(self.seed, int(self._epoch), _key(row)) for row in rows]
-            canvases, placements, texts = self._augmented_canvases(self.augmentation, images, groups, generators)
-        tokens = tokenize(self.tokenizer, texts, padding=self.text_padding, max_length=self.max_text_length)
         sentences = [sentence for group in groups for sentence in group]
         owners = [index for index, group in enumerate(groups) for _ in group]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        boxes = torch.cat(
-            [
-                placement.boxes(_boxes(group), *size)
-                for placement, group, size in zip(placements, groups, sizes, strict=True)
-            ]
-        )
+        boxes = [flat_referents(meant).boxes for meant in referents]  # of each picture, in pixels of the original
+        if self.augmentation is None:
+            canvases, placements = self._plain_canvases(images)
+            texts = [sentence["expression"] for sentence in sentences]
+        else:
+            generators = [row_generator(self.seed, int(self._epoch), _key(row)) for row in rows]
+            canvases, placements, texts = self._augmented_canvases(
+                self.augmentation, images, groups, boxes, generators
+            )
+        tokens = tokenize(self.tokenizer, texts, padding=self.text_padding, max_length=self.max_text_length)
+        _, referent_index, segmentations = flat_referents([meant for group in referents for meant in group])
         batch: dict[str, Any] = {
             **canvases,
             **tokens,
             "image_index": torch.tensor(owners),
-            "boxes": boxes,
+            "boxes": torch.cat(
+                [place.boxes(given, *size) for place, given, size in zip(placements, boxes, sizes, strict=True)]
+            ),
+            "referent_index": referent_index,
         }
         if self.targets:
             batch |= soft_targets(
-                boxes,
-                [sentence.get("segmentation") for sentence in sentences],
-                [placements[i] for i in owners],
-                [sizes[i] for i in owners],
+                batch["boxes"],
+                referent_index,
+                segmentations,
+                [placements[owner] for owner in owners],
+                [sizes[owner] for owner in owners],
                 self.stride,
-                # CODEPATH: where the model chooses its points, it makes the center-ness itself, from the boxes.
-                [task for task in self.tasks if task != "grounding" or not self.free_points],
-                self.soft_targets,
+                self._styles,
             )
         batch["image_ids"] = [str(row.get("image_id")) for row in rows]
         batch["ref_ids"] = _ids(sentences, "ref_id")
         batch["sent_ids"] = _ids(sentences, "sent_id")
         return batch
 
-    def _check(self, row: Row, image: Tensor, group: Sequence[Row]) -> None:
+    def _check(self, row: Row, image: Tensor, group: Sequence[Row], referents: Sequence[Sequence[Referent]]) -> None:
         name, (height, width) = row.get("image_id"), image.shape[-2:]
         stated = (row.get("height"), row.get("width"))
         if None not in stated and stated != (height, width):
@@ -195,15 +202,8 @@ class PbrecCollator:
             )
         if not group:
             raise ValueError(f"Image {name!r} has no expressions: drop its row.")
-        for sentence in group if self.targets else ():
-            what = f"{sentence['expression']!r} (image {name!r})"
-            if sentence["bbox"] is None:
-                raise ValueError(f"{what} has no referent to train on: drop such rows first.")
-            if "segmentation" in self.tasks and sentence.get("segmentation") is None:
-                raise ValueError(
-                    f"{what} has no segmentation, but tasks={self.tasks}: give masks, drop the row, or train the task "
-                    "grounding alone."
-                )
+        if self.targets:
+            require_masks(group, referents, self.tasks, name)
 
     def _plain_canvases(self, images: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[Placement]]:
         inputs = self.image_processor(images=list(images), return_tensors="pt")
@@ -215,6 +215,7 @@ class PbrecCollator:
         augmentation: AugmentationConfig,
         images: Sequence[Tensor],
         groups: Sequence[Sequence[Row]],
+        boxes: Sequence[Tensor],
         generators: Sequence[Generator],
     ) -> tuple[dict[str, Tensor], list[Placement], list[str]]:
         pixel_values = _zeros((len(images), 3, self.canvas, self.canvas), np.float32)
@@ -226,7 +227,7 @@ class PbrecCollator:
             height, width = image.shape[-2:]
             expressions = [sentence["expression"] for sentence in group]
             placement, worded = draw_view(
-                augmentation, height, width, _boxes(group), expressions, self.canvas, generator
+                augmentation, height, width, boxes[index], expressions, self.canvas, generator
             )
             rows, cols = placement.window
             picture = pixel_values[index, :, rows, cols]
@@ -267,11 +268,6 @@ def _key(row: Row) -> str:
     """What a row's draws depend on: the image and the expressions, so that each group of them has its own view."""
     said = [f"{sentence.get('sent_id')}/{sentence.get('expression')}" for sentence in _sentences(row)]
     return "/".join([str(row.get("image_id")), *said])
-
-
-def _boxes(sentences: Iterable[Row]) -> Tensor:
-    nothing = [float("nan")] * 4
-    return torch.tensor([nothing if s["bbox"] is None else s["bbox"] for s in sentences], dtype=torch.float32)
 
 
 def _ids(sentences: Iterable[Row], name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mass-ness targets of a batch of expressions, from segmentations in pixels of the original pictures.
+"""Mass-ness targets of a batch of referents, from segmentations in pixels of the original pictures.
 
 A referent covers only a part of the canvas, and mass-ness is 0 outside its mask. So each mask is rasterised in the
 smallest square of whole cells that holds it, its targets are computed there and set into the full grid, squares of one
@@ -24,23 +24,25 @@ def massness_labels(
     segmentations: Sequence[Mapping[str, Any]],
     placements: Sequence[Placement],
     sizes: Sequence[tuple[int, int]],
+    canvas: int,
     stride: int,
     style: str,
 ) -> tuple[Tensor, Tensor]:
     """
-    Mass-ness targets of E expressions.
+    Mass-ness targets of R referents.
 
     Args:
-        boxes: (E, 4) XYXY canvas pixels.
-        segmentations: E structs in pixels of the original pictures.
-        placements, sizes: of each expression's picture; sizes are (height, width) of the original.
+        boxes: (R, 4) XYXY canvas pixels.
+        segmentations: R structs in pixels of the original pictures.
+        placements, sizes: of each referent's picture; sizes are (height, width) of the original.
+        canvas: side of the canvas, pixels.
         stride: width of a cell, canvas pixels.
-        style: "paper" or "released_code".
+        style: "paper", "released_code" or "hard".
 
     Returns:
-        Targets float32 (E, P), and bool (E,), where no point qualified, so that the nearest one got 1.
+        Targets float32 (R, P), and bool (R,), where no point qualified, so that the nearest one got 1.
     """
-    cells = placements[0].canvas // stride
+    cells = canvas // stride
     centers = box_centers(boxes)
     squares: dict[int, list[tuple[int, int, int, Tensor]]] = defaultdict(list)
     for index, (segmentation, placement, size) in enumerate(zip(segmentations, placements, sizes, strict=True)):

@@ -63,7 +63,7 @@ class Placement:
     def boxes(self, boxes: Sequence[Sequence[float]] | Tensor, height: int, width: int) -> Tensor:
         """XYXY boxes (E, 4) of the original (`height` × `width`) → float32 (E, 4) XYXY on the canvas."""
         # torchvision's ratios have torch's default dtype, which may be of half precision.
-        moved = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4).view(-1, 2, 2)
+        moved = torch.as_tensor(boxes, dtype=torch.float32).reshape(len(boxes), 2, 2)
         crop_top, crop_left, crop_height, crop_width = self.crop
         moved = moved - moved.new_tensor([crop_left, crop_top])
         if tuple(self.crop) != (0, 0, height, width):
@@ -72,7 +72,7 @@ class Placement:
         if self.flip:
             right, left = (self.size[1] - moved[:, corner, 0] for corner in (0, 1))
             moved = torch.stack((left, moved[:, 0, 1], right, moved[:, 1, 1]), dim=1)
-        return moved.reshape(-1, 4) + moved.new_tensor([*self.offset[::-1], *self.offset[::-1]])
+        return moved.reshape(len(boxes), 4) + moved.new_tensor([*self.offset[::-1], *self.offset[::-1]])
 
     def mask(
         self,

@@ -8,6 +8,9 @@ picture. Knows nothing of files, canvases and models.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from ..images.segmentation import Segmentation, SegmentationStruct, segmentation_struct, union_of_segmentations
 
 
@@ -57,6 +60,56 @@ def referents_of(sentence: Mapping[str, Any]) -> list[Referent]:
     return [Referent(*pair) for pair in zip(boxes, segmentations, strict=True)]
 
 
+class FlatReferents(NamedTuple):
+    """
+    The R referents of several expressions, one after the other.
+
+    Attributes:
+        boxes: float32 (R, 4) XYXY, pixels.
+        referent_index: int64 (R,), the expression of each.
+        segmentations: R masks; None where there is none.
+    """
+
+    boxes: Tensor
+    referent_index: Tensor
+    segmentations: list[SegmentationStruct | None]
+
+
+def flat_referents(referents: Sequence[Sequence[Referent]]) -> FlatReferents:
+    """The referents of E expressions in one list."""
+    listed = [one for group in referents for one in group]
+    boxes = torch.tensor([list(one.box) for one in listed], dtype=torch.float32).reshape(len(listed), 4)
+    owners = torch.tensor([number for number, group in enumerate(referents) for _ in group], dtype=torch.int64)
+    return FlatReferents(boxes, owners, [one.segmentation for one in listed])
+
+
+def require_masks(
+    sentences: Sequence[Mapping[str, Any]],
+    referents: Sequence[Sequence[Referent]],
+    tasks: Sequence[str],
+    image_id: Any,
+) -> None:
+    """
+    Check that every referent has the mask that the task "segmentation" needs.
+
+    Args:
+        sentences: expressions of one picture.
+        referents: of each of them.
+        tasks: that targets are made for.
+        image_id: for the message.
+
+    Raises:
+        ValueError: one has none; names the expression.
+    """
+    for sentence, group in zip(sentences, referents, strict=True) if "segmentation" in tasks else ():
+        if any(one.segmentation is None for one in group):
+            what = "no segmentation" if len(group) == 1 else "a referent without a segmentation"
+            raise ValueError(
+                f"{sentence['expression']!r} (image {image_id!r}) has {what}, but tasks={list(tasks)}: give masks, "
+                "drop the row, or train the task grounding alone."
+            )
+
+
 def referent_columns(
     boxes: Sequence[Sequence[float]], segmentations: Sequence[Segmentation | None], height: int, width: int
 ) -> dict[str, Any]:
@@ -103,4 +156,4 @@ def _named(sentence: Mapping[str, Any]) -> str:
     return f"The row of {sentence.get('expression')!r}"
 
 
-__all__ = ["Referent", "referent_columns", "referents_of"]
+__all__ = ["FlatReferents", "Referent", "flat_referents", "referent_columns", "referents_of", "require_masks"]

@@ -12,11 +12,12 @@ import datasets
 import torch
 from torch import Tensor
 
-from ..comprehension.targets import centerness_targets
+from ..comprehension.targets import centerness_targets, merge_centerness, merge_massness
 from ..configuration_pbrec import PbrecConfig
 from ..geometry.letterbox import Letterbox
 from .mask_targets import massness_labels
 from .placement import Placement
+from .referents import flat_referents, referents_of, require_masks
 
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict)
 COLUMNS = {"grounding": "centerness_labels", "segmentation": "massness_labels"}
@@ -24,37 +25,39 @@ COLUMNS = {"grounding": "centerness_labels", "segmentation": "massness_labels"}
 
 def soft_targets(
     boxes: Tensor,
+    referent_index: Tensor,
     segmentations: Sequence[Mapping[str, Any] | None],
     placements: Sequence[Placement],
     sizes: Sequence[tuple[int, int]],
     stride: int,
-    tasks: Sequence[str],
-    style: str = "paper",
+    styles: Mapping[str, str],
 ) -> dict[str, Tensor]:
     """
-    Targets of E expressions at the centres of the cells.
+    Targets of E expressions with R referents in all, at the centres of the cells.
 
     Args:
-        boxes: (E, 4) XYXY canvas pixels.
-        segmentations: E structs in pixels of the original pictures; unread without the task "segmentation".
-        placements, sizes: of each expression's picture; sizes are (height, width) of the original.
+        boxes: (R, 4) XYXY canvas pixels.
+        referent_index: (R,) int64, the expression of each referent; an expression may have several or none.
+        segmentations: R structs in pixels of the original pictures; unread without the task "segmentation".
+        placements, sizes: of each expression's picture, E of them; sizes are (height, width) of the original.
         stride: width of a cell, canvas pixels.
-        tasks: "grounding" and/or "segmentation".
-        style: "paper" or "released_code".
+        styles: task ("grounding", "segmentation") → "paper", "released_code" or "hard", of the targets to make.
 
     Returns:
-        `centerness_labels` and/or `massness_labels`, float32 (E, P), and `repaired` bool (E,): no point qualified for
-        a target, so that the nearest one got it.
+        `centerness_labels` and/or `massness_labels`, float32 (E, P), all 0 for an expression without referents; and
+        `repaired` bool (R,): no point qualified for a target of this referent, so that the nearest one got it.
     """
+    owners, canvas = referent_index.tolist(), placements[0].canvas
     labels = {"repaired": torch.zeros(len(boxes), dtype=torch.bool)}
-    if "grounding" in tasks:
-        name = COLUMNS["grounding"]
-        labels[name], repaired = centerness_targets(boxes, placements[0].canvas, stride, style=style)
+    if "grounding" in styles:
+        targets, repaired = centerness_targets(boxes, canvas, stride, styles["grounding"])
+        labels[COLUMNS["grounding"]] = merge_centerness(targets, referent_index, len(placements))
         labels["repaired"] |= repaired
-    if "segmentation" in tasks:
-        name = COLUMNS["segmentation"]
+    if "segmentation" in styles:
         given = [segmentation for segmentation in segmentations if segmentation is not None]
-        labels[name], repaired = massness_labels(boxes, given, placements, sizes, stride, style=style)
+        pictures = [placements[owner] for owner in owners], [sizes[owner] for owner in owners]
+        targets, repaired = massness_labels(boxes, given, *pictures, canvas, stride, styles["segmentation"])
+        labels[COLUMNS["segmentation"]] = merge_massness(targets, referent_index, len(placements))
         labels["repaired"] |= repaired
     return labels
 
@@ -71,16 +74,17 @@ def with_soft_targets(rows: Rows, config: PbrecConfig) -> Rows:
 
     Returns:
         Rows with the columns `centerness_labels` and/or `massness_labels`, lists of P numbers in [0, 1], row-major
-        over the grid, all 0 for an expression without a referent; and `repaired`, see `soft_targets`. In the image
-        view these are fields of each entry of `expressions`.
+        over the grid, all 0 for an expression without a referent; and `repaired`, for how many of its referents no
+        point qualified, so that the nearest one got it. In the image view these are fields of each entry of
+        `expressions`.
 
     Raises:
         ValueError: the model chooses its points itself; or, when the row is read, a segmentation is missing.
     """
-    if config.free_points and config.soft_targets == "paper":
+    if config.targets_at_points:
         raise ValueError(
             "This model chooses its points from the picture, so its targets are not columns of the data: pass `boxes` "
-            "to its forward, which makes them."
+            "(and `referent_index`) to its forward, which makes them."
         )
     if isinstance(rows, (datasets.Dataset, datasets.DatasetDict)):
         return rows.with_transform(partial(_add_to_batch, config=config))
@@ -103,27 +107,25 @@ def _add_to_row(row: Mapping[str, Any], config: PbrecConfig) -> dict[str, Any]:
 def _labelled(
     sentences: Sequence[Mapping[str, Any]], row: Mapping[str, Any], config: PbrecConfig
 ) -> list[dict[str, Any]]:
-    points = config.grid[0] * config.grid[1]
-    nothing = {COLUMNS[task]: [0.0] * points for task in config.tasks} | {"repaired": False}
-    found = [number for number, sentence in enumerate(sentences) if sentence["bbox"] is not None]
-    entries: list[dict[str, Any]] = [{**sentence, **nothing} for sentence in sentences]
-    if not found:
-        return entries
+    if not sentences:
+        return []
+    referents = [referents_of(sentence) for sentence in sentences]
+    require_masks(sentences, referents, config.tasks, row.get("image_id"))
     size = (row["height"], row["width"])
     placement = Placement.from_letterbox(Letterbox.fit(*size, config.image_size), config.image_size)
-    segmentations = [sentences[number].get("segmentation") for number in found]
-    if "segmentation" in config.tasks and None in segmentations:
-        expression = sentences[found[segmentations.index(None)]]["expression"]
-        raise ValueError(
-            f"{expression!r} (image {row.get('image_id')!r}) has no segmentation, but tasks={list(config.tasks)}: "
-            "give masks, drop the row, or take a config with the task grounding alone."
-        )
-    boxes = placement.boxes([sentences[number]["bbox"] for number in found], *size)
-    copies = ([placement] * len(found), [size] * len(found))
-    labels = soft_targets(boxes, segmentations, *copies, config.stride, config.tasks, config.soft_targets)
-    for place, number in enumerate(found):
-        entries[number] |= {name: values[place].tolist() for name, values in labels.items()}
-    return entries
+    found = flat_referents(referents)
+    boxes = placement.boxes(found.boxes, *size)
+    pictures = [placement] * len(sentences), [size] * len(sentences)
+    labels = soft_targets(
+        boxes, found.referent_index, found.segmentations, *pictures, config.stride, config.target_styles
+    )
+    repaired = torch.zeros(len(sentences), dtype=torch.int64)
+    repaired.index_add_(0, found.referent_index, labels.pop("repaired").long())
+    columns = labels | {"repaired": repaired}
+    return [
+        {**sentence, **{name: values[number].tolist() for name, values in columns.items()}}
+        for number, sentence in enumerate(sentences)
+    ]
 
 
 __all__ = ["soft_targets", "with_soft_targets"]

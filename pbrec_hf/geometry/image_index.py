@@ -1,4 +1,4 @@
-"""The picture that each expression refers to, including the defaults for a missing `image_index`."""
+"""Which picture each expression is about, and which expression each referent belongs to, with the defaults."""
 
 import torch
 from torch import Tensor
@@ -33,4 +33,38 @@ def image_of_each(image_index: Tensor | None, expressions: int, images: int) -> 
     return image_index
 
 
-__all__ = ["image_of_each"]
+def expression_of_each(referent_index: Tensor | None, boxes: Tensor, expressions: int) -> Tensor:
+    """
+    The expression of each referent.
+
+    Args:
+        referent_index: (R,) int64; None = one referent per expression.
+        boxes: (R, 4) of the referents.
+        expressions: E, the number of expressions.
+
+    Returns:
+        int64 (R,), indices into the expressions.
+
+    Raises:
+        ValueError: the default does not fit, or `referent_index` has another shape or names other expressions.
+    """
+    if referent_index is None:
+        if len(boxes) != expressions:
+            raise ValueError(
+                f"There are {len(boxes)} boxes for {expressions} expressions: pass `referent_index`, the expression "
+                "of each box."
+            )
+        return torch.arange(expressions, device=boxes.device)
+    if referent_index.shape != (len(boxes),):
+        raise ValueError(
+            f"`referent_index` has shape {tuple(referent_index.shape)}: give ({len(boxes)},), one entry per box."
+        )
+    if len(boxes) and not (referent_index.min() >= 0 and referent_index.max() < expressions):
+        raise ValueError(
+            f"`referent_index` has entries from {int(referent_index.min())} to {int(referent_index.max())}: there are "
+            f"{expressions} expressions, numbered from 0."
+        )
+    return referent_index
+
+
+__all__ = ["expression_of_each", "image_of_each"]

@@ -156,7 +156,8 @@ def rows_digest(rows: datasets.Dataset) -> str:
     table = rows.select_columns(["image_id", "expressions"]).with_format("arrow")[:]
     sentences = pyarrow.compute.list_flatten(table["expressions"])
     digest = hashlib.sha256(json.dumps(table["image_id"].to_pylist()).encode())
-    for name in ("expression", "bbox", "area"):
+    several = ("boxes",) if "boxes" in rows.features["expressions"].feature else ()
+    for name in ("expression", "bbox", "area", *several):
         digest.update(json.dumps(pyarrow.compute.struct_field(sentences, name).to_pylist()).encode())
     return digest.hexdigest()[:16]
 

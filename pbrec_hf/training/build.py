@@ -37,18 +37,20 @@ def load_model_and_processor(config: TrainingConfig) -> tuple[PbrecForReferringE
         OSError: a checkpoint does not exist.
         ValueError: the weights of a tower do not fit the config.
     """
-    tasks: dict[str, Any] = {"tasks": config.tasks} if config.tasks else {}
+    changes: dict[str, Any] = {"tasks": config.tasks} if config.tasks else {}
+    if config.target_styles is not None:
+        changes["soft_targets"] = config.target_styles
     if config.init is not None:
         # With other tasks than it was saved with, a checkpoint has a head too many or one too few.
         with opening(config.init) as found:
             model = PbrecForReferringExpression.from_pretrained(
-                config.init, dtype="float32", strict=not tasks, **tasks, **found
+                config.init, dtype="float32", strict=not config.tasks, **changes, **found
             )
             processor = PbrecProcessor.from_pretrained(config.init, **found)
     else:
         assert config.model_config is not None  # as TrainingConfig requires without `init`
         folder = config_folder(config.model_config)
-        model = PbrecForReferringExpression(PbrecConfig.from_pretrained(folder, **tasks))
+        model = PbrecForReferringExpression(PbrecConfig.from_pretrained(folder, **changes))
         _load_towers(model, config)
         processor = PbrecProcessor(
             PbrecImageProcessor.from_pretrained(folder),
@@ -147,23 +149,23 @@ def require_targets(rows: datasets.Dataset, tasks: Iterable[str]) -> None:
     Check that every expression of `rows` (image view) has what training `tasks` needs.
 
     Raises:
-        ValueError: one lacks a box or a segmentation; names the first one.
+        ValueError: a referent of one lacks a segmentation; names the first one.
     """
-    needed = {"bbox": "drop_no_target=True leaves such expressions out"}
-    if "segmentation" in tasks:
-        needed["segmentation"] = "add it, or train the task grounding alone"
+    if "segmentation" not in tasks:
+        return
     table = rows.select_columns(["image_id", "expressions"]).with_format("arrow")[:]
     sentences = compute.list_flatten(table["expressions"])
-    for name, remedy in needed.items():
-        lacks = compute.is_null(compute.struct_field(sentences, name))
-        if count := compute.sum(lacks).as_py():
-            first = compute.index(lacks, True).as_py()
-            expression = compute.struct_field(sentences, "expression")[first].as_py()
-            image = table["image_id"][compute.list_parent_indices(table["expressions"])[first].as_py()].as_py()
-            raise ValueError(
-                f"{count} of {len(lacks)} expressions have no {name}, the first is {expression!r} of image {image}: "
-                f"{remedy}."
-            )
+    # An expression without referents needs none; of several referents, the union is None if one has none.
+    present = compute.is_valid(compute.struct_field(sentences, "bbox"))
+    lacks = compute.and_(present, compute.is_null(compute.struct_field(sentences, "segmentation")))
+    if count := compute.sum(lacks).as_py():
+        first = compute.index(lacks, True).as_py()
+        expression = compute.struct_field(sentences, "expression")[first].as_py()
+        image = table["image_id"][compute.list_parent_indices(table["expressions"])[first].as_py()].as_py()
+        raise ValueError(
+            f"{count} of {len(lacks)} expressions have no segmentation, the first is {expression!r} of image {image}: "
+            "add it, or train the task grounding alone."
+        )
 
 
 def validation_rows(config: TrainingConfig) -> datasets.Dataset | None:

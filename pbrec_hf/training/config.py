@@ -70,6 +70,11 @@ class TrainingConfig:
     box_detector: str | None = _say(None, "Folder or Hub id of the box detector, if the processor has none.")
     mask_detector: str | None = _say(None, "Folder or Hub id of the mask detector, if the processor has none.")
     tasks: list[str] = _say([], "Heads to train, grounding and/or segmentation. Default: those of the model.")
+    soft_targets: list[str] = _say(
+        [],
+        "Targets: paper, released_code or hard, or one of these for each head, such as grounding=hard "
+        "segmentation=paper. Default: those of the model.",
+    )
 
     data: str | None = _say(None, "Own training data: JSONL, JSON, CSV, TSV or Parquet.")
     validation_data: str | None = _say(None, "Own validation data.")
@@ -128,7 +133,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         # Late: a mistyped flag should not wait for torch.
-        from ..configuration_pbrec import TASKS
+        from ..configuration_pbrec import TASKS, target_styles
         from ..data.own_data import BBOX_FORMATS
 
         self.validation_split = self.validation_split or None
@@ -146,6 +151,8 @@ class TrainingConfig:
         self._check("push_to_hub", self.push_to_hub in PUSHES, f"one of {', '.join(PUSHES)}")
         self._check("bbox_format", self.bbox_format in BBOX_FORMATS, f"one of {', '.join(BBOX_FORMATS)}")
         self._check("tasks", set(self.tasks) <= set(TASKS), f"one or both of {', '.join(TASKS)}")
+        if (styles := self.target_styles) is not None:
+            target_styles(styles, TASKS if isinstance(styles, str) else list(styles))
         self._check(
             "hub_model_id",
             bool(self.hub_model_id) or self.push_to_hub == "no",
@@ -159,6 +166,17 @@ class TrainingConfig:
             raise ValueError("Give `data` (a file of your own) or `dataset` (such as refcoco): one of the two.")
         if self.dataset is not None and self.refer_dir is None:
             raise ValueError(f"dataset={self.dataset!r} needs the folder of its annotations: give `refer_dir`.")
+
+    @property
+    def target_styles(self) -> str | dict[str, str] | None:
+        """What `soft_targets` means for the model's config; None = leave that as it is."""
+        if len(self.soft_targets) == 1 and "=" not in self.soft_targets[0]:
+            return self.soft_targets[0]
+        pairs = [entry.partition("=") for entry in self.soft_targets]
+        heads = [head for head, _, _ in pairs]
+        legal = "one style, or HEAD=STYLE for each head, such as grounding=hard segmentation=paper"
+        self._check("soft_targets", all(sign for _, sign, _ in pairs) and len(set(heads)) == len(heads), legal)
+        return {head: style for head, _, style in pairs} or None
 
     @property
     def validates(self) -> bool:

@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils import logging
 
+from ..comprehension.labels import center_targets
 from ..configuration_pbrec import PbrecConfig
 from ..data.collator import PbrecCollator
+from ..data.referents import referents_of
 from ..geometry.requested_masks import are_requested
 from ..images.segmentation import mask_to_rle
-from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput, center_targets
+from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
 from .oracles import MaskOracle, box_oracle
@@ -131,7 +133,7 @@ def _predict_batch(
             "score": answer["scores"][0].item() if there else None,
             "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
             "mask": mask_to_rle(answer["masks"][0, 0].cpu()) if masked else None,
-            "point_hit": None if hits is None else bool(hits[number]),
+            "point_hit": hits[number],
         }
         if oracles:
             letterbox = batch["letterbox"][image]
@@ -148,27 +150,30 @@ def _predict_batch(
     return predictions
 
 
-def _point_hits(outputs: PbrecOutput, batch: dict[str, Any], config: PbrecConfig) -> Tensor | None:
+def _point_hits(outputs: PbrecOutput, batch: dict[str, Any], config: PbrecConfig) -> list[bool | None]:
     """
     The released rule of model selection: whether the best point of all, padding included, has a target above 0.
 
     Returns:
-        bool (E,), or None where targets are not known.
+        For each of E expressions; of several referents any counts. None where there is none, and where targets are
+        not known.
     """
+    owners, expressions = batch["referent_index"], len(batch["image_index"])
     targets: Tensor | None
     if outputs.center_logits is not None:
-        if batch["boxes"].isnan().any():
-            return None
         logits = outputs.center_logits
         assert outputs.image_features is not None  # every forward pass on pictures returns them
-        targets = center_targets(batch["boxes"], outputs.image_features, batch["image_index"], config).cpu()
+        points = outputs.image_features.points
+        targets = center_targets(batch["boxes"], owners, points, batch["image_index"], config).cpu()
     else:
         targets = batch.get("massness_labels")
         if targets is None or outputs.mass_logits is None:
-            return None
+            return [None] * expressions
         logits = outputs.mass_logits
     best = logits.float().argmax(dim=1).cpu()
-    return targets[torch.arange(len(best)), best] > 0
+    hits = (targets[torch.arange(expressions), best] > 0).tolist()
+    there = set(owners.tolist())
+    return [hit if number in there else None for number, hit in enumerate(hits)]
 
 
 class _Share(Dataset[_Item]):
@@ -199,7 +204,7 @@ class _Collate:
     def __call__(self, items: Sequence[_Item]) -> dict[str, Any]:
         sentences = [sentence for row, _, _ in items for sentence in row["expressions"]]
         known = self.masks_alone and all(
-            sentence["bbox"] is not None and sentence.get("segmentation") is not None for sentence in sentences
+            referent.segmentation is not None for sentence in sentences for referent in referents_of(sentence)
         )
         collator = self.with_targets if known else self.without_targets
         batch: dict[str, Any] = collator([row for row, _, _ in items])

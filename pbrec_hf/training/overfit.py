@@ -83,7 +83,7 @@ def reachable(scene: Scene, processor: PbrecProcessor, config: PbrecConfig) -> l
         Letterbox.of(inputs["letterbox"][0]).boxes_to_canvas(boxes),
         config.image_size,
         config.stride,
-        config.soft_targets,
+        config.target_styles["grounding"],
     )
     perfect = PbrecOutput(center_logits=targets.logit(eps=1e-3))
     answers = processor.post_process_referring_expression(perfect, inputs)

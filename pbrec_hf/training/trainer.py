@@ -294,9 +294,12 @@ _INPUTS = (
     "image_index",
     "centerness_labels",
     "massness_labels",
-    "boxes",
 )
+_REFERENTS = ("boxes", "referent_index")
 
 
 def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch}
+    # A model that chooses its points makes the center-ness itself. For others, tensors with another shape in each
+    # batch would only make `torch.compile` compile again.
+    names = _INPUTS if "centerness_labels" in batch else (*_INPUTS, *_REFERENTS)
+    return {name: batch[name].to(device, non_blocking=True) for name in names if name in batch}

@@ -10,7 +10,13 @@ from pycocotools import mask as coco_mask
 from released_checkpoint import GOLDEN
 from safetensors.torch import load_file
 
-from pbrec_hf.comprehension.targets import centerness_targets, massness_targets
+from pbrec_hf.comprehension.targets import (
+    centerness_at_points,
+    centerness_targets,
+    massness_targets,
+    merge_centerness,
+    merge_massness,
+)
 from pbrec_hf.geometry.centerness import centerness_at
 from pbrec_hf.geometry.points import grid_points
 
@@ -75,7 +81,7 @@ def test_an_object_smaller_than_a_cell_has_a_target(style):
     assert targets.max().item() == pytest.approx(6 / 256)
 
 
-@pytest.mark.parametrize("style", ["paper", "released_code"])
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard"])
 def test_an_empty_mask_marks_the_given_centre(style):
     empty = torch.zeros(2, 320, 320, dtype=torch.uint8)
     targets, repaired = massness_targets(empty, 320, 16, style, centers=torch.tensor([[8.0, 8.0], [312.0, 8.0]]))
@@ -102,8 +108,12 @@ def test_a_batch_equals_its_rows():
 
 
 def test_illegal_boxes_masks_and_styles_are_refused():
-    with pytest.raises(ValueError, match="'paper' or 'released_code'"):
-        centerness_targets(torch.zeros(1, 4), 640, 32, "hard")
+    with pytest.raises(ValueError, match="style='soft': give one of 'paper', 'released_code', 'hard'"):
+        centerness_targets(torch.zeros(1, 4), 640, 32, "soft")
+    with pytest.raises(ValueError, match="give 'paper' or 'hard' where points are not the centres"):
+        centerness_at_points(torch.zeros(1, 4), torch.zeros(1, 9, 2), 32, "released_code")
+    with pytest.raises(ValueError, match=r"Box 0 is .* no box for what is not there"):
+        centerness_at_points(torch.full((1, 4), float("nan")), torch.zeros(1, 9, 2), 32)
     with pytest.raises(ValueError, match="Box 1 is"):
         centerness_targets(torch.tensor([[0.0, 0, 1, 1], [0, 0, float("nan"), 1]]), 640, 32)
     with pytest.raises(ValueError, match="Box 0 is"):
@@ -114,7 +124,7 @@ def test_illegal_boxes_masks_and_styles_are_refused():
         massness_targets(torch.zeros(1, 320, 320), 640, 32)
 
 
-@pytest.mark.parametrize("style", ["paper", "released_code"])
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard"])
 def test_an_empty_batch_has_empty_targets(style):
     assert centerness_targets(torch.zeros(0, 4), 320, 16, style)[0].shape == (0, 400)
     assert massness_targets(torch.zeros(0, 320, 320), 320, 16, style)[0].shape == (0, 400)
@@ -229,7 +239,7 @@ def test_the_stride_divides_the_canvas(make):
     for stride in (0, -8, 3, 16):
         with pytest.raises(ValueError, match=f"stride={stride}: give a divisor"):
             make(given, 8, stride)
-    with pytest.raises(ValueError, match="style='soft': give 'paper' or 'released_code'"):
+    with pytest.raises(ValueError, match="style='soft': give one of 'paper', 'released_code', 'hard'"):
         make(given, 8, 8, "soft")
 
 
@@ -237,3 +247,79 @@ def test_the_stride_divides_the_canvas(make):
 def test_masks_of_another_size_are_refused(shape):
     with pytest.raises(ValueError, match=rf"The masks have \({shape[1]}, {shape[2]}\) pixels"):
         massness_targets(torch.zeros(shape), 8, 8)
+
+
+def random_boxes(count, side, seed=0):
+    corners = torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed)) * side
+    return torch.cat((corners.amin(1), corners.amax(1)), dim=1)
+
+
+def is_central(x, y, box, stride):
+    """Whether a point lies inside a box and within 1.5 strides of its centre along both axes."""
+    left, top, right, bottom = box
+    near = abs(x - (left + right) / 2) <= 1.5 * stride and abs(y - (top + bottom) / 2) <= 1.5 * stride
+    return left < x < right and top < y < bottom and near
+
+
+def test_hard_centerness_is_1_in_the_central_area_inside_the_box():
+    boxes = random_boxes(200, 160)
+    targets, repaired = centerness_targets(boxes, 160, 16, "hard")
+    paper, repaired_paper = centerness_targets(boxes, 160, 16)
+    assert torch.equal(repaired, repaired_paper) and 0 < repaired.sum() < 100
+    for row, box in enumerate(boxes.double().tolist()):
+        expected = [float(is_central(8 + 16 * (k % 10), 8 + 16 * (k // 10), box, 16)) for k in range(100)]
+        if repaired[row]:
+            assert sum(expected) == 0 and targets[row].sum() == 1 and targets[row].argmax() == paper[row].argmax()
+        else:
+            assert targets[row].tolist() == expected
+
+
+def test_hard_massness_is_1_in_the_cells_of_the_object_within_reach():
+    mask = torch.zeros(64, 64)
+    mask[3:50, 11:60] = torch.rand(47, 49, generator=torch.Generator().manual_seed(0)).round()
+    mask[24:32, 16:32] = 0  # whole cells without the object
+    targets, repaired = massness_targets(mask[None], 64, 8, "hard")
+    rows, cols = mask.nonzero(as_tuple=True)
+    centroid = cols.double().mean().item() + 0.5, rows.double().mean().item() + 0.5
+    shares = share_within_reach(mask, 8, centroid, lambda x, y: (x**2 + y**2) ** 0.5 <= 16)
+    assert not repaired.item() and targets.view(8, 8).tolist() == [[float(s > 0) for s in row] for row in shares]
+
+
+def test_hard_centerness_of_points_that_a_model_chose():
+    boxes = random_boxes(50, 160, seed=1)
+    points = torch.rand(50, 100, 2, generator=torch.Generator().manual_seed(2)) * 160
+    targets = centerness_at_points(boxes, points, 16, "hard")
+    assert torch.equal(centerness_at_points(boxes, points, 16), centerness_at(points, boxes, 16))
+    for row, box in enumerate(boxes.double().tolist()):
+        expected = [float(is_central(x, y, box, 16)) for x, y in points[row].double().tolist()]
+        assert targets[row].tolist() == expected or (sum(expected) == 0 and targets[row].sum() == 1)
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard"])
+def test_one_referent_alone_keeps_its_targets_to_the_last_bit(style):
+    boxes = random_boxes(40, 160)
+    masks = (torch.rand(40, 160, 160, generator=torch.Generator().manual_seed(3)) > 0.9).to(torch.uint8)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(4))
+    for targets, merge in (
+        (centerness_targets(boxes, 160, 16, style)[0], merge_centerness),
+        (massness_targets(masks, 160, 16, style)[0], merge_massness),
+    ):
+        assert torch.equal(merge(targets, torch.arange(40), 40), targets)
+        assert torch.equal(merge(targets[order], order, 40), targets)
+
+
+def test_several_referents_or_none_in_plain_python():
+    owners = torch.tensor([3, 0, 3, 1, 3, 0])  # expression 2 has none
+    targets = torch.rand(6, 9, generator=torch.Generator().manual_seed(0))
+    highest, total = (merge(targets.clone(), owners, 5) for merge in (merge_centerness, merge_massness))
+    for expression in range(5):
+        for point in range(9):
+            own = [targets[row, point].item() for row in range(6) if owners[row] == expression]
+            assert highest[expression, point].item() == max(own, default=0.0)
+            assert total[expression, point].item() == pytest.approx(min(sum(own), 1.0))
+    assert not highest[[2, 4]].any() and not total[[2, 4]].any()
+
+
+@pytest.mark.parametrize("merge", [merge_centerness, merge_massness])
+def test_expressions_without_any_referent_are_0_everywhere(merge):
+    assert torch.equal(merge(torch.zeros(0, 9), torch.zeros(0, dtype=torch.int64), 3), torch.zeros(3, 9))

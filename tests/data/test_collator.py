@@ -19,6 +19,7 @@ from pbrec_hf.configuration_pbrec import PbrecConfig
 from pbrec_hf.data.augmentation import AugmentationConfig
 from pbrec_hf.data.collator import PbrecCollator
 from pbrec_hf.data.placement import Placement
+from pbrec_hf.data.referents import referent_columns
 from pbrec_hf.data.schema import features, without_decoding
 from pbrec_hf.image_processing_pbrec import PbrecImageProcessor
 from pbrec_hf.images.segmentation import mask_to_segmentation, rasterise
@@ -119,7 +120,7 @@ def test_evaluation_uses_the_image_processors_canvas(image_rows):
         torch.testing.assert_close(levels, pil_to_tensor(picture).float(), atol=3, rtol=0)
 
 
-@pytest.mark.parametrize("style", ["paper", "released_code"])
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard"])
 @pytest.mark.parametrize("encoding", ["polygons", "rle"])
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_targets_are_those_of_the_full_canvas(image_rows, style, encoding, flip):
@@ -208,11 +209,108 @@ def test_without_masks_only_grounding_trains(image_rows):
     assert "massness_labels" not in batch and batch["centerness_labels"].shape[0] == 1
     with pytest.raises(ValueError, match=r"left dog.*no segmentation.*grounding"):
         make_collator()(bare)
-    absent = [image_rows[0] | {"expressions": [sentence(0, 60, 100, bbox=None, segmentation=None)]}]
-    with pytest.raises(ValueError, match="no referent"):
-        make_collator()(absent)
+
+
+NOTHING = {"bbox": None, "segmentation": None, "ann_id": None}
+
+
+@pytest.mark.parametrize("augmentation", [None, AugmentationConfig(), AugmentationConfig(crop_probability=1.0)])
+def test_pictures_of_expressions_that_refer_to_nothing(image_rows, augmentation):
+    absent = [row | {"expressions": [sentence(i, 60, 100, **NOTHING) for i in (3, 4)]} for row in image_rows[:2]]
+    batch = make_collator(augmentation=augmentation)(absent)
+    assert batch["boxes"].shape == (0, 4) and batch["boxes"].dtype == torch.float32
+    assert batch["referent_index"].shape == batch["repaired"].shape == (0,)
+    assert batch["referent_index"].dtype == torch.int64 and batch["repaired"].dtype == torch.bool
+    for name in ("centerness_labels", "massness_labels"):
+        assert torch.equal(batch[name], torch.zeros(4, (CANVAS // STRIDE) ** 2))
     batch = make_collator(targets=False)(absent)
-    assert batch["boxes"].isnan().all() and "centerness_labels" not in batch
+    assert batch["boxes"].shape == (0, 4) and "centerness_labels" not in batch
+
+
+def plural(parts, height, width, **changes):
+    """An expression that means all the objects of these expressions."""
+    boxes, masks = [part["bbox"] for part in parts], [part["segmentation"] for part in parts]
+    row = sentence(3, height, width) | referent_columns(boxes, masks, height, width)
+    return row | {"ann_ids": [part["ann_id"] for part in parts]} | changes
+
+
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard", {"grounding": "hard", "segmentation": "paper"}])
+@pytest.mark.parametrize("augmentation", [None, AugmentationConfig(flip_probability=0.0)])
+def test_targets_of_several_referents_or_none(image_rows, style, augmentation):
+    """The referents' own targets, which the same view gives when each has an expression of its own."""
+    row = image_rows[0]
+    size = (row["height"], row["width"])
+    one, two, three = (
+        sentence(i, *size, expression="dog", bbox=box, segmentation={"polygons": [corners_of(box)], "counts": None})
+        for i, box in enumerate(([3, 4, 33, 40], [40, 8, 95, 50], [20, 30, 70, 58]))
+    )
+    said = [plural([one, two, three], *size), sentence(4, *size, **NOTHING), two, plural([three, one], *size)]
+    picture = {name: value for name, value in row.items() if name != "expressions"}
+    batch = make_collator(soft_targets=style, augmentation=augmentation)([picture | {"expressions": said}])
+    assert batch["referent_index"].tolist() == [0, 0, 0, 2, 3, 3] and batch["image_index"].tolist() == [0] * 4
+    assert batch["boxes"].shape == (6, 4) and not batch["repaired"].any()
+    assert torch.equal(batch["boxes"][[0, 1, 2]], batch["boxes"][[5, 3, 4]])
+    styles = style if isinstance(style, dict) else dict.fromkeys(("grounding", "segmentation"), style)
+    center = centerness_targets(batch["boxes"][:3], CANVAS, STRIDE, styles["grounding"])[0]
+    expected = [center.amax(dim=0), torch.zeros_like(center[0]), center[1], center[[0, 2]].amax(dim=0)]
+    assert torch.equal(batch["centerness_labels"], torch.stack(expected))
+    placement = Placement.from_letterbox(batch["letterbox"][0], CANVAS)
+    masks = torch.stack([placement.mask(one["segmentation"], *size) for one in (one, two, three)])
+    mass = massness_targets(masks, CANVAS, STRIDE, styles["segmentation"])[0]
+    expected = [mass.sum(dim=0).clamp(max=1), torch.zeros_like(mass[0]), mass[1], (mass[0] + mass[2]).clamp(max=1)]
+    torch.testing.assert_close(batch["massness_labels"], torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+def corners_of(box):
+    left, top, right, bottom = map(float, box)
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def test_several_referents_that_share_a_canvas_are_those_of_the_sentence_view(image_rows):
+    row = image_rows[0]
+    size = (row["height"], row["width"])
+    parts = [sentence(i, *size) for i in range(3)]
+    said = [plural(parts, *size), sentence(3, *size, **NOTHING), parts[1]]
+    picture = {name: value for name, value in row.items() if name != "expressions"}
+    grouped = make_collator()([picture | {"expressions": said}])
+    single = make_collator()([picture | one for one in said])
+    for name in ("boxes", "referent_index", "centerness_labels", "massness_labels", "repaired"):
+        assert torch.equal(single[name], grouped[name]), name
+
+
+def test_a_crop_keeps_all_referents_of_all_expressions(image_rows):
+    config = AugmentationConfig(
+        crop_probability=1.0, crop_smallest_side=0.1, flip_probability=0, scales=(1.0,), translate=False
+    )
+    row = image_rows[0]
+    parts = [
+        sentence(0, 60, 100, bbox=[10, 20, 25, 30], segmentation=None),
+        sentence(1, 60, 100, bbox=[60, 12, 80, 41], segmentation=None),
+    ]
+    said = [plural(parts, 60, 100, expression="dogs"), sentence(3, 60, 100, **NOTHING)]
+    collator = make_collator(augmentation=config, tasks=("grounding",))
+    crops = set()
+    for epoch in range(30):
+        collator.set_epoch(epoch)
+        batch = collator([row | {"expressions": said}])
+        height, width, resized, *_ = batch["letterbox"][0].tolist()
+        scale = resized / height
+        sides = (batch["boxes"][:, 2:] - batch["boxes"][:, :2]) / scale
+        torch.testing.assert_close(sides, torch.tensor([[15.0, 10], [20, 29]]), atol=0.7, rtol=0)
+        assert height >= 29 and width >= 70
+        crops.add((height, width))
+    assert len(crops) > 10
+
+
+def test_a_masks_absence_is_told_by_the_expression(image_rows):
+    parts = [sentence(0, 60, 100), sentence(1, 60, 100, segmentation=None)]
+    row = image_rows[0] | {"expressions": [plural(parts, 60, 100, expression="all dogs")]}
+    with pytest.raises(ValueError, match=r"'all dogs' \(image '0'\) has a referent without a segmentation"):
+        make_collator()([row])
+    assert len(make_collator(tasks=("grounding",))([row])["boxes"]) == 2
+    bare = {name: value for name, value in sentence(0, 60, 100).items() if name != "bbox"}
+    with pytest.raises(ValueError, match="neither bbox nor boxes"):
+        make_collator()([image_rows[0] | {"expressions": [bare]}])
 
 
 def test_tiny_referents_are_repaired_and_counted(image_rows):
@@ -278,6 +376,8 @@ def test_a_picture_of_another_size_is_refused(image_rows):
         {"tasks": ()},
         {"text_padding": "none"},
         {"stride": 24},
+        {"soft_targets": "soft"},
+        {"soft_targets": {"grounding": "paper"}},
     ],
 )
 def test_options_are_checked(wrong):

@@ -13,7 +13,7 @@ CANVAS, STRIDE = 256, 16
 PLACEMENT = Placement.from_letterbox((CANVAS, CANVAS, CANVAS, CANVAS, 0, 0), CANVAS)
 
 
-@pytest.mark.parametrize("style", ["paper", "released_code"])
+@pytest.mark.parametrize("style", ["paper", "released_code", "hard"])
 @pytest.mark.parametrize(
     "mask_box", [(200, 180, 203, 182), (33, 130, 34, 131), (100, 40, 190, 120)], ids=["far", "left", "large"]
 )
@@ -23,7 +23,8 @@ def test_a_repair_is_at_the_centre_of_the_box_on_the_whole_canvas(style, mask_bo
     mask = np.zeros((CANVAS, CANVAS), np.uint8)
     mask[top:bottom, left:right] = 1
     boxes = torch.tensor([box], dtype=torch.float32)
-    found = massness_labels(boxes, [mask_to_segmentation(mask)], [PLACEMENT], [(CANVAS, CANVAS)], STRIDE, style)
+    size = (CANVAS, CANVAS)
+    found = massness_labels(boxes, [mask_to_segmentation(mask)], [PLACEMENT], [size], CANVAS, STRIDE, style)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     expected = massness_targets(torch.from_numpy(mask)[None], CANVAS, STRIDE, style=style, centers=centers)
     assert torch.equal(found[1], expected[1])
@@ -36,8 +37,13 @@ def test_the_repaired_point_of_a_mask_without_pixels_is_the_nearest_to_the_boxs_
     segmentation = {"polygons": [speck], "counts": None, "size": None}
     boxes = torch.tensor([[150.0, 150, 206, 230], [60, 40, 92, 64], [10, 10, 14, 14]])
     sizes, placements = [(CANVAS, CANVAS)] * 3, [PLACEMENT] * 3
-    targets, repaired = massness_labels(boxes, [segmentation] * 3, placements, sizes, STRIDE, "paper")
+    targets, repaired = massness_labels(boxes, [segmentation] * 3, placements, sizes, CANVAS, STRIDE, "paper")
     assert repaired.tolist() == [True] * 3 and targets.sum(dim=1).tolist() == [1, 1, 1]
     cells = CANVAS // STRIDE
     expected = [(190 // STRIDE) * cells + 178 // STRIDE, (52 // STRIDE) * cells + 76 // STRIDE, 0]
     assert targets.argmax(dim=1).tolist() == expected
+
+
+def test_no_referents_have_no_targets():
+    targets, repaired = massness_labels(torch.zeros(0, 4), [], [], [], CANVAS, STRIDE, "paper")
+    assert targets.shape == (0, (CANVAS // STRIDE) ** 2) and repaired.shape == (0,)

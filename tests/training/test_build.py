@@ -39,18 +39,33 @@ def test_expressions_of_coco_instances_train_too(tmp_path):
     assert row["expressions"][0]["bbox"] == [4, 6, 28, 36] and row["expressions"][0]["category"] == "dog"
 
 
-def test_expressions_that_mean_nothing_are_told_or_left_out(tmp_path):
+def test_expressions_that_mean_nothing_are_trained_on_or_left_out(tmp_path):
     refer_dir, image_dir = write_refer_folder(tmp_path, "grefcoco/unc")
     fields = {"dataset": "grefcoco", "refer_dir": str(refer_dir), "image_dir": str(image_dir), "check_counts": False}
     rows = training_rows(TrainingConfig(init="a", **fields))
-    with pytest.raises(ValueError, match=r"expressions have no bbox, the first is .* of image \d+: drop_no_target"):
-        require_targets(rows, ["grounding"])
+    require_targets(rows, ["grounding", "segmentation"])
     kept = training_rows(TrainingConfig(init="a", drop_no_target=True, **fields))
     require_targets(kept, ["grounding", "segmentation"])
     sentences = [sentence for row in rows for sentence in row["expressions"]]
     left = [sentence["expression"] for row in kept for sentence in row["expressions"]]
     assert left == [sentence["expression"] for sentence in sentences if sentence["boxes"]]
     assert 0 < len(left) < len(sentences)
+
+
+def test_referents_without_masks_are_told_before_masks_are_trained(tmp_path):
+    refer_dir, image_dir = write_refer_folder(tmp_path, "grefcoco/unc")
+    instances = json.loads((refer_dir / "grefcoco" / "instances.json").read_text())
+    references = json.loads((refer_dir / "grefcoco" / "grefs(unc).json").read_text())
+    pair = next(reference for reference in references if len(reference["ann_id"]) == 2)
+    for annotation in instances["annotations"]:
+        if annotation["id"] == pair["ann_id"][1]:
+            annotation["segmentation"] = []
+    (refer_dir / "grefcoco" / "instances.json").write_text(json.dumps(instances))
+    rows = load_rows(dataset="grefcoco", refer_dir=str(refer_dir), image_dir=str(image_dir))
+    require_targets(rows, ["grounding"])
+    # Two expressions of the object alone, and two of the pair.
+    with pytest.raises(ValueError, match=rf"^4 of \d+ expressions have no seg.* {pair['image_id']}: add it"):
+        require_targets(rows, ["grounding", "segmentation"])
 
 
 def test_a_published_set_needs_its_folder():

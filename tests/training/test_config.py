@@ -25,6 +25,12 @@ def test_the_defaults_are_the_papers_recipe():
         ("mixed_precision", "fp8"),
         ("push_to_hub", "always"),
         ("tasks", ["boxes"]),
+        ("soft_targets", ["soft"]),
+        ("soft_targets", ["grounding=soft"]),
+        ("soft_targets", ["boxes=hard"]),
+        ("soft_targets", ["hard", "paper"]),
+        ("soft_targets", ["grounding=hard", "grounding=paper"]),
+        ("soft_targets", ["grounding=hard", "paper"]),
     ],
 )
 def test_an_illegal_value_is_named(field, value):
@@ -44,6 +50,19 @@ def test_flags_win_over_the_file(tmp_path):
     config = parse_arguments(["--config", str(path), "--batch_size", "16", "--ema_decay", "0.9", "--no_resume"])
     assert (config.batch_size, config.learning_rate, config.ema_decay) == (16, 1e-3, 0.9)
     assert (config.augment, config.resume, config.tasks) == (False, False, ["grounding"])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], None),
+        (["--soft_targets", "hard"], "hard"),
+        (["--soft_targets", "grounding=hard", "segmentation=paper"], {"grounding": "hard", "segmentation": "paper"}),
+        (["--soft_targets", "grounding=released_code"], {"grounding": "released_code"}),
+    ],
+)
+def test_targets_have_one_style_or_one_for_each_head(given, expected):
+    assert parse_arguments(["--init", "a", "--data", "b", *given]).target_styles == expected
 
 
 @pytest.mark.parametrize("text", ["batch: 8\n", "- 8\n", "batch_size: many\n", "epochs: true\n", "epochs: [1\n"])

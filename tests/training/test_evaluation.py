@@ -3,8 +3,11 @@
 import pytest
 import torch
 from checkpoints import tiny_box_detector, tiny_mask_detector, tiny_model, tiny_processor
+from refer_folders import write_refer_folder
 from training_data import write_data
 
+from pbrec_hf.data.collator import PbrecCollator
+from pbrec_hf.data.referents import referent_columns, referents_of
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
@@ -34,6 +37,30 @@ def test_every_expression_is_answered_once(predictions, rows):
         assert entry["mask"] is None or entry["mask"]["size"] == [56, 64]
         left, top, right, bottom = entry["box"]
         assert 0 <= left < right <= 64 and 0 <= top < bottom <= 56
+
+
+@pytest.mark.parametrize("task", ["grounding", "segmentation"])
+def test_a_point_hits_any_of_several_referents(processor, tmp_path, task):
+    """The best point of each expression, against the targets of its referents one by one."""
+    refer_dir, image_dir = write_refer_folder(tmp_path, "grefcoco/unc")
+    rows = load_rows(dataset="grefcoco", refer_dir=str(refer_dir), image_dir=str(image_dir))
+    name = {"grounding": "centerness_labels", "segmentation": "massness_labels"}[task]
+    seen = set()
+    for seed in range(4):
+        model = tiny_model(tasks=[task], seed=seed)
+        collator = PbrecCollator.for_model(model.config, processor.image_processor, processor.tokenizer)
+        said = predict(model, processor, rows, batch_size=3, oracles=False)
+        hits = {(entry["row"], entry["index"]): entry["point_hit"] for entry in said}
+        for number, row in enumerate(rows):
+            output = model(**{key: value for key, value in collator([row]).items() if torch.is_tensor(value)})
+            best = (output.center_logits if task == "grounding" else output.mass_logits).argmax(dim=1)
+            size = (row["height"], row["width"])
+            for index, sentence in enumerate(row["expressions"]):
+                alone = [sentence | referent_columns([box], [mask], *size) for box, mask in referents_of(sentence)]
+                own = [collator([row | {"expressions": [one]}])[name][0, best[index]].item() > 0 for one in alone]
+                assert hits[number, index] is (any(own) if own else None)
+                seen.add((len(own), hits[number, index]))
+    assert {(0, None), (1, True), (1, False), (2, True), (2, False)} == seen
 
 
 def test_pictures_together_are_as_pictures_alone(predictions, processor, rows):

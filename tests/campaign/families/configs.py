@@ -30,7 +30,8 @@ _FIELDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "d_model": (16, 32), "num_hidden_layers": (1, 2), "num_attention_heads": (1, 2, 4), "dropout": (0, 0.3),
         "intermediate_size": (8, 40), "hidden_act": ("gelu", "relu", "silu"), "layer_norm_eps": (1e-5, 1e-12),
         "tasks": (["grounding"], ["segmentation"], ["grounding", "segmentation"]), "max_text_length": (3, 8, 40),
-        "soft_targets": ("paper", "released_code"), "freeze_batch_norm": (True, False), "image_size": (64, 128),
+        "soft_targets": ("paper", "released_code", "hard"), "freeze_batch_norm": (True, False),
+        "image_size": (64, 128),
         "frozen_backbone_modules": ([], ["*"], ["embedder"]), "initializer_range": (0.01, 0.1),
     },
     "nanodet": {

@@ -17,9 +17,9 @@ Rows = Iterator[tuple[int, dict[str, Any]]]  # line, row
 
 SEPARATORS = (",", ";", "\t", "|")
 # Cells that hold a number or a list, written as in JSON; all others are text.
+_LISTS = ("bbox", "boxes", "segmentation", "segmentations", "ann_ids")
 _JSON_CELLS = (
-    "bbox",
-    "segmentation",
+    *_LISTS,
     "area",
     "width",
     "height",
@@ -98,7 +98,7 @@ def _parsed(cells: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             try:
                 yield name, parse_json(cells[name])
             except JsonError as error:
-                form = "a list such as [10, 20.5, 110, 220]" if name in ("bbox", "segmentation") else "a number"
+                form = "a list such as [10, 20.5, 110, 220]" if name in _LISTS else "a number"
                 raise ValueError(f"the cell {name} must hold {form} ({error})") from error
 
 

@@ -5,27 +5,24 @@ the files that the rows are from.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..images.reading import load_pixels, picture_size
-from ..images.segmentation import SegmentationStruct, segmentation_area, segmentation_extent, segmentation_struct
-from .box_forms import TOLERANCE, BoxForms, leaves
+from .box_forms import BoxForms
 from .embedded import Embedded
 from .image_files import image_path, lacks_end
+from .referent_checks import Wrong, area_of, check_referents
 from .values import can_be_stored, identifier, is_number, shown, whole_number
 
 REQUIRED = ("image", "expression", "bbox")
 INTEGERS = ("ref_id", "sent_id", "ann_id", "category_id")
-OPTIONAL = ("segmentation", "image_id", "width", "height", "area", "category", *INTEGERS)
+REFERENTS = ("boxes", "segmentations", "ann_ids", "no_target")  # of several referents, or none
+OPTIONAL = ("segmentation", "image_id", "width", "height", "area", "category", *INTEGERS, *REFERENTS)
 ERRORS_SHOWN = 20
-
-Wrong = Callable[[str, str], None]  # field, remedy
 
 
 @dataclass(frozen=True)
@@ -93,20 +90,21 @@ class RowChecker:
 
     def convert(self, line: int, row: Mapping[str, Any], index: int, bbox_format: str) -> dict[str, Any] | None:
         """
-        A row of the schema, or None if something is wrong with it. A picture that is in the row is an `Embedded`.
+        A row of the schema with the columns of several referents, or None if something is wrong with it. A picture
+        that is in the row is an `Embedded`.
 
         Args:
             line: for messages.
-            row: its box XYXY, pixels of the upright picture.
+            row: its boxes XYXY, pixels of the upright picture.
             index: stands in for `ref_id` and `sent_id` where the row has none.
-            bbox_format: of its box before it was made XYXY.
+            bbox_format: of its boxes before they were made XYXY.
         """
         before = len(self.problems)
         self.unknown |= row.keys() - {*REQUIRED, *OPTIONAL}
         self.given |= {name for name, value in row.items() if value is not None}
 
-        def wrong(name: str, remedy: str) -> None:
-            value = row.get(name)
+        def wrong(name: str, remedy: str, value: Any = None) -> None:
+            value = row.get(name) if value is None else value
             # Not the bytes of a picture: there may be as many as there are rows.
             self.problems.append(Problem(line, name, shown(value) if isinstance(value, Mapping) else value, remedy))
 
@@ -118,32 +116,29 @@ class RowChecker:
         self.addresses |= {name for name, value in row.items() if _is_address(value)}
         image, name, size = self._image(line, row, wrong)
         names = {column: _identifier(row, column, wrong) for column in ("image_id", "category")}
-        box, extent, segmentation = None, None, None
-        if size is not None:
-            box = _box(row, size, wrong)
-            segmentation, extent = _segmentation(row, size, box, wrong)
-            if row.get("bbox") is not None:
-                self.forms.see(row["bbox"], bbox_format, size, extent)
+        referents = {} if size is None else check_referents(row, size, bbox_format, self.forms, wrong)
         integers = {name: _integer(row, name, wrong) for name in INTEGERS}
+        ann_ids = _ann_ids(row, len(referents["boxes"]), integers["ann_id"], wrong) if referents else []
         area = row.get("area")
         if area is not None and not (is_number(area) and area >= 0):
             wrong("area", "give a number of pixels or leave it out")
-        if len(self.problems) > before or size is None or box is None:
+        if len(self.problems) > before or size is None:
             return None
         height, width = size
         if area is None:
-            area = segmentation_area(segmentation, height, width) if segmentation else _area(box)
+            area = area_of(referents, size)
         return {
             "image": image,
             "image_id": names["image_id"] or name,
             "width": width,
             "height": height,
             "expression": str(expression).strip(),
-            "bbox": box,
-            "segmentation": segmentation,
-            "area": float(area),
+            **referents,
+            "area": None if area is None else float(area),
             "category": names["category"],
             **integers,
+            "ann_id": ann_ids[0] if len(ann_ids) == 1 else None,
+            "ann_ids": ann_ids,
             "ref_id": index if integers["ref_id"] is None else integers["ref_id"],
             "sent_id": index if integers["sent_id"] is None else integers["sent_id"],
         }
@@ -228,50 +223,23 @@ def _integer(row: Mapping[str, Any], name: str, wrong: Wrong) -> int | None:
         return None
 
 
-def _box(row: Mapping[str, Any], size: tuple[int, int], wrong: Wrong) -> list[float] | None:
-    box, (height, width) = row.get("bbox"), size
-    if box is None:
-        wrong("bbox", "give four numbers, pixels of the picture")
-        return None
-    x1, y1, x2, y2 = box
-    if x2 <= x1 or y2 <= y1:
-        wrong("bbox", "is empty; for boxes of x, y, width, height pass bbox_format='xywh'")
-        return None
-    if leaves(box, size):
-        wrong(
-            "bbox",
-            f"leaves the picture of {width}x{height} pixels by more than {TOLERANCE}; correct it, or bbox_format, "
-            "or the annotations of a picture that was scaled or turned",
-        )
-        return None
-    x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-    if x2 <= x1 or y2 <= y1:
-        wrong("bbox", "has no area inside the picture")
-        return None
-    return [x1, y1, x2, y2]
-
-
-def _segmentation(
-    row: Mapping[str, Any], size: tuple[int, int], box: list[float] | None, wrong: Wrong
-) -> tuple[SegmentationStruct | None, np.ndarray | None]:
-    """The segmentation, and the corners (left, top), (right, bottom) around it."""
-    height, width = size
+def _ann_ids(row: Mapping[str, Any], count: int, ann_id: int | None, wrong: Wrong) -> list[int | None]:
+    """The id of each referent, None where the row does not say."""
+    listed = row.get("ann_ids")
+    if listed is None:
+        if ann_id is not None and count != 1:
+            wrong("ann_id", f"is one id for {count} boxes; give ann_ids, a list of one for each, or leave it out")
+        return [ann_id] * count
     try:
-        segmentation = segmentation_struct(row.get("segmentation"), height, width)
-        if segmentation is None:
-            return None, None
-        (left, top), (right, bottom) = extent = segmentation_extent(segmentation)
-        # Before any rasterising: far points would cost memory without limit.
-        if not np.isfinite(extent).all() or leaves((left, top, right, bottom), size):
-            wrong("segmentation", f"leaves the picture of {width}x{height} pixels by more than {TOLERANCE}")
-        elif not segmentation_area(segmentation, height, width):
-            wrong("segmentation", "covers no pixel of the picture; correct it or leave it out")
-        elif box and (left >= box[2] or right <= box[0] or top >= box[3] or bottom <= box[1]):
-            wrong("segmentation", f"is outside the row's bbox {box} (XYXY); one of them is of another object")
-        return segmentation, extent
-    except (ValueError, TypeError) as error:
-        wrong("segmentation", str(error))
-        return None, None
+        if not isinstance(listed, list) or len(listed) != count:
+            raise ValueError
+        found = [None if value is None else whole_number(value) for value in listed]
+    except ValueError:
+        wrong("ann_ids", f"give a list of integers of 64 bits, one for each of the {count} boxes, or leave it out")
+        return [None] * count
+    if ann_id is not None and found != [ann_id]:
+        wrong("ann_id", "there are ann_ids, too; keep one of the two columns")
+    return found
 
 
 def _checked_size(source: Mapping[str, Any] | str) -> tuple[int, int] | str:
@@ -295,8 +263,4 @@ def _whole_size(source: Mapping[str, Any] | str) -> tuple[int, int]:
     return size
 
 
-def _area(box: list[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-__all__ = ["ERRORS_SHOWN", "INTEGERS", "OPTIONAL", "REQUIRED", "TOLERANCE", "OwnDataError", "Problem", "RowChecker"]
+__all__ = ["ERRORS_SHOWN", "INTEGERS", "OPTIONAL", "REFERENTS", "REQUIRED", "OwnDataError", "Problem", "RowChecker"]

@@ -1,7 +1,7 @@
 """Composed scenes written as data of one's own: pictures, and a JSONL file with a row per expression.
 
 The objects of annotated photographs are cut out and pasted onto parts of others; each expression is true of exactly
-one object. `load_own_data` reads the files.
+one object, of several, or of none. `load_own_data` reads the files.
 """
 
 import json
@@ -16,25 +16,23 @@ from PIL import Image
 from ..data.scenes.composed import ComposedScenes
 from ..data.scenes.scene import Scene
 from ..hub.writing import replaced_file
-from ..images.segmentation import mask_to_segmentation
+from ..images.segmentation import mask_to_rle
 
 
 def rows_of(scene: Scene, file_name: str) -> list[dict[str, Any]]:
     """One row per expression, as `load_own_data` reads them."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for expression in scene.expressions:
-        (target,) = expression.targets
-        item = scene.objects[target]
-        segmentation = mask_to_segmentation(np.ascontiguousarray(item.mask))
-        rows.append(
-            {
-                "image": file_name,
-                "expression": expression.text,
-                "bbox": list(item.box),
-                "segmentation": {name: segmentation[name] for name in ("size", "counts")},
-                "category": item.category,
-            }
-        )
+        objects = [scene.objects[target] for target in expression.targets]
+        boxes = [list(item.box) for item in objects]
+        masks = [mask_to_rle(np.ascontiguousarray(item.mask)) for item in objects]
+        if len(objects) == 1:
+            meant: dict[str, Any] = {"bbox": boxes[0], "segmentation": masks[0]}
+        else:
+            meant = {"boxes": boxes, "segmentations": masks, "no_target": not objects}
+        categories = {item.category for item in objects}
+        meant["category"] = categories.pop() if len(categories) == 1 else None
+        rows.append({"image": file_name, "expression": expression.text, **meant})
     return rows
 
 
@@ -48,17 +46,20 @@ def write_scenes(
     smallest: int = 0,
     required: bool = True,
     on_scene: Callable[[], None] = lambda: None,
+    plurals: int = 0,
+    absent: int = 0,
 ) -> tuple[Path, int]:
     """
     Write scenes: their pictures to `folder`/`name`, their rows to `folder`/`name`.jsonl.
 
     Args:
         seeds: number of each scene.
-        expressions: per scene at most.
+        expressions: for one object, per scene at most.
         kinds: what expressions may tell, such as "noun", "side" or "colour"; None = everything.
         smallest: least width and height of a referent in pixels.
         required: refuse to write a file without any expression.
         on_scene: called after each scene.
+        plurals, absent: expressions for several objects and for none, per scene at most.
 
     Returns:
         The JSONL file and the number of its rows.
@@ -69,7 +70,7 @@ def write_scenes(
     """
     rows, met = [], set()
     for seed in seeds:
-        scene = scenes.sample(seed, expressions)
+        scene = scenes.sample(seed, expressions, plurals, absent)
         met |= {kind for expression in scene.expressions for kind in expression.kind.split("+")}
         said = [
             expression

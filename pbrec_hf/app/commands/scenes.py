@@ -22,6 +22,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--train", type=int, default=400, help="scenes to train on (default: %(default)s)")
     parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
     parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
+    parser.add_argument("--plurals", type=int, default=0, help="also for several objects, per scene at most (none)")
+    parser.add_argument("--absent", type=int, default=0, help="also for what is not there, per scene at most (none)")
     parser.add_argument("--kinds", nargs="+", help="only expressions of these kinds, such as: noun side")
     parser.add_argument("--smallest", type=int, default=0, help="smallest width and height of a referent, in pixels")
 
@@ -29,6 +31,9 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write OUT/train.jsonl and OUT/held_out.jsonl with different scenes."""
     require_paths(annotations=options.annotations, images=options.images)
+    for name in ("plurals", "absent"):
+        if getattr(options, name) < 0:
+            raise ValueError(f"--{name} {getattr(options, name)}: give a number of at least 0.")
     from ...data.scenes.composed import ComposedScenes
     from ...data.scenes.photographs import read_photographs
     from ...training.scenes import write_scenes
@@ -38,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
         with progress(f"{name}: composing scenes", len(seeds)) as advance:
             wanted = (options.expressions, options.kinds, options.smallest)
-            path, count = write_scenes(scenes, seeds, options.out, name, *wanted, name == "train", advance)
+            more = (options.plurals, options.absent)
+            path, count = write_scenes(scenes, seeds, options.out, name, *wanted, name == "train", advance, *more)
         print(f"{path}: {count} expressions")
     return 0

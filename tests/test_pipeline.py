@@ -24,6 +24,7 @@ from pbrec_hf import (
     bundled_checkpoint,
     pipeline_pbrec,
 )
+from pbrec_hf.images.segmentation import rle_to_mask
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +304,40 @@ def test_threshold_and_masks(pipe, photographs):
     assert json.loads(json.dumps(result))["mask"]["size"] == [90, 160]
 
 
+def test_any_gives_as_many_dicts_as_there_are_answers(pipe, photographs):
+    texts = ["dogs", "girl"]
+    found = pipe(photographs[0], texts, referents="any", threshold=0.006, return_masks="rle")
+    inputs = pipe.processor(Image.open(photographs[0]), texts)
+    with torch.no_grad():
+        outputs = pipe.model(**inputs)
+    expected = pipe.processor.post_process_referring_expression(outputs, inputs, threshold=0.006, referents="any")
+    assert max(map(len, found)) > 1 and json.loads(json.dumps(found)) == found
+    for text, results, answer in zip(texts, found, expected, strict=True):
+        assert [result["score"] for result in results] == pytest.approx(answer["scores"].tolist(), abs=1e-6)
+        for result, box, mask in zip(results, answer["boxes"].tolist(), answer["masks"][:, 0].numpy(), strict=True):
+            assert result["label"] == text and list(result["box"].values()) == pytest.approx(box, abs=1e-3)
+            assert np.array_equal(rle_to_mask(result["mask"]).numpy(), mask) and "raw_score" not in result
+    assert pipe(photographs[0], texts, referents="any", threshold=1.0) == [[], []]
+    assert same(list(pipe(iter([{"image": photographs[0], "text": texts}]), referents="any", threshold=0.006,
+                          return_masks="rle")), [found])  # fmt: skip
+    with pytest.raises(ValueError, match='threshold="auto" is the threshold of the calibration'):
+        pipe(photographs[0], texts, referents="any")
+
+
+def test_a_calibrated_pipeline_gives_probabilities_and_has_a_threshold_of_its_own(folder, photographs):
+    pipe = pipeline("referring-expression", model=str(folder))
+    raw = pipe(photographs[0], "left dog", referents="any", threshold=0.006)
+    line = {"raw": [0.0, 0.01], "probability": [0.2, 1.0]}
+    maps = dict.fromkeys(("one", "any", "exists"), line)
+    pipe.processor.calibration = {**maps, "threshold": 0.68, "fitted_on": "a test", "answers": 1}
+    found = pipe(photographs[0], "left dog", referents="any")
+    assert same(found, pipe(photographs[0], "left dog", referents="any", threshold="auto")) and len(found) > 1
+    for result, before in zip(found, raw, strict=True):
+        assert result["raw_score"] == pytest.approx(before["score"], abs=1e-6)
+        assert result["score"] == pytest.approx(0.2 + 80 * before["score"], abs=1e-6)
+        assert same(result["box"], before["box"])
+
+
 def test_one_bad_file_does_not_end_a_batch_unless_asked_to(pipe, photographs, tmp_path):
     bad = tmp_path / "words.jpg"
     bad.write_text("no picture")
@@ -325,6 +360,8 @@ def test_one_bad_file_does_not_end_a_batch_unless_asked_to(pipe, photographs, tm
         (lambda pipe, image: pipe(image, ""), ValueError, "give a string of words"),
         (lambda pipe, image: pipe(image, "dog", treshold=1), TypeError, "treshold"),
         (lambda pipe, image: pipe(image, "dog", return_masks="png"), ValueError, "'png'"),
+        (lambda pipe, image: pipe(image, "dog", referents="all"), ValueError, "referents='all': give one of 'one'"),
+        (lambda pipe, image: pipe(image, "dog", threshold="high"), ValueError, "threshold='high': give a number"),
         (lambda pipe, image: pipe("missing.jpg", "dog"), FileNotFoundError, r"missing\.jpg"),
     ],
 )

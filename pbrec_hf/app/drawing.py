@@ -25,7 +25,9 @@ COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC
 
 def draw_answers(image: Image.Image, answers: Sequence[Any]) -> Image.Image:
     """
-    The photograph with the box, mask and expression of each answer in a colour of its own.
+    The photograph with the boxes and masks of each expression in a colour of its own.
+
+    The best answer bears the expression and, of several, their count; the others bear their numbers.
 
     Args:
         image: the upright original.
@@ -43,10 +45,14 @@ def draw_answers(image: Image.Image, answers: Sequence[Any]) -> Image.Image:
     captions: list[tuple[list[float], str, str]] = []
     for number, answer in enumerate(found):
         color = COLORS[number % len(COLORS)]
-        for label, score, box in zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True):
+        count = len(answer["scores"])
+        for place, (label, score, box) in enumerate(
+            zip(answer["text_labels"], answer["scores"], answer["boxes"], strict=True), start=1
+        ):
             corners = [float(value) for value in box]
             draw.rectangle(corners, outline=color, width=_line_width(image))
-            captions.append((corners[:2], f"{label}  {float(score):.2f}", color))
+            name = label if count == 1 else f"{label}  1 of {count}" if place == 1 else str(place)
+            captions.append((corners[:2], f"{name}  {float(score):.2f}", color))
     taken: list[_Box] = []
     for corner, text, color in captions:  # last, so that no box crosses them
         taken.append(_caption(draw, picture.size, corner, text, color, taken))
@@ -75,22 +81,23 @@ def draw_score_map(image: Image.Image, probabilities: Tensor, grid: tuple[int, i
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def draw_proposals(image: Image.Image, boxes: Tensor, winner: int, letterbox: Tensor) -> Image.Image:
+def draw_proposals(image: Image.Image, boxes: Tensor, answers: Tensor, letterbox: Tensor) -> Image.Image:
     """
-    The photograph with some proposals, one of them on top.
+    The photograph with some proposals, the answers among them on top.
 
     Args:
         image: the upright original.
         boxes: (k, 4) XYXY in pixels of the canvas.
-        winner: row of the box on top.
+        answers: (n, 4) likewise.
         letterbox: (6,) of the photograph.
     """
     picture = Image.blend(image.convert("RGB"), Image.new("RGB", image.size, "black"), 0.35)
     draw = ImageDraw.Draw(picture)
-    original = Letterbox.of(letterbox.cpu()).boxes_to_original(boxes.cpu()).tolist()
-    for box in original:
+    place = Letterbox.of(letterbox.cpu())
+    for box in place.boxes_to_original(boxes.cpu()).tolist():
         draw.rectangle(box, outline="white", width=max(1, _line_width(image) // 2))
-    draw.rectangle(original[winner], outline=COLORS[0], width=_line_width(image) + 1)
+    for box in place.boxes_to_original(answers.cpu()).tolist():
+        draw.rectangle(box, outline=COLORS[0], width=_line_width(image) + 1)
     return picture
 
 

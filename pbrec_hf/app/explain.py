@@ -26,24 +26,27 @@ def box_proposals(
     result: Grounded, expression: int = 0, ranked: Group | None = None
 ) -> tuple[Image.Image, int] | None:
     """
-    The photograph with the boxes that an answer was chosen from, the answer on top.
+    The photograph with the boxes that an answer was chosen from, the answers on top.
 
     Args:
         result: of one photograph.
         expression: its place among the expressions.
-        ranked: more boxes to draw, among them the answer; default: those that voted.
+        ranked: more boxes to draw; default: those that voted for the first answer.
 
     Returns:
         The picture and the number of boxes; None where no box was proposed.
     """
-    answer = result.groups.get("boxes")
-    group = ranked or answer
-    if answer is None or group is None or group.boxes is None:
+    chosen = result.groups.get("boxes")
+    group = ranked or chosen
+    if chosen is None or group is None or group.boxes is None:
         return None
     known = group.values[expression].isfinite()
     if not known.any():
         return None
-    chosen = answer.points[expression, answer.winner[expression]]
-    winner = int((group.points[expression][known] == chosen).nonzero()[0])
+    found = result.referents
+    assert found.boxes is not None, "boxes were chosen"
+    answers = found.boxes[found.expression == expression]
+    if not len(answers):  # what would be the answer, if it scored enough
+        answers = chosen.chosen("boxes")[expression, None]
     boxes = group.boxes[expression][known]
-    return draw_proposals(result.image, boxes, winner, result.inputs["letterbox"][0]), len(boxes)
+    return draw_proposals(result.image, boxes, answers, result.inputs["letterbox"][0]), len(boxes)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import gradio
 
 MOST_EXPRESSIONS = 10
+_SOME_THRESHOLD = 0.3  # of raw scores, where no calibration tells a better one
 _FONTS = ["system-ui", "sans-serif"]
 
 
@@ -40,13 +41,12 @@ def split_expressions(text: str) -> list[str]:
 
 
 def describe(result: Grounded, expressions: list[str]) -> list[list[str]]:
-    """A row for each expression: the expression, its score, its box in pixels of the photograph."""
+    """A row for each answer: the expression, its score, its box in pixels of the photograph; or that there is none."""
     rows = []
     for expression, answer in zip(expressions, result.answers, strict=True):
-        if len(answer["scores"]):
-            box = ", ".join(str(round(value)) for value in answer["boxes"][0].tolist())
-            rows.append([expression, f"{answer['scores'][0]:.2f}", box])
-        else:
+        for score, box in zip(answer["scores"].tolist(), answer["boxes"].tolist(), strict=True):
+            rows.append([expression, f"{score:.2f}", ", ".join(str(round(value)) for value in box)])
+        if not len(answer["scores"]):
             rows.append([expression, "nothing found", ""])
     return rows
 
@@ -84,13 +84,17 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
     """
     gradio = _gradio()
     votes = grounder.processor.settings.choose == "vote"
+    calibration = grounder.processor.calibration
+    usual = _SOME_THRESHOLD if calibration is None else calibration.threshold
 
-    def answer(photograph: PictureSource | None, text: str, top_k: int, threshold: float) -> tuple[Any, ...]:
+    def answer(
+        photograph: PictureSource | None, text: str, top_k: int, threshold: float, several: bool
+    ) -> tuple[Any, ...]:
         try:
             if photograph is None:
                 raise ValueError("Choose a photograph first.")
             expressions = split_expressions(text)
-            result = grounder(photograph, expressions, int(top_k), threshold, return_masks=False)
+            result = grounder(photograph, expressions, int(top_k), threshold, False, "any" if several else "one")
         except (OSError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
         shown = at_screen_size(result, grounder.processor.settings.mask_threshold)
@@ -110,10 +114,13 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
                 text = gradio.Textbox(
                     label="Expressions", placeholder="the dog on the left", lines=3, elem_id="expressions"
                 )
+                several = gradio.Checkbox(label="As many as there are, or none", elem_id="any")
+                threshold = gradio.Slider(
+                    0, 1, value=0, label="Leave out answers that score less", elem_id="threshold"
+                )
                 button = gradio.Button("Find", variant="primary", elem_id="find")
-                with gradio.Accordion("Settings", open=False):
-                    top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote", visible=votes)
-                    threshold = gradio.Slider(0, 1, value=0, label="Leave out answers that score less")
+                with gradio.Accordion("Settings", open=False, visible=votes):
+                    top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote")
             with gradio.Column():
                 picture = gradio.Image(type="pil", label="Answers", elem_id="answers")
                 table = gradio.Dataframe(
@@ -126,9 +133,10 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
             columns=3,
             object_fit="contain",
         )
-        button.click(
-            answer, [photograph, text, top_k, threshold], [picture, table, maps, proposals], api_name="ground"
-        )
+        # Without a threshold, whoever asks for all gets everything.
+        several.change(lambda all_of_them: usual if all_of_them else 0, several, threshold, api_name=False)
+        asked, shown = [photograph, text, top_k, threshold, several], [picture, table, maps, proposals]
+        button.click(answer, asked, shown, api_name="ground")
     return page
 
 

@@ -25,11 +25,9 @@ def grid_centers(
 ) -> Tensor:
     """Centres of the cells of grids (rows, cols) over a canvas (H, W): (N, 2) XY in pixels, grid after grid."""
     height, width = canvas
-    parts = [
-        grid_points(rows, cols, 1.0, device) * torch.tensor([width / cols, height / rows], device=device)
-        for rows, cols in grids
-    ]
-    return torch.cat(parts)
+    parts = [grid_points(rows, cols, 1.0, device) for rows, cols in grids]
+    sizes = [part.new_tensor([width / cols, height / rows]) for part, (rows, cols) in zip(parts, grids, strict=True)]
+    return torch.cat([part * size for part, size in zip(parts, sizes, strict=True)])
 
 
 def resample_grid(values: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor:

@@ -76,7 +76,7 @@ def answers(
             "raw_scores": found.raw_scores[rows].float(),
             "labels": torch.full((len(rows),), int((pictures[:number] == picture).sum()), dtype=torch.int64),
             "text_labels": [] if expressions is None else [expressions[number]] * len(rows),
-            "boxes": torch.stack([box for _, box, _ in shown]) if shown else torch.zeros(0, 4),
+            "boxes": torch.stack([box for _, box, _ in shown]) if shown else torch.zeros(0, 4, dtype=torch.float32),
         }
         if return_masks:
             empty = torch.zeros(0, letterbox.height, letterbox.width, dtype=torch.bool)

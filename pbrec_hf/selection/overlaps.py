@@ -88,7 +88,7 @@ class MaskOverlaps:
             start += len(some)
             step = max(1, _NUMBERS_AT_ONCE // (count * made[0].numel()))  # known since the first
         if not iou:
-            nothing = torch.zeros(0, count, count, device=points.device)
+            nothing = torch.zeros(0, count, count, dtype=torch.float32, device=points.device)
             return cls(nothing, nothing)
         return cls(torch.cat(iou), torch.cat(covered))
 

@@ -10,9 +10,10 @@ from places import SCENES
 from test_image_processing import bomb_png
 from transformers import pipeline
 
-from pbrec_hf import PbrecProcessor
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor
 from pbrec_hf.app.cli import main
 from pbrec_hf.app.drawing import draw_answers
+from pbrec_hf.images.segmentation import rle_to_mask
 from pbrec_hf.inference.grounder import Grounder
 
 
@@ -51,6 +52,55 @@ def test_nothing_found_has_a_status_of_its_own(checkpoint, photograph, capsys):
     assert capsys.readouterr().out == "left dog: nothing found\n"
 
 
+def test_any_finds_as_many_as_there_are_and_counts_them(checkpoint, photograph, tmp_path, capsys):
+    ask = ["ground", photograph, "dogs", "girl", "--model", checkpoint, "--any", "--threshold"]
+    out = tmp_path / "answers.png"
+    assert main([*ask, "0.006", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = Grounder(checkpoint)(photograph, ["dogs", "girl"], threshold=0.006, referents="any")
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(draw_answers(expected.image, expected.answers)))
+    dogs, girl = expected.answers
+    count = len(dogs["scores"])
+    assert 1 < count < 20 and len(lines) == 2 + count + len(girl["scores"])
+    assert lines[0] == f"dogs: {count} found" and lines[count + 1].startswith("girl: ")
+    for line, score, box in zip(lines[1:], dogs["scores"], dogs["boxes"].tolist(), strict=False):
+        left, top, right, bottom = map(round, box)
+        assert line == f"  score {score:.2f}, box ({left}, {top}) to ({right}, {bottom})"
+    assert main([*ask, "0.006", "--json"]) == 0
+    found, _ = json.loads(capsys.readouterr().out)
+    assert found["expression"] == "dogs" and found["count"] == len(found["answers"]) == count
+    assert [one["score"] for one in found["answers"]] == pytest.approx(dogs["scores"].tolist())
+    assert set(found["answers"][0]) == {"score", "box", "box_source", "mask", "mask_source"}
+    for one, mask in zip(found["answers"], dogs["masks"][:, 0].numpy(), strict=True):
+        assert np.array_equal(rle_to_mask(one["mask"]).numpy(), mask)
+    assert main([*ask, "1"]) == 1
+    assert capsys.readouterr().out == "dogs: nothing found\ngirl: nothing found\n"
+    assert main([*ask, "1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [
+        {"expression": text, "count": 0, "answers": []} for text in ("dogs", "girl")
+    ]
+
+
+def test_a_count_at_its_limit_says_so_and_a_calibration_is_shown(checkpoint, photograph, tmp_path, capsys):
+    processor = PbrecProcessor.from_pretrained(checkpoint)
+    line = {"raw": [0.0, 0.01], "probability": [0.2, 1.0]}
+    processor.calibration = {
+        **dict.fromkeys(("one", "any", "exists"), line), "threshold": 0.6, "fitted_on": "a test", "answers": 1
+    }  # fmt: skip
+    processor.selection = {"max_referents": 2}
+    PbrecForReferringExpression.from_pretrained(checkpoint).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    ask = ["ground", photograph, "dogs", "--model", str(tmp_path)]
+    assert main([*ask, "--any"]) == 0  # at the threshold of the calibration
+    assert capsys.readouterr().out.splitlines()[0] == "dogs: 2 found, the most that are looked for"
+    for arguments in (["--any", "--json"], ["--json", "--threshold", "auto"]):
+        assert main([*ask, *arguments]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        for one in found.get("answers", [found]):
+            assert one["score"] == pytest.approx(0.2 + 80 * one["raw_score"]) and one["score"] >= 0.6
+        assert 0.2 <= found["exists"] <= 1
+
+
 def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph, tmp_path, capsys):
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
@@ -73,6 +123,7 @@ def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph
         ([photograph, "dog", "--device", "tpu0"], "device='tpu0' cannot be used"),
         ([photograph, "dog", "--device", "meta"], "give cpu, or a GPU"),
         ([photograph, "dog", "--threshold", "7"], "threshold=7.0: give a number from 0 to 1"),
+        ([photograph, "dog", "--any"], 'threshold="auto" is the threshold of the calibration, and this processor'),
         ([photograph, "dog", "--out", "no/such/folder/answer.png"], "does not exist: make it first"),
         ([photograph, "dog", "--top_k", "0"], "top_k=0"),
     ]
@@ -122,6 +173,10 @@ def test_answers_of_the_pipeline_are_drawn_like_those_of_the_processor(checkpoin
     assert np.array_equal(
         np.asarray(draw_answers(result.image, filled)), np.asarray(draw_answers(result.image, unmasked))
     )
+    several = Grounder(checkpoint)(photograph, expressions, threshold=0.006, referents="any")
+    many = pipe(photograph, expressions, return_masks="rle", threshold=0.006, referents="any")
+    union = np.asarray(draw_answers(result.image, several.answers))
+    assert np.array_equal(np.asarray(draw_answers(result.image, many)), union) and max(map(len, many)) > 1
     one = pipe(photograph, "left dog", return_masks=True)
     alone = np.asarray(draw_answers(result.image, result.answers[:1]))
     assert np.array_equal(np.asarray(draw_answers(result.image, one)), alone)

@@ -93,6 +93,13 @@ def test_what_the_page_shows(grounder):
     assert [caption for _, caption in proposals] == [f"{text}: 12 proposals" for text in TEXT]
     nothing = grounder(PHOTO, TEXT, threshold=1.0)
     assert describe(nothing, TEXT)[0] == ["left dog", "nothing found", ""]
+    several = grounder(PHOTO, TEXT, threshold=0.006, referents="any")
+    counts = [len(answer["scores"]) for answer in several.answers]
+    assert max(counts) > 1 and [row[0] for row in describe(several, TEXT)] == [
+        text for text, count in zip(TEXT, counts, strict=True) for _ in range(max(count, 1))
+    ]
+    _, one = voters(result, TEXT), voters(several, TEXT)
+    assert [caption for _, caption in one] == [f"{text}: 12 proposals" for text in TEXT]
 
 
 def test_drawings_have_the_size_of_a_screen_and_answers_that_of_the_photograph(grounder):
@@ -134,6 +141,10 @@ def test_an_upload_is_answered_upright(client, grounder, tmp_path):
     assert Image.open(drawn).size == (PHOTO.height, PHOTO.width)
     assert table["data"] == describe(grounder(tmp_path / "sideways.jpg", TEXT), TEXT)
     assert len(maps) == len(proposals) == 2
+    arguments = (handle_file(tmp_path / "sideways.jpg"), "\n".join(TEXT), 12, 0.006, True)
+    several = client.predict(*arguments, api_name="/ground")[1]["data"]
+    found = grounder(tmp_path / "sideways.jpg", TEXT, threshold=0.006, referents="any")
+    assert several == describe(found, TEXT) and len(several) > 2
 
 
 def test_a_bad_upload_is_told_with_its_name_and_a_reason(client, tmp_path):
@@ -177,6 +188,10 @@ def test_a_visit(space_address, browser, tmp_path):
     wait.until(lambda driver: "left dog" in driver.find_element(By.ID, "numbers").text)
     assert "red car" in find("#numbers")[0].text
     assert find("#answers img")
+    limit = find("#threshold input[type=number]")[0]
+    assert float(limit.get_attribute("value")) == 0
+    find("#any input[type=checkbox]")[0].click()
+    wait.until(lambda driver: float(limit.get_attribute("value")) == 0.3)
     assert len(find("#maps img")) >= 2 and len(find("#proposals img")) >= 2
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in severe if space_address in message]

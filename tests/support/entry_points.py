@@ -273,6 +273,11 @@ ENTRY_POINTS = {
         lambda folder: pipeline("referring-expression", model=str(folder / "checkpoint")),
         lambda pipe, number: pipe(picture(number), TEXTS[number], return_masks="rle"),
     ),
+    "pipeline, any": EntryPoint(
+        ("ReferringExpressionPipeline",),
+        lambda folder: pipeline("referring-expression", model=str(folder / "checkpoint")),
+        lambda pipe, number: pipe(picture(number), TEXTS[number], referents="any", threshold=0.0, return_masks="rle"),
+    ),
     "pipeline, rows": EntryPoint(
         ("ReferringExpressionPipeline",),
         lambda folder: pipeline("referring-expression", model=str(folder / "checkpoint")),

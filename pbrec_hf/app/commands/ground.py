@@ -1,6 +1,7 @@
 """`pbrec-hf ground`: what expressions refer to in photographs, as lines, as JSON or drawn.
 
 pbrec-hf ground photo.jpg "left dog" "red car"                      # a picture and its expressions
+pbrec-hf ground photo.jpg "all the dogs" --any                      # as many as there are, or none
 pbrec-hf ground one.jpg two.jpg -e "left dog" -e "red car"          # several pictures: mark the expressions
 pbrec-hf ground one.jpg two.jpg --expressions expressions.txt       # one expression a line; - is standard input
 find . -name "*.jpg" | pbrec-hf ground --pictures - "left dog"      # pictures from a list; - is standard input
@@ -54,9 +55,18 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, help="draw the answers: a picture to write; of several, a folder")
     parser.add_argument(
         "--json", action="store_true",
-        help="print JSON: expression, score, box, mask as COCO RLE; of several pictures, the image, too",
+        help="print JSON: expression, score, box, mask as COCO RLE; of several pictures, the image, too; "
+        "with --any, the answers of each expression and their count",
     )  # fmt: skip
-    parser.add_argument("--threshold", type=float, default=0.0, help="leave out answers that score less (default 0)")
+    parser.add_argument(
+        "--any", dest="referents", action="store_const", const="any", default="one",
+        help="find as many things as an expression means, or none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threshold", type=threshold,
+        help="leave out answers that score less: a number, or auto for the checkpoint's own (default: 0; auto with "
+        "--any)",
+    )  # fmt: skip
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     add_model(parser)
 
@@ -78,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
         grounder = Grounder(options.model, options.device)
     masks = options.json or options.out is not None  # nothing else shows them
     broken, everything = False, True
-    printer = _Printer(options.json, several)
+    most = grounder.processor.settings.max_referents if options.referents == "any" else None
+    printer = _Printer(options.json, several, most)
     for name, output in zip(pictures, outputs, strict=True):
         try:
             picture = first or _load(name)
@@ -88,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"pbrec-hf: error: {' '.join(str(error).split())}", file=sys.stderr)
             broken = True
             continue
-        result = grounder(picture, expressions, options.top_k, options.threshold, masks)
+        result = grounder(picture, expressions, options.top_k, options.threshold, masks, options.referents)
         printer.show(name, expressions, result)
         everything &= all(len(answer["scores"]) for answer in result.answers)
         if output:
@@ -100,18 +111,20 @@ def run(options: argparse.Namespace) -> int:
 class _Printer:
     """Answers on standard output, as they come: lines, or an array of JSON."""
 
-    def __init__(self, as_json: bool, several: bool) -> None:
-        self.as_json, self.several, self.empty = as_json, several, True
+    def __init__(self, as_json: bool, several: bool, most: int | None) -> None:
+        self.as_json, self.several, self.most, self.empty = as_json, several, most, True
 
     def show(self, name: str, expressions: list[str], result: "Grounded") -> None:
         for expression, answer in zip(expressions, result.answers, strict=True):
             if self.as_json:
                 image = {"image": name} if self.several else {}
                 print("[" if self.empty else ", ", end="")
-                print(json.dumps({**image, **_as_json(expression, answer)}), end="")
+                form = _one_as_json if self.most is None else _any_as_json
+                print(json.dumps({**image, **form(expression, answer)}), end="")
             else:
                 print(f"{name}: " if self.several else "", end="")
-                print(as_line(expression, answer), flush=self.several)
+                lines = as_line(expression, answer) if self.most is None else as_lines(expression, answer, self.most)
+                print(lines, flush=self.several)
             self.empty = False
 
     def close(self) -> None:
@@ -119,26 +132,57 @@ class _Printer:
             print("[]" if self.empty else "]")
 
 
+def threshold(text: str) -> float | str:
+    """What `--threshold` means: a number, or "auto"."""
+    return text if text == "auto" else float(text)
+
+
 def as_line(expression: str, answer: dict[str, Any]) -> str:
-    """An answer of the processor in words."""
+    """The only answer of an expression, in words."""
     if not len(answer["scores"]):
         return f"{expression}: nothing found"
-    left, top, right, bottom = (round(value) for value in answer["boxes"][0].tolist())
-    return f"{expression}: score {answer['scores'][0]:.2f}, box ({left}, {top}) to ({right}, {bottom})"
+    return f"{expression}: {_in_words(answer, 0)}"
 
 
-def _as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
+def as_lines(expression: str, answer: dict[str, Any], most: int) -> str:
+    """All answers of an expression, in words: their count, and a line for each."""
+    count = len(answer["scores"])
+    if not count:
+        return f"{expression}: nothing found"
+    counted = f"{count} found" if count < most else f"{count} found, the most that are looked for"
+    return "\n".join([f"{expression}: {counted}", *(f"  {_in_words(answer, row)}" for row in range(count))])
+
+
+def _in_words(answer: dict[str, Any], row: int) -> str:
+    left, top, right, bottom = (round(value) for value in answer["boxes"][row].tolist())
+    return f"score {answer['scores'][row]:.2f}, box ({left}, {top}) to ({right}, {bottom})"
+
+
+def _one_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
+    empty = dict.fromkeys(("score", "box", "box_source", "mask", "mask_source"))
+    found = _as_json(answer, 0) if len(answer["scores"]) else empty
+    return {"expression": expression, **_existence(answer), **found}
+
+
+def _any_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
+    found = [_as_json(answer, row) for row in range(len(answer["scores"]))]
+    return {"expression": expression, "count": len(found), **_existence(answer), "answers": found}
+
+
+def _existence(answer: dict[str, Any]) -> dict[str, float]:
+    return {} if answer["exists"] is None else {"exists": answer["exists"]}
+
+
+def _as_json(answer: dict[str, Any], row: int) -> dict[str, Any]:
     from ...images.segmentation import mask_to_rle
 
-    if not len(answer["scores"]):
-        keys = ("score", "box", "box_source", "mask", "mask_source")
-        return {"expression": expression, **dict.fromkeys(keys)}
+    raw = {} if answer["exists"] is None else {"raw_score": answer["raw_scores"][row].item()}
     return {
-        "expression": expression,
-        "score": answer["scores"][0].item(),
-        "box": answer["boxes"][0].tolist(),
+        "score": answer["scores"][row].item(),
+        **raw,
+        "box": answer["boxes"][row].tolist(),
         "box_source": answer["box_source"],
-        "mask": mask_to_rle(answer["masks"][0, 0]),
+        "mask": mask_to_rle(answer["masks"][row, 0]),
         "mask_source": answer["mask_source"],
     }
 

@@ -33,6 +33,7 @@ _AIMED = {
         (("image_processor", "rescale_factor"), math.nan), (("image_processor", "image_mean"), [math.inf] * 3),
         (("image_processor", "size"), {"longest_edge": 10**9}), (("max_text_length",), 8192),
         (("selection",), {"mask_threshold": math.nan}), (("selection",), {"top_k": -1}),
+        (("selection",), {"max_referents": 0}), (("calibration",), {}), (("calibration",), math.nan),
     ),
 }  # fmt: skip
 

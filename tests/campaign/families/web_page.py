@@ -58,7 +58,7 @@ class WebPage(Family):
         if subject == "path":
             return Case(subject, (("path", pick(rng, _PATHS)),))
         if subject == "payload":
-            changes = [("set", int(rng.integers(4)), pick(rng, WRONG_VALUES)) for _ in range(int(rng.integers(1, 3)))]
+            changes = [("set", int(rng.integers(5)), pick(rng, WRONG_VALUES)) for _ in range(int(rng.integers(1, 3)))]
             return Case(subject, tuple(changes))
         if rng.random() < 0.5:
             return Case("upload", (("size", int(10 ** rng.uniform(0, 3.6)), int(10 ** rng.uniform(0, 3.6)), "noise"),))
@@ -74,7 +74,7 @@ class WebPage(Family):
         return outcome
 
     def _ask_again(self, picture: int, text: str) -> tuple[str, Any]:
-        return self._question([self._uploaded(_encoded(40 + picture, 60, picture), "a.png"), text, 12, 0])
+        return self._question([self._uploaded(_encoded(40 + picture, 60, picture), "a.png"), text, 12, 0, False])
 
     def _same(self, picture: int, text: str) -> str | None:
         """What differs from the first answer to this question."""
@@ -110,7 +110,7 @@ class WebPage(Family):
         path = steps[0][1] if steps else "/etc/passwd"
         path = path.format(canary=self.canary) if isinstance(path, str) else path
         return self._told(
-            self._question([{"path": path, "meta": {"_type": "gradio.FileData"}}, "left dog", 12, 0]),
+            self._question([{"path": path, "meta": {"_type": "gradio.FileData"}}, "left dog", 12, 0, False]),
             False,
             any_error=True,
         )
@@ -129,10 +129,10 @@ class WebPage(Family):
         if answer.status_code >= 400:
             return refused(answer.text) if len(data) > 0.9 * _MOST_BYTES else wrong(f"upload: {answer.text}")
         photograph = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
-        return self._told(self._question([photograph, "left dog", 12, 0]), legal)
+        return self._told(self._question([photograph, "left dog", 12, 0, False]), legal)
 
     def _payload(self, steps: Any) -> Outcome:
-        values: list[Any] = [self._uploaded(_encoded(20, 30, 0), "a.png"), "left dog", 12, 0]
+        values: list[Any] = [self._uploaded(_encoded(20, 30, 0), "a.png"), "left dog", 12, 0, True]
         for _, place, value in steps:
             values[place] = value
         try:

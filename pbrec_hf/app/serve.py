@@ -134,7 +134,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
             object_fit="contain",
         )
         # Without a threshold, whoever asks for all gets everything.
-        several.change(lambda all_of_them: usual if all_of_them else 0, several, threshold, api_name=False)
+        several.change(lambda all_of_them: usual if all_of_them else 0, several, threshold, api_visibility="private")
         asked, shown = [photograph, text, top_k, threshold, several], [picture, table, maps, proposals]
         button.click(answer, asked, shown, api_name="ground")
     return page

@@ -1,1 +1,1 @@
-"""From scores and proposals to answers in pixels: ranking, the vote (eq. 7), the fit. Pure functions."""
+"""From scores and proposals to answers in pixels: ranking, vote (eq. 7), fit; one, any or none. Pure functions."""

@@ -53,32 +53,42 @@ def test_nothing_found_has_a_status_of_its_own(checkpoint, photograph, capsys):
 
 
 def test_any_finds_as_many_as_there_are_and_counts_them(checkpoint, photograph, tmp_path, capsys):
-    ask = ["ground", photograph, "dogs", "girl", "--model", checkpoint, "--any", "--threshold"]
+    ask = ["ground", photograph, "left dog", "girl", "--model", checkpoint, "--any", "--threshold"]
     out = tmp_path / "answers.png"
     assert main([*ask, "0.006", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    expected = Grounder(checkpoint)(photograph, ["dogs", "girl"], threshold=0.006, referents="any")
+    expected = Grounder(checkpoint)(photograph, ["left dog", "girl"], threshold=0.006, referents="any")
     assert np.array_equal(np.asarray(Image.open(out)), np.asarray(draw_answers(expected.image, expected.answers)))
     dogs, girl = expected.answers
     count = len(dogs["scores"])
     assert 1 < count < 20 and len(lines) == 2 + count + len(girl["scores"])
-    assert lines[0] == f"dogs: {count} found" and lines[count + 1].startswith("girl: ")
+    assert lines[0] == f"left dog: {count} found" and lines[count + 1].startswith("girl: ")
     for line, score, box in zip(lines[1:], dogs["scores"], dogs["boxes"].tolist(), strict=False):
         left, top, right, bottom = map(round, box)
         assert line == f"  score {score:.2f}, box ({left}, {top}) to ({right}, {bottom})"
     assert main([*ask, "0.006", "--json"]) == 0
     found, _ = json.loads(capsys.readouterr().out)
-    assert found["expression"] == "dogs" and found["count"] == len(found["answers"]) == count
+    assert found["expression"] == "left dog" and found["count"] == len(found["answers"]) == count
     assert [one["score"] for one in found["answers"]] == pytest.approx(dogs["scores"].tolist())
     assert set(found["answers"][0]) == {"score", "box", "box_source", "mask", "mask_source"}
     for one, mask in zip(found["answers"], dogs["masks"][:, 0].numpy(), strict=True):
         assert np.array_equal(rle_to_mask(one["mask"]).numpy(), mask)
     assert main([*ask, "1"]) == 1
-    assert capsys.readouterr().out == "dogs: nothing found\ngirl: nothing found\n"
+    assert capsys.readouterr().out == "left dog: nothing found\ngirl: nothing found\n"
     assert main([*ask, "1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == [
-        {"expression": text, "count": 0, "answers": []} for text in ("dogs", "girl")
+        {"expression": text, "count": 0, "answers": []} for text in ("left dog", "girl")
     ]
+
+
+def test_nothing_is_found_for_words_that_are_not_read(checkpoint, photograph, capsys):
+    ask = ["ground", photograph, "🐕", "--model", checkpoint]
+    for arguments in ([], ["--any", "--threshold", "0"]):
+        assert main([*ask, *arguments]) == 1
+        assert capsys.readouterr().out == "🐕: nothing found (not read: 🐕)\n"
+    assert main([*ask, "--any", "--threshold", "0", "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found == {"expression": "🐕", "count": 0, "unread": ["🐕"], "answers": []}
 
 
 def test_a_count_at_its_limit_says_so_and_a_calibration_is_shown(checkpoint, photograph, tmp_path, capsys):
@@ -90,9 +100,9 @@ def test_a_count_at_its_limit_says_so_and_a_calibration_is_shown(checkpoint, pho
     processor.selection = {"max_referents": 2}
     PbrecForReferringExpression.from_pretrained(checkpoint).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    ask = ["ground", photograph, "dogs", "--model", str(tmp_path)]
+    ask = ["ground", photograph, "left dog", "--model", str(tmp_path)]
     assert main([*ask, "--any"]) == 0  # at the threshold of the calibration
-    assert capsys.readouterr().out.splitlines()[0] == "dogs: 2 found, the most that are looked for"
+    assert capsys.readouterr().out.splitlines()[0] == "left dog: 2 found, the most that are looked for"
     for arguments in (["--any", "--json"], ["--json", "--threshold", "auto"]):
         assert main([*ask, *arguments]) == 0
         (found,) = json.loads(capsys.readouterr().out)

@@ -5,9 +5,12 @@ import torch
 from torchvision.ops import box_iou
 
 from pbrec_hf.geometry.boxes import (
+    box_areas,
     box_centers,
+    box_intersections,
     box_iou_matrix,
     boxes_from_distances,
+    covered_shares,
     distances_to_sides,
     intersection_over_union,
 )
@@ -63,3 +66,12 @@ def test_each_point_has_a_box_on_every_image(images):
         for image in distances.tolist()
     ]
     assert boxes_from_distances(points, distances).tolist() == expected
+
+
+def test_shares_that_a_box_covers_equal_counting_pixels():
+    boxes = torch.tensor([[0.0, 0, 4, 4], [2, 2, 8, 6], [5, 5, 5, 9]])
+    found = covered_shares(box_intersections(boxes, boxes), box_areas(boxes))
+    # Row i: the share of each box that box i covers; what has no area is not covered.
+    torch.testing.assert_close(found, torch.tensor([[1, 4 / 24, 0], [4 / 16, 1, 0], [0, 0, 0]]))
+    batch = torch.stack((boxes, boxes.flip(0)))
+    assert torch.equal(covered_shares(box_intersections(batch, batch), box_areas(batch))[1], found.flip(0).flip(1))

@@ -30,7 +30,11 @@ def test_a_tight_box_goes_around_the_outer_edges_of_the_pixels():
     masks = torch.zeros(2, 6, 9, dtype=torch.bool)
     masks[0, 2:4, 3:8] = True
     masks[1, 0, 0] = masks[1, 5, 8] = True
-    assert bounding_boxes(masks).tolist() == [[3.0, 2.0, 8.0, 4.0], [0.0, 0.0, 9.0, 6.0]]
+    expected = [[3.0, 2.0, 8.0, 4.0], [0.0, 0.0, 9.0, 6.0]]
+    assert bounding_boxes(masks).tolist() == expected
+    several = torch.stack((masks, torch.zeros_like(masks)))
+    assert bounding_boxes(several).tolist() == [expected, [[0.0] * 4] * 2]  # empty masks have no box
+    assert bounding_boxes(masks[0].float()).tolist() == expected[0] and bounding_boxes(masks[:0]).shape == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from pbrec_hf.geometry.letterbox import Letterbox, points_in_picture
-from pbrec_hf.geometry.points import feature_mask, grid_points, resample_grid, sample_grid
+from pbrec_hf.geometry.points import feature_mask, grid_centers, grid_points, resample_grid, sample_grid
+
+
+def test_centres_of_grids_of_any_shape_over_a_canvas():
+    found = grid_centers([(2, 4), (1, 1)], (32, 96))
+    expected = [[12, 8], [36, 8], [60, 8], [84, 8], [12, 24], [36, 24], [60, 24], [84, 24], [48, 16]]
+    assert found.tolist() == expected and found.dtype == torch.float32
+    assert torch.equal(grid_centers([(3, 3)], (24, 24)), grid_points(3, 3, 8))
 
 
 def letterboxes(*sizes, canvas=320):

@@ -140,7 +140,7 @@ def threshold(text: str) -> float | str:
 def as_line(expression: str, answer: dict[str, Any]) -> str:
     """The only answer of an expression, in words."""
     if not len(answer["scores"]):
-        return f"{expression}: nothing found"
+        return _nothing(expression, answer)
     return f"{expression}: {_in_words(answer, 0)}"
 
 
@@ -148,9 +148,14 @@ def as_lines(expression: str, answer: dict[str, Any], most: int) -> str:
     """All answers of an expression, in words: their count, and a line for each."""
     count = len(answer["scores"])
     if not count:
-        return f"{expression}: nothing found"
+        return _nothing(expression, answer)
     counted = f"{count} found" if count < most else f"{count} found, the most that are looked for"
     return "\n".join([f"{expression}: {counted}", *(f"  {_in_words(answer, row)}" for row in range(count))])
+
+
+def _nothing(expression: str, answer: dict[str, Any]) -> str:
+    unread = f" (not read: {', '.join(answer['unread'])})" if answer["unread"] else ""
+    return f"{expression}: nothing found{unread}"
 
 
 def _in_words(answer: dict[str, Any], row: int) -> str:
@@ -161,16 +166,18 @@ def _in_words(answer: dict[str, Any], row: int) -> str:
 def _one_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
     empty = dict.fromkeys(("score", "box", "box_source", "mask", "mask_source"))
     found = _as_json(answer, 0) if len(answer["scores"]) else empty
-    return {"expression": expression, **_existence(answer), **found}
+    return {"expression": expression, **_of_expression(answer), **found}
 
 
 def _any_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
     found = [_as_json(answer, row) for row in range(len(answer["scores"]))]
-    return {"expression": expression, "count": len(found), **_existence(answer), "answers": found}
+    return {"expression": expression, "count": len(found), **_of_expression(answer), "answers": found}
 
 
-def _existence(answer: dict[str, Any]) -> dict[str, float]:
-    return {} if answer["exists"] is None else {"exists": answer["exists"]}
+def _of_expression(answer: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an expression apart from its answers."""
+    known = {} if answer["exists"] is None else {"exists": answer["exists"]}
+    return known | ({"unread": answer["unread"]} if answer["unread"] else {})
 
 
 def _as_json(answer: dict[str, Any], row: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_EXPRESSIONS = 10
 _SOME_THRESHOLD = 0.3  # of raw scores, where no calibration tells a better one
+_STEP = 0.01  # of the threshold
 _FONTS = ["system-ui", "sans-serif"]
 
 
@@ -94,7 +95,10 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
             if photograph is None:
                 raise ValueError("Choose a photograph first.")
             expressions = split_expressions(text)
-            result = grounder(photograph, expressions, int(top_k), threshold, False, "any" if several else "one")
+            # Left where the calibration has it, the slider means all that the calibration says.
+            auto = several and calibration is not None and abs(threshold - usual) < _STEP / 2
+            limit, referents = "auto" if auto else threshold, "any" if several else "one"
+            result = grounder(photograph, expressions, int(top_k), limit, False, referents)
         except (OSError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
         shown = at_screen_size(result, grounder.processor.settings.mask_threshold)
@@ -116,7 +120,7 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
                 )
                 several = gradio.Checkbox(label="As many as there are, or none", elem_id="any")
                 threshold = gradio.Slider(
-                    0, 1, value=0, label="Leave out answers that score less", elem_id="threshold"
+                    0, 1, value=0, step=_STEP, label="Leave out answers that score less", elem_id="threshold"
                 )
                 button = gradio.Button("Find", variant="primary", elem_id="find")
                 with gradio.Accordion("Settings", open=False, visible=votes):

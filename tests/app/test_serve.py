@@ -147,6 +147,29 @@ def test_an_upload_is_answered_upright(client, grounder, tmp_path):
     assert several == describe(found, TEXT) and len(several) > 2
 
 
+def test_the_slider_where_the_calibration_has_it_means_all_that_the_calibration_says(checkpoint, tmp_path):
+    grounder = Grounder(checkpoint)
+    line = {"raw": [0.0, 0.01], "probability": [0.2, 1.0]}
+    grounder.processor.calibration = {
+        **dict.fromkeys(("one", "any", "exists"), line),
+        **{"threshold": 0.678, "exists_threshold": 1.0, "fitted_on": "a test", "answers": 1},
+    }
+    PHOTO.save(tmp_path / "photo.png")
+    page = build_page(grounder)
+    try:
+        visitor = Client(launch(page, "127.0.0.1", wait=False), verbose=False)
+        asked = handle_file(tmp_path / "photo.png"), "\n".join(TEXT), 12
+        auto, own, one = (
+            visitor.predict(*asked, *given, api_name="/ground")[1]["data"]
+            for given in ((0.68, True), (0.66, True), (0.68, False))
+        )
+    finally:
+        page.close()
+    assert auto == [[text, "nothing found", ""] for text in TEXT]  # nothing surely exists
+    assert own == describe(grounder(PHOTO, TEXT, threshold=0.66, referents="any"), TEXT) and len(own) > 2
+    assert one == describe(grounder(PHOTO, TEXT, threshold=0.68), TEXT) and one[0][1] != "nothing found"
+
+
 def test_a_bad_upload_is_told_with_its_name_and_a_reason(client, tmp_path):
     PHOTO.save(tmp_path / "cut.png")
     data = (tmp_path / "cut.png").read_bytes()

@@ -16,4 +16,5 @@ def test_the_documented_calibration_is_one():
     processor = SimpleNamespace(calibration=None, save_pretrained=saved.append)
     exec(compile(code, "docs/referents.md", "exec"), {"processor": processor})
     assert isinstance(processor.calibration, Calibration) and saved == ["my-checkpoint"]
+    assert (processor.calibration.threshold, processor.calibration.exists_threshold) == (0.5, 0.6)
     assert processor.calibration.one(torch.tensor([0.4])).item() == torch.tensor(0.7).item()

@@ -323,7 +323,7 @@ def _area(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool) or not 0 <= number < math.inf:
+    if isinstance(value, bool) or not 0 <= number < LARGEST**2:
         raise ValueError("give a number of pixels")
     return number
 

@@ -140,21 +140,24 @@ def _check_union(row: Mapping[str, Any], union: SegmentationStruct | None, size:
 
 def _check_repeats(boxes: Sequence[Any], segmentations: Sequence[Any], wrong: Wrong) -> None:
     """An object that is given twice would count twice."""
-    pairs = list(zip(boxes, segmentations, strict=True))
-    for number, pair in enumerate(pairs):
-        if pair[1] is not None and pair in pairs[:number]:
-            first = pairs.index(pair) + 1
-            wrong("boxes", f"number {number + 1} and its mask are those of number {first}; keep one of them", pair[0])
+    first: dict[tuple[str, str], int] = {}
+    for number, (box, segmentation) in enumerate(zip(boxes, segmentations, strict=True), start=1):
+        # Two small objects may have one box, to the pixel, but not one mask.
+        earlier = number if segmentation is None else first.setdefault((str(box), str(segmentation)), number)
+        if earlier != number:
+            wrong("boxes", f"number {number} and its mask are those of number {earlier}; keep one of them", box)
 
 
 def _flag(row: Mapping[str, Any], name: str, wrong: Wrong) -> bool:
     value = row.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    truth = _TRUTHS.get(str(value).strip().lower()) if isinstance(value, (str, int)) else None
-    if truth is None:
+    if value is None:
+        return False
+    if isinstance(value, str):
+        value = _TRUTHS.get(value.strip().lower())
+    if not isinstance(value, (int, float)) or value not in (0, 1):
         wrong(name, "give true or false, or leave it out")
-    return bool(truth)
+        return False
+    return bool(value)
 
 
 def _box(box: Sequence[float], size: Size, wrong: Report) -> list[float] | None:

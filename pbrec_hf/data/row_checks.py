@@ -13,6 +13,7 @@ from typing import Any
 
 from ..images.reading import load_pixels, picture_size
 from .box_forms import BoxForms
+from .boxes import LARGEST
 from .embedded import Embedded
 from .image_files import image_path, lacks_end
 from .referent_checks import Wrong, area_of, check_referents
@@ -120,7 +121,7 @@ class RowChecker:
         integers = {name: _integer(row, name, wrong) for name in INTEGERS}
         ann_ids = _ann_ids(row, len(referents["boxes"]), integers["ann_id"], wrong) if referents else []
         area = row.get("area")
-        if area is not None and not (is_number(area) and area >= 0):
+        if area is not None and not (is_number(area) and 0 <= area < LARGEST**2):
             wrong("area", "give a number of pixels or leave it out")
         if len(self.problems) > before or size is None:
             return None

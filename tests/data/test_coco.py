@@ -132,6 +132,7 @@ def test_an_image_that_nobody_annotated_is_not_one_without_objects(write):
         (content(image={"annotated": "no"}), "image 1: annotated='no': give 0 or 1"),
         (content(annotation={"iscrowd": "0"}), "annotation 5: iscrowd='0': give 0 or 1"),
         (content(annotation={"area": float("nan")}), "annotation 5: area=nan: give a number of pixels"),
+        (content(annotation={"area": 1e308}), "annotation 5: area=1e.308: give a number of pixels"),
         (content(annotation={"area": -1}), "annotation 5: area=-1: give a number of pixels"),
         (content(annotation={"category_id": 2**31}), "annotation 5: category_id=.*32 bits"),
         (content(annotation={"image_id": 10**1000}), "annotation 5: image_id=a number of about 1000 digits"),

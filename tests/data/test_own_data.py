@@ -94,6 +94,7 @@ def test_rounded_coordinates_are_set_on_the_edge(folder):
         ({"area": -5}, "area", "number"),
         ({"area": float("nan")}, "area", "number"),
         ({"area": float("inf")}, "area", "number"),
+        ({"area": 1e308}, "area", "number"),  # beyond the numbers of the column
         ({"width": 640}, "width", "another version"),
     ],
 )

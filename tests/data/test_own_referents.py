@@ -142,6 +142,8 @@ def test_parquet_of_either_view_is_read_back(folder, view):
         ({"no_target": True}, "no_target", "there are boxes in this row"),
         ({"no_target": "perhaps"}, "no_target", "true or false"),
         ({"no_target": 2}, "no_target", "true or false"),
+        ({"no_target": [True]}, "no_target", "true or false"),
+        ({"no_target": float("nan")}, "no_target", "true or false"),
         ({"bbox": [1, 2, 3, 4]}, "bbox", "keep one of the two columns"),
         ({"xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4}, "bbox", "keep one of the two columns"),
         ({"boxes": [], "bbox": [1, 2, 3, 4], "no_target": True}, "bbox", "keep one of the two columns"),
@@ -208,7 +210,7 @@ def test_a_misspelt_column_of_boxes_never_means_nothing(folder, typo):
         load_own_data(write_jsonl(folder / "rows.jsonl", [plural_rows()[0], *rows]))
 
 
-@pytest.mark.parametrize("value", [True, 1, "true", "True", "TRUE", "1", "1 "])
+@pytest.mark.parametrize("value", [True, 1, 1.0, "true", "True", "TRUE", "1", "1 "])
 def test_no_target_is_read_as_tables_write_it(folder, value):
     rows = [{"image": "a.jpg", "expression": "the unicorn", "no_target": value}]
     (row,) = load_own_data(write_jsonl(folder / "rows.jsonl", rows)).remove_columns("image")
@@ -220,3 +222,14 @@ def test_a_mask_may_be_missing(folder):
     (row,) = load_own_data(write_jsonl(folder / "rows.jsonl", rows)).remove_columns("image")
     assert [referent.segmentation is None for referent in referents_of(row)] == [True, False]
     assert row["segmentation"] is None and row["area"] == 30 * 20 + 14 * 4
+
+
+def test_objects_may_share_a_box_but_not_a_mask(folder):
+    """As small ones do, whose coordinates are rounded. The time grows with their number alone."""
+    rows = [{"image": "a.jpg", "expression": "birds", "boxes": [BOXES[1]] * 3000}]
+    (row,) = load_own_data(write_jsonl(folder / "rows.jsonl", rows)).remove_columns("image")
+    assert len(row["boxes"]) == 3000
+    rows[0]["segmentations"] = [stripe()] * 3000
+    with pytest.raises(OwnDataError) as error:
+        load_own_data(write_jsonl(folder / "rows.jsonl", rows))
+    assert len(error.value.problems) == 2999

@@ -40,7 +40,11 @@ _NAMES = (
     ["a.png"],
     {"path": "a.png"},
 )
+_SEVERAL = ([[10, 10, 40, 30], [5, 5, 20, 20]], [], [[10, 10, 40, 30]], [10, 10, 40, 30], [[1, 2, 3]], "x", [None], 7)
 _CELLS: dict[str, tuple[Any, ...]] = {
+    "boxes": (*_SEVERAL, [[math.nan] * 4], {"x": 1}), "ann_ids": ([5], [5, 6], [], ["a"], [True], 5, [[5]], "x"),
+    "segmentations": ([_TRIANGLE], [_TRIANGLE] * 2, [None], [7], "x", {"x": 1}, [[[1, 2]]]),
+    "no_target": (True, True, False, "true", "no", 1, 2, [], math.nan),
     "bbox": _BOXES, "expression": _TEXTS, "area": _NUMBERS, "image": _NAMES, "ref_id": _NUMBERS, "image_id": _NUMBERS,
     "category_id": _NUMBERS, "width": (80, 79, "80", 80.0), "segmentation": (_TRIANGLE, [], [[1, 2]], "x", [[1] * 7]),
 }  # fmt: skip
@@ -246,6 +250,8 @@ def _row(row: dict[str, Any], folder: Path) -> bool | None:
         return False
     if not isinstance(name, str) or "\0" in name or not (folder / name).is_file() or ".." in name:
         return None if isinstance(name, dict) else False
+    if row.keys() & {"boxes", "segmentations", "ann_ids", "no_target"}:
+        return None
     if not isinstance(box, list) or len(box) != 4 or any(isinstance(v, bool | list | dict) or v is None for v in box):
         return False
     if any(isinstance(v, str) for v in box):
@@ -267,6 +273,10 @@ def _difference(rows: Any, expected: list[dict[str, Any]] | None) -> str | None:
     if expected is None:
         return f"wrong rows were read: {rows[0]['bbox']} {rows[0]['expression'][:20]!r}"
     for row in rows:
+        if row["bbox"] is None:
+            if not row["no_target"] or row["boxes"] or row["segmentation"] is not None:
+                return f"no box, but boxes {row['boxes']}"
+            continue
         x1, y1, x2, y2 = row["bbox"]
         if not (0 <= x1 < x2 <= row["width"] and 0 <= y1 < y2 <= row["height"]) or not 0 <= row["area"] < math.inf:
             return f"box {row['bbox']}, area {row['area']}"

@@ -5,9 +5,9 @@
     CPU        python scripts/evaluate.py CHECKPOINT --cpu --data held_out.jsonl --output_dir OUT
     again      python scripts/evaluate.py --rescore OUT/predictions-val.jsonl --dataset refcoco --splits val …
 
-As `pbrec-hf evaluate`. Writes OUT/predictions-SPLIT.jsonl (ids, box, run-length mask, score) and OUT/scores.json
-(scores, SHA-256 of the predictions, what they were made with), and prints a table by split. box_oracle and mask_oracle
-say what the best box, and the best of the 1,000 masks of the highest quality, would reach.
+As `pbrec-hf evaluate`. Writes OUT/predictions-SPLIT.jsonl (ids, boxes, run-length masks, scores), the diagram
+OUT/reliability-SPLIT.svg and OUT/scores.json (scores, SHA-256 of the predictions, what they were made with), and
+prints a table by split. docs/calibration.md says what each score is.
 """
 
 from pbrec_hf.app.cli import run_script

@@ -50,6 +50,34 @@ def add_detectors(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{kind}_detector", help="folder or Hub id, instead of the checkpoint's own")
 
 
+def add_ways(parser: argparse.ArgumentParser) -> None:
+    """How many things an expression may mean, and from which score on an answer counts."""
+    parser.add_argument(
+        "--referents", choices=("one", "any"), help="things an expression may mean (default: any for generalized data)"
+    )
+    parser.add_argument(
+        "--threshold", help="answers that score less count as none: a number, or auto = that of the calibration"
+    )
+
+
+def threshold_of(text: str | None) -> float | str | None:
+    """
+    What `--threshold` means: a number, "auto", or None where it was not given.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text is None or text == "auto":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"--threshold {text}: give a number from 0 to 1, or auto.")
+    return number
+
+
 def require_rows(options: argparse.Namespace) -> None:
     """
     Check, before anything slow, that the options name one source of expressions, which is there.

@@ -12,47 +12,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..configuration_pbrec import TASKS
+from .results import Reliability, Result, reliability_table, require_choice, table_of
 from .writing import replaced_file
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "model_card.md"
 # The closest task that the Hub knows.
 PIPELINE_TAG = "zero-shot-object-detection"
-METRICS = {"accuracy": "Acc@0.5", "overall_iou": "overall IoU", "mean_iou": "mean IoU"}
-
-
-@dataclass(frozen=True)
-class Result:
-    """
-    One measured number.
-
-    Attributes:
-        task: one of `TASKS`.
-        dataset, split: ids of what it was measured on.
-        dataset_name: for readers.
-        metric: one of `METRICS`.
-        value: in per cent.
-
-    Raises:
-        ValueError: a field is not legal.
-    """
-
-    task: str
-    dataset: str
-    dataset_name: str
-    split: str
-    metric: str
-    value: float
-
-    def __post_init__(self) -> None:
-        _choose("task", self.task, TASKS)
-        _choose("metric", self.metric, tuple(METRICS))
-        if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
-            raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent from 0 to 100.")
-
-    @property
-    def metric_name(self) -> str:
-        """What readers call the metric."""
-        return METRICS[self.metric]
 
 
 @dataclass(frozen=True)
@@ -71,6 +36,7 @@ class CardInfo:
         detectors: a sentence for each frozen detector.
         limits: further limits, a sentence each.
         results: measured on these weights.
+        reliability: the same, of how far its scores can be believed.
         paper: published by the authors for their weights.
         paper_note: remark on these.
 
@@ -89,13 +55,14 @@ class CardInfo:
     detectors: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    reliability: list[Reliability] = field(default_factory=list)
     paper: list[Result] = field(default_factory=list)
     paper_note: str = ""
 
     def __post_init__(self) -> None:
         for task in self.tasks:
-            _choose("tasks", task, TASKS)
-        if self.results and not self.trained:
+            require_choice("tasks", task, TASKS)
+        if (self.results or self.reliability) and not self.trained:
             raise ValueError(
                 f"{self.name} has results but trained is false, so what was measured? Set trained, or drop them."
             )
@@ -127,6 +94,7 @@ def read_cards(path: str | Path) -> dict[str, CardInfo]:
         try:
             for kind in ("results", "paper"):
                 values[kind] = [Result(**row) for row in values.get(kind, [])]
+            values["reliability"] = [Reliability(**row) for row in values.get("reliability", [])]
             cards[name] = CardInfo(name=name, **values)
         except TypeError as error:
             raise ValueError(f"{path}: {name}: {error}. Give the field, or correct its name.") from error
@@ -157,8 +125,9 @@ def render_card(info: CardInfo, repo: str | None = None) -> str:
         template_path=str(TEMPLATE),
         info=info,
         repo=repo or f"org/{info.name}",
-        results=_table(info.results),
-        paper=_table(info.paper),
+        results=table_of(info.results),
+        paper=table_of(info.paper),
+        reliability=reliability_table(info.reliability),
     )
     return str(card).rstrip() + "\n"
 
@@ -194,14 +163,4 @@ def _eval_result(result: Result) -> EvalResult:
     )
 
 
-def _table(results: list[Result]) -> str:
-    rows = [f"| {r.dataset_name} | {r.split} | {r.task} | {r.metric_name} | {r.value:.2f} |" for r in results]
-    return "\n".join(["| data | split | task | metric | % |", "|---|---|---|---|---|", *rows]) if rows else ""
-
-
-def _choose(name: str, value: str, legal: tuple[str, ...]) -> None:
-    if value not in legal:
-        raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(legal)}.")
-
-
-__all__ = ["CardInfo", "Result", "read_cards", "render_card", "render_cards"]
+__all__ = ["CardInfo", "Reliability", "Result", "read_cards", "render_card", "render_cards"]

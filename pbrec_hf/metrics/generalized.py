@@ -11,7 +11,7 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
-from .overlap import Boxes, Rle, box_overlaps, mask_areas, mask_overlaps
+from .overlap import Boxes, Rle, mask_areas, mask_overlaps, matched_boxes
 from .protocol import BOX, RLE, SentenceMetric, check_count
 
 
@@ -41,7 +41,10 @@ class GeneralizedRec(SentenceMetric):
     ) -> dict[str, float | int | None]:
         check_count(len(predictions), expected)
         pairs = list(zip(predictions, references, strict=True))
-        perfect = [_matches_one_to_one(predicted, referents, threshold) for predicted, referents in pairs]
+        perfect = [
+            len(predicted) == len(referents) and bool(matched_boxes(predicted, referents, threshold).all())
+            for predicted, referents in pairs
+        ]
         answered = np.array([len(predicted) > 0 for predicted, _ in pairs])
         has_target = np.array([len(referents) > 0 for _, referents in pairs])
         return {"f1_precision": float(np.mean(perfect)), "count": len(pairs)} | _existence(answered, has_target)
@@ -75,18 +78,6 @@ class GeneralizedRes(SentenceMetric):
             "ciou": float(intersections.sum() / max(1, unions.sum())),
             "count": len(predictions),
         } | _existence(answered, has_target)
-
-
-def _matches_one_to_one(predicted: Boxes, referents: Boxes, threshold: float) -> bool:
-    if len(predicted) != len(referents):
-        return False
-    overlaps = box_overlaps(predicted, referents)
-    for _ in range(len(referents)):
-        best = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        if overlaps[best] < threshold:
-            return False
-        overlaps[best[0], :] = overlaps[:, best[1]] = -1
-    return True
 
 
 def _existence(answered: NDArray[np.bool_], has_target: NDArray[np.bool_]) -> dict[str, float | None]:

@@ -46,6 +46,27 @@ def paired_box_overlaps(predictions: Boxes, references: Boxes) -> NDArray[np.flo
     return _array(torch.where(_are_boxes(predicted), overlaps, 0.0))
 
 
+def matched_boxes(predictions: Boxes, references: Boxes, threshold: float = 0.5) -> NDArray[np.bool_]:
+    """
+    Which of the predictions (P, 4) have a reference (R, 4) to themselves: bool (P,).
+
+    Pairs are made greedily, from the largest IoU on, as long as it is at least `threshold`. So of two predictions of
+    the same object one stays without.
+
+    Raises:
+        ValueError: a reference is inverted or not finite.
+    """
+    overlaps = box_overlaps(predictions, references)
+    matched = np.zeros(len(predictions), dtype=bool)
+    for _ in range(min(overlaps.shape)):
+        best, reference = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        if overlaps[best, reference] < threshold:
+            break
+        matched[best] = True
+        overlaps[best, :] = overlaps[:, reference] = -1
+    return matched
+
+
 def mask_overlaps(
     predictions: Sequence[Rle], references: Sequence[Rle]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -77,7 +98,25 @@ def mask_areas(masks: Sequence[Rle]) -> NDArray[np.int64]:
     Raises:
         ValueError: a mask is damaged.
     """
-    return np.asarray(coco_mask.area([_checked(rle, index) for index, rle in enumerate(masks)]), dtype=np.int64)
+    # One by one: of a list, pycocotools measures at most 255.
+    return np.array([coco_mask.area(_checked(rle, index)) for index, rle in enumerate(masks)], dtype=np.int64)
+
+
+def united_mask(masks: Sequence[Rle], height: int, width: int) -> dict[str, Any]:
+    """
+    Masks of one picture as one, empty without any.
+
+    Raises:
+        ValueError: a mask is damaged, or is not of `height` x `width` pixels.
+    """
+    for index, rle in enumerate(masks):
+        if (size := tuple(int(side) for side in rle["size"])) != (height, width):
+            raise ValueError(
+                f"Mask {index} has the size {size}, its picture {(height, width)} (height, width): predict masks of "
+                "the original picture."
+            )
+    checked = [_checked(rle, index) for index, rle in enumerate(masks)]
+    return dict(coco_mask.merge(checked or [_checked({"size": [height, width], "counts": b""}, 0)]))
 
 
 def _checked(rle: Rle, index: int) -> dict[str, Any]:
@@ -115,4 +154,4 @@ def _array(values: Tensor) -> NDArray[np.float64]:
     return np.asarray(values.numpy(), dtype=np.float64)
 
 
-__all__ = ["box_overlaps", "mask_areas", "mask_overlaps", "paired_box_overlaps"]
+__all__ = ["box_overlaps", "mask_areas", "mask_overlaps", "matched_boxes", "paired_box_overlaps", "united_mask"]

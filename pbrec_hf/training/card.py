@@ -1,19 +1,25 @@
 """The card of a checkpoint that was just trained: what it was trained on, and what validation measured."""
 
 from pathlib import Path
+from typing import Any
 
-from ..hub.cards import CardInfo, Result, render_card
+from ..hub.cards import CardInfo, render_card
+from ..hub.results import Reliability, Result
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from ..selection.calibration import Calibration
 from .build import measured_on
 from .config import TrainingConfig
-from .predictions import Scores
+from .scores import Scores
 
-# Scores of `predictions.score` that a card shows: score → (task, metric of the card).
+# Scores of `scores.measure` that a card shows: score → (task, metric of the card).
 _METRICS = {
     "accuracy@0.5": ("grounding", "accuracy"),
     "overall_iou": ("segmentation", "overall_iou"),
     "mask_mean_iou": ("segmentation", "mean_iou"),
+    "f1_precision": ("grounding", "f1_precision"),
+    "giou": ("segmentation", "giou"),
+    "ciou": ("segmentation", "ciou"),
 }
 
 
@@ -34,6 +40,9 @@ def write_card(
         for name, (task, metric) in _METRICS.items()
         if measured is not None and name in scores
     ]
+    reliability = []
+    if measured is not None and processor.calibration is not None and scores.get("answers"):
+        reliability.append(_reliability(config, measured, processor.calibration, scores))
     start = config.init or f"the recipe {config.model_config}"
     name = (config.hub_model_id or Path(config.output_dir).resolve().name).split("/")[-1]
     info = CardInfo(
@@ -46,8 +55,27 @@ def write_card(
         base_models=[config.init] if config.init and not Path(config.init).exists() else [],
         detectors=_detectors(config, processor),
         results=results,
+        reliability=reliability,
     )
     return render_card(info, repo=config.hub_model_id)
+
+
+def _reliability(
+    config: TrainingConfig, measured: tuple[str, str], calibration: Calibration, scores: Scores
+) -> Reliability:
+    """What validation found of scores that were calibrated on the same set."""
+    known: dict[str, Any] = {name: scores.get(name) for name in ("auroc", "present_auroc", "n_acc", "t_acc")}
+    referents = config.referents or ("any" if "f1_precision" in scores else "one")
+    return Reliability(
+        *measured,
+        referents=referents,
+        answers=int(scores["answers"]),
+        ece=scores["ece"],
+        same_set=True,
+        threshold=calibration.threshold if referents == "any" else None,
+        exists_threshold=calibration.exists_threshold if referents == "any" else None,
+        **known,
+    )
 
 
 def _detectors(config: TrainingConfig, processor: PbrecProcessor) -> list[str]:

@@ -120,6 +120,9 @@ class TrainingConfig:
     save_steps: int = _say(1000, "Steps between checkpoints; one is saved after each epoch, too. 0 = only then.")
     checkpoints_to_keep: int = _say(2, "Number of checkpoints to keep; older ones are deleted.")
     metric: str = _say("accuracy@0.5", "Validation score that chooses the best weights; larger is better.")
+    referents: str | None = _say(
+        None, "How validation answers, one or any. Default: any where expressions may mean several things or none."
+    )
     validation_epochs: int = _say(1, "Epochs between validations; the last epoch is always validated.")
     validation_batch_size: int = _say(8, "Pictures per process and pass in validation.")
     proposals: str | None = _say(None, "Folder that `pbrec-hf precompute` wrote, for validation.")
@@ -135,6 +138,7 @@ class TrainingConfig:
         # Late: a mistyped flag should not wait for torch.
         from ..configuration_pbrec import TASKS, target_styles
         from ..data.own_data import BBOX_FORMATS
+        from ..selection.calibration import REFERENTS
 
         self.validation_split = self.validation_split or None
         self.trackers = [name for name in self.trackers if name != "none"]
@@ -150,6 +154,9 @@ class TrainingConfig:
         self._check("mixed_precision", self.mixed_precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self._check("push_to_hub", self.push_to_hub in PUSHES, f"one of {', '.join(PUSHES)}")
         self._check("bbox_format", self.bbox_format in BBOX_FORMATS, f"one of {', '.join(BBOX_FORMATS)}")
+        self._check(
+            "referents", self.referents in (None, *REFERENTS), f"one of {', '.join(REFERENTS)}, or leave it out"
+        )
         self._check("tasks", set(self.tasks) <= set(TASKS), f"one or both of {', '.join(TASKS)}")
         if (styles := self.target_styles) is not None:
             target_styles(styles, TASKS if isinstance(styles, str) else list(styles))

@@ -6,7 +6,7 @@ nothing of how answers are scored (`predictions.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -26,7 +26,7 @@ from ..images.segmentation import mask_to_rle
 from ..modeling_pbrec import PbrecForReferringExpression, PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
-from .oracles import MaskOracle, box_oracle
+from .oracles import MaskOracle, box_oracles
 from .predictions import Prediction
 from .proposal_cache import KINDS, ProposalCache, image_hash, row_keys
 
@@ -35,38 +35,71 @@ logger = logging.get_logger(__name__)
 _Item = tuple[dict[str, Any], int, bool]  # a row, its number, and whether it counts
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Way:
+    """
+    How expressions are answered; see `PbrecProcessor.post_process_referring_expression`.
+
+    Attributes:
+        referents: "one" or "any".
+        threshold: a number, "auto", or None for the default of `referents`.
+        masks: whether to make masks, which take time.
+    """
+
+    referents: str = "one"
+    threshold: float | str | None = None
+    masks: bool = True
+
+
+EVERYTHING = (Way("one", 0.0, masks=False), Way("any", 0.0, masks=False))  # what a calibration is fitted to
+
+
 def predict(
     model: PbrecForReferringExpression,
     processor: PbrecProcessor,
     rows: datasets.Dataset,
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
-    threshold: float = 0.0,
+    way: Way = Way(),
+    **options: Any,
+) -> list[Prediction]:
+    """Answer every expression in one way; the arguments are those of `predict_in_ways`."""
+    return predict_in_ways(model, processor, rows, [way], accelerator, batch_size, **options)[0]
+
+
+@torch.no_grad()
+def predict_in_ways(
+    model: PbrecForReferringExpression,
+    processor: PbrecProcessor,
+    rows: datasets.Dataset,
+    ways: Sequence[Way],
+    accelerator: Accelerator | None = None,
+    batch_size: int = 8,
     caches: Mapping[str, ProposalCache] | None = None,
     num_workers: int = 0,
     oracles: bool = True,
     progress: bool = False,
-) -> list[Prediction]:
+) -> list[list[Prediction]]:
     """
-    Answer every expression; see `predictions.py` for the fields of a prediction.
+    Answer every expression in several ways, with one pass of the model; see `predictions.py` for the fields.
 
     Args:
         model: not wrapped for several processes.
         rows: of the image view, images not decoded.
+        ways: how to answer.
         accelerator: of several processes that share the pictures.
         batch_size: pictures per pass and process.
-        threshold: answers that score less are left out.
         caches: proposals by kind ("boxes", "masks"), instead of the processor's detector of that kind.
         num_workers: loader processes.
         oracles: also find the best of all boxes, and of the 1,000 masks of the highest quality.
         progress: show a progress bar.
 
     Returns:
-        One prediction per expression, the same list in every process.
+        For each way one prediction per expression, the same lists in every process.
 
     Raises:
-        ValueError: there are no proposals, or a cache does not hold a picture.
+        ValueError: there are no proposals, a cache does not hold a picture, or the threshold is "auto" without a
+            calibration.
     """
     index, number = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     # Every process makes as many passes, since with sharded weights they wait for each other; repeats are dropped.
@@ -81,23 +114,25 @@ def predict(
     was_training = model.training
     model.eval()
     processor.to(model.device)
-    predictions: list[Prediction] = []
+    predictions: list[list[Prediction]] = [[] for _ in ways]
     for batch in tqdm(loader, desc="predictions", disable=not progress):
-        predictions += _predict_batch(model, processor, batch, caches or {}, threshold, oracles)
+        found = _predict_batch(model, processor, batch, ways, caches or {}, oracles)
+        for known, more in zip(predictions, found, strict=True):
+            known += more
     model.train(was_training)
     if number > 1:
-        predictions = gather_object(predictions)
-    return sorted(predictions, key=lambda prediction: (prediction["row"], prediction["index"]))
+        predictions = [gather_object(known) for known in predictions]
+    return [sorted(known, key=lambda prediction: (prediction["row"], prediction["index"])) for known in predictions]
 
 
 def _predict_batch(
     model: PbrecForReferringExpression,
     processor: PbrecProcessor,
     batch: dict[str, Any],
+    ways: Sequence[Way],
     caches: Mapping[str, ProposalCache],
-    threshold: float,
     oracles: bool,
-) -> list[Prediction]:
+) -> list[list[Prediction]]:
     images = batch["pixel_values"].to(model.device)
     mask = batch["pixel_mask"].to(model.device)
     asked = (batch["expressions"], batch["image_index"])
@@ -115,39 +150,61 @@ def _predict_batch(
         detected=found.pop("detected", None),
     )
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
-    answers = processor.post_process_referring_expression(outputs, inputs, threshold=threshold)
-    hits = _point_hits(outputs, batch, model.config)
+    shared = _shared_fields(outputs, batch, found, model.config, oracles)
     predictions = []
+    for way in ways:
+        answers = processor.post_process_referring_expression(
+            outputs, inputs, threshold=way.threshold, referents=way.referents, return_masks=way.masks
+        )
+        pairs = zip(shared, answers, strict=True)
+        predictions.append([fields | _answer_fields(answer) for fields, answer in pairs if fields is not None])
+    return predictions
+
+
+def _answer_fields(answer: dict[str, Any]) -> Prediction:
+    """What a prediction takes from an answer of the processor."""
+    masks = answer.get("masks") if answer["mask_source"] != "box" else None
+    return {
+        "scores": answer["scores"].tolist(),
+        "raw_scores": answer["raw_scores"].tolist(),
+        "exists": answer["exists"],
+        "boxes": [[round(value, 3) for value in box] for box in answer["boxes"].tolist()],
+        "masks": None if masks is None else [mask_to_rle(mask[0].cpu()) for mask in masks],
+    }
+
+
+def _shared_fields(
+    outputs: PbrecOutput, batch: dict[str, Any], found: dict[str, Any], config: PbrecConfig, oracles: bool
+) -> list[Prediction | None]:
+    """What every way of answering has in common; None for the expressions of repeated pictures."""
+    hits = _point_hits(outputs, batch, config)
+    shared: list[Prediction | None] = []
     drawn: dict[int, MaskOracle] = {}
-    for number, (place, sentence, answer) in enumerate(zip(batch["places"], batch["sentences"], answers, strict=True)):
+    for number, (place, sentence) in enumerate(zip(batch["places"], batch["sentences"], strict=True)):
         if place is None:
+            shared.append(None)
             continue
-        image = int(batch["image_index"][number])
-        there = len(answer["boxes"]) > 0
-        masked = there and answer["mask_source"] != "box"
-        prediction = {
+        fields = {
             **place,
             "ref_id": sentence.get("ref_id"),
             "sent_id": sentence.get("sent_id"),
             "expression": sentence["expression"],
-            "score": answer["scores"][0].item() if there else None,
-            "box": [round(value, 3) for value in answer["boxes"][0].tolist()] if there else None,
-            "mask": mask_to_rle(answer["masks"][0, 0].cpu()) if masked else None,
             "point_hit": hits[number],
         }
         if oracles:
-            letterbox = batch["letterbox"][image]
+            image = int(batch["image_index"][number])
+            letterbox, referents = batch["letterbox"][image], referents_of(sentence)
             boxes, masks = found.get("box_proposals"), found.get("mask_proposals")
             row = number if boxes is not None and boxes.per_expression else image
-            prediction["box_oracle"] = box_oracle(boxes, row, letterbox, sentence)
-            prediction["mask_oracle"] = None
-            if masks is not None and not are_requested(masks) and sentence.get("segmentation") is not None:
+            fields["box_oracles"] = box_oracles(boxes, row, letterbox, referents)
+            fields["mask_oracles"] = None
+            if masks is not None and not are_requested(masks) and all(one.segmentation for one in referents):
                 row = number if masks.per_expression else image
-                if row not in drawn:
+                if referents and row not in drawn:
                     drawn = {row: MaskOracle(masks, row, letterbox)}
-                prediction["mask_oracle"] = drawn[row].best(sentence["segmentation"])
-        predictions.append(prediction)
-    return predictions
+                fields["mask_oracles"] = [drawn[row].best(one.segmentation) for one in referents if one.segmentation]
+        shared.append(fields)
+    return shared
 
 
 def _point_hits(outputs: PbrecOutput, batch: dict[str, Any], config: PbrecConfig) -> list[bool | None]:

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from .predictions import Scores
+from .scores import Scores
 
 
 class Meter:

@@ -1,11 +1,12 @@
 """What the best of all proposals would reach, had selection chosen it: the upper bound that a frozen detector sets."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from ..data.referents import Referent
 from ..geometry.letterbox import Letterbox
 from ..geometry.proposals import Proposals
 from ..images.segmentation import Segmentation, rasterise
@@ -14,26 +15,29 @@ _PROPOSALS = 1000  # masks of an image that are considered: those of the highest
 _COMPARED = 8  # masks compared at full size: the best ones at the resolution of the masks
 
 
-def box_oracle(proposals: Proposals | None, image: int, letterbox: Tensor, sentence: dict[str, Any]) -> float | None:
+def box_oracles(
+    proposals: Proposals | None, image: int, letterbox: Tensor, referents: Sequence[Referent]
+) -> list[float] | None:
     """
-    The IoU of the best of all boxes with the referent's.
+    For each referent of an expression, the IoU of the best of all boxes with its own.
 
     Args:
         proposals: of a batch; None = no box detector.
         image: the picture's place in the batch.
         letterbox: (6,) of the picture.
-        sentence: a row of an expression.
+        referents: of the expression; [] for none.
 
     Returns:
-        None without boxes or without a referent.
+        As many numbers as referents; None without a box detector.
     """
-    if proposals is None or proposals.boxes is None or sentence["bbox"] is None:
+    if proposals is None or proposals.boxes is None:
         return None
     boxes = proposals.boxes[image] if proposals.valid is None else proposals.boxes[image][proposals.valid[image]]
-    if not len(boxes):
-        return 0.0
+    if not len(boxes) or not referents:
+        return [0.0] * len(referents)
     boxes = Letterbox.of(letterbox).boxes_to_original(boxes.cpu())
-    return box_iou(boxes, torch.tensor([sentence["bbox"]])).max().item()
+    best: list[float] = box_iou(boxes, torch.tensor([list(one.box) for one in referents])).amax(dim=0).tolist()
+    return best
 
 
 class MaskOracle:
@@ -76,4 +80,4 @@ class MaskOracle:
         return masks.at(torch.full_like(points, self.image), points).cpu()
 
 
-__all__ = ["MaskOracle", "box_oracle"]
+__all__ = ["MaskOracle", "box_oracles"]

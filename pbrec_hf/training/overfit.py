@@ -22,9 +22,9 @@ from ..hub.opening import opening
 from ..modeling_pbrec import PbrecOutput
 from ..processing_pbrec import PbrecProcessor
 from .config import TrainingConfig
-from .predictions import Scores
 from .run import train
 from .scenes import rows_of, save_pixels, write_rows
+from .scores import Scores
 
 PHOTOGRAPHS = 8
 

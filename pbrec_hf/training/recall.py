@@ -1,7 +1,8 @@
-"""Recall of detectors: for how many expressions is the referent among the proposals (Table 1 of the paper)?
+"""Recall of detectors: how many referents are among the proposals (Table 1 of the paper)?
 
 A detector sees the same letterboxed canvas as with a model. Its proposals are cut at a number, the best first, as
-two-stage methods do; every expression counts once. Knows nothing of the comprehension stage.
+two-stage methods do. Every referent counts once for each expression that means it. Knows nothing of the comprehension
+stage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from accelerate.utils import gather_object
 from torchvision.ops import box_iou
 from tqdm.auto import tqdm
 
+from ..data.referents import Referent, referents_of
 from ..detectors.base import asks_expressions, makes_masks_of_boxes
 from ..geometry.letterbox import Letterbox
 from ..geometry.proposals import Proposals
@@ -24,7 +26,7 @@ from ..metrics.intervals import share_interval
 from .oracles import MaskOracle
 
 TOPS = (10, 100, None)
-_Best = list[float] | None  # an expression's best IoU for each number of proposals; None where the data have no mask
+_Best = list[float] | None  # a referent's best IoU for each number of proposals; None where the data have no mask
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Recall:
         kind: "boxes" or "masks".
         top: how many proposals count, the best first; None = all.
         least: proposals of a lower quality do not count.
-        found: expressions with a proposal of sufficient IoU.
-        count: expressions with a referent.
+        found: referents with a proposal of sufficient IoU.
+        count: referents, each as often as expressions mean it.
     """
 
     kind: str
@@ -73,7 +75,7 @@ def detector_recall(
     Args:
         detector: as `detectors/base.py` describes it.
         image_processor: makes the canvases.
-        rows: of the image view, images not decoded; expressions without a referent do not count.
+        rows: of the image view, images not decoded; each of several referents counts, and an absent one does not.
         tops: numbers of proposals; None = all.
         least: lowest quality of a proposal that counts, such as 0.65 for the sparse setting of the paper.
         iou: what an IoU has to exceed.
@@ -109,8 +111,8 @@ def detector_recall(
                 groups = [(image, sentences)]
             said += len(sentences)
             for row, asked in groups:
-                there = [sentence for sentence in asked if sentence["bbox"] is not None]
-                found += _best_by_top(proposals, row, letterboxes[image], there, tops, least)
+                meant = [referent for sentence in asked for referent in referents_of(sentence)]
+                found += _best_by_top(proposals, row, letterboxes[image], meant, tops, least)
     if number > 1:
         found, kinds = gather_object(found), set(gather_object(list(kinds)))
     known = [best for best in found if best is not None]
@@ -144,11 +146,11 @@ def _best_by_top(
     proposals: Proposals,
     row: int,
     letterbox: torch.Tensor,
-    sentences: Sequence[Mapping[str, Any]],
+    referents: Sequence[Referent],
     tops: Sequence[int | None],
     least: float,
 ) -> list[_Best]:
-    """For each expression on a row of proposals, the best IoU among the best proposals, by their number."""
+    """For each referent on a row of proposals, the best IoU among the best proposals, by their number."""
     quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[row]
     order = quality.argsort(descending=True, stable=True)
     there = quality[order] >= least
@@ -156,22 +158,21 @@ def _best_by_top(
         there &= proposals.valid[row][order]
     order = order[there]
     if not len(order):
-        return [[0.0] * len(tops) for _ in sentences]
+        return [[0.0] * len(tops) for _ in referents]
     if proposals.boxes is not None:
         boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[row][order])
-        referents = torch.tensor([sentence["bbox"] for sentence in sentences]).view(-1, 4)
-        overlaps = box_iou(boxes, referents).T
+        overlaps = box_iou(boxes, torch.tensor([list(one.box) for one in referents]).view(-1, 4)).T
         return [[values[:top].max().item() for top in tops] for values in overlaps]
     oracles = [MaskOracle(proposals, row, letterbox, order[:top]) for top in tops]
     return [
-        None if sentence.get("segmentation") is None else [oracle.best(sentence["segmentation"]) for oracle in oracles]
-        for sentence in sentences
+        None if one.segmentation is None else [oracle.best(one.segmentation) for oracle in oracles]
+        for one in referents
     ]
 
 
 def table(recalls: Mapping[str, Sequence[Recall]]) -> str:
     """Markdown with a row per detector and number of proposals."""
-    lines = ["| detector | of | proposals | recall (%) | 95 % interval | expressions |", "|---|---|---|---|---|---|"]
+    lines = ["| detector | of | proposals | recall (%) | 95 % interval | referents |", "|---|---|---|---|---|---|"]
     for detector, entries in recalls.items():
         for entry in entries:
             top = "all" if entry.top is None else f"best {entry.top}"

@@ -24,15 +24,15 @@ from ..hub.publishing import upload
 from ..hub.writing import replaced_file
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from ..selection.calibration import Calibration
 from .batches import rows_digest
 from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
 from .card import write_card
 from .config import TrainingConfig
-from .evaluation import predict
 from .export import save_checkpoint
-from .predictions import Scores, possible_scores, score
-from .proposal_cache import filled_caches
-from .trainer import Export, Trainer, Validate
+from .scores import Scores, possible_scores
+from .trainer import Export, Trainer
+from .validation import referents_of_validation, validation
 
 logger = logging.get_logger(__name__)
 
@@ -42,7 +42,8 @@ def train(config: TrainingConfig) -> Scores:
     Run `config`.
 
     `output_dir` gets the folders last and best (for `from_pretrained`), checkpoints, logs, and scores.json with the
-    scores and `repaired_targets`, the number of targets that had no positive point.
+    scores, `repaired_targets`, the number of targets that had no positive point, and `calibrations` of the folders.
+    Whoever validates gets calibrated checkpoints; their calibrations are fitted on the validation set.
 
     Returns:
         The scores; see `Trainer.fit`.
@@ -54,6 +55,7 @@ def train(config: TrainingConfig) -> Scores:
     accelerator = _accelerator(config)
     set_seed(config.seed)
     model, processor = load_model_and_processor(config)
+    processor.calibration = None  # what `init` has is of its own weights; validation fits another
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # its decorator hides the arguments
     if config.compile:
@@ -87,19 +89,36 @@ def _fit(
         training_collator(config, model, processor),
         config,
         accelerator,
-        _validation(config, processor, held_out, accelerator) if held_out is not None else None,
+        validation(config, processor, held_out, accelerator) if held_out is not None else None,
         _export(config, processor, accelerator),
         measured=rows_digest(held_out) if held_out is not None else None,
     )
     scores = trainer.fit()
     if accelerator.is_main_process:
-        report = {"scores": scores, "repaired_targets": trainer.repaired_targets, "config": asdict(config)}
+        report = {
+            "scores": scores,
+            "repaired_targets": trainer.repaired_targets,
+            "calibrations": {name: _calibration(Path(config.output_dir, name)) for name in ("best", "last")},
+            "config": asdict(config),
+        }
+        if held_out is not None:
+            report["referents"] = referents_of_validation(config, held_out)
         with replaced_file(Path(config.output_dir) / "scores.json") as partial:
             partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         if config.push_to_hub == "end":
             _push(config, "last" if held_out is None else "best")
     accelerator.end_training()
     return scores
+
+
+def _calibration(folder: Path) -> dict[str, Any] | None:
+    """What scores.json says of the calibration of a saved folder; None without one."""
+    path = folder / "processor_config.json"
+    calibration = Calibration.of(json.loads(path.read_text()).get("calibration")) if path.is_file() else None
+    if calibration is None:
+        return None
+    told = {name: getattr(calibration, name) for name in ("fitted_on", "answers", "threshold", "exists_threshold")}
+    return told | {"scores_are_of_the_same_set": True}
 
 
 def _require_output_dir(config: TrainingConfig) -> None:
@@ -167,32 +186,12 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def _validation(
-    config: TrainingConfig, processor: PbrecProcessor, rows: datasets.Dataset, accelerator: Accelerator
-) -> Validate:
-    caches = filled_caches(config.proposals, processor) if config.proposals else None
-
-    def validate(model: PbrecForReferringExpression) -> Scores:
-        predictions = predict(
-            model,
-            processor,
-            rows,
-            accelerator,
-            config.validation_batch_size,
-            caches=caches,
-            num_workers=config.num_workers,
-            oracles=False,
-            progress=config.progress,
-        )
-        return score(predictions, rows)
-
-    return validate
-
-
 def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Accelerator) -> Export:
     def export(
         model: PbrecForReferringExpression, state_dict: dict[str, Any] | None, name: str, scores: Scores
     ) -> None:
+        if not scores:
+            processor.calibration = None  # of the epoch that was validated last
         if accelerator.is_main_process:
             card = write_card(config, model, processor, scores)
             save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict, card)

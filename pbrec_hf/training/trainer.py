@@ -25,7 +25,7 @@ from .config import TrainingConfig
 from .ema import WeightAverage
 from .meter import Meter
 from .optimizer import build_optimizer, build_schedule, freeze_towers
-from .predictions import Scores
+from .scores import Scores
 
 logger = logging.get_logger(__name__)
 

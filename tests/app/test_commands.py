@@ -98,7 +98,13 @@ def test_the_same_predictions_get_the_same_scores(data, checkpoint, tmp_path, ca
     [
         (["evaluate", "--data", "a"], "Give a checkpoint, or --rescore"),
         (["evaluate", "a", "--data", "a", "--dataset", "b"], "Give --data"),
-        (["evaluate", "a", "--data", "a", "--threshold", "2"], "--threshold 2.0: give a number from 0 to 1."),
+        (["evaluate", "a", "--data", "a", "--threshold", "2"], "--threshold 2: give a number from 0 to 1, or auto."),
+        (
+            ["evaluate", "a", "--data", "a", "--threshold", "high"],
+            "--threshold high: give a number from 0 to 1, or auto.",
+        ),
+        (["calibrate", "a"], "Give --data"),
+        (["calibrate", "a", "--data", "a", "--batch_size", "0"], "--batch_size 0: give a number of at least 1."),
         (["evaluate", "a", "--data", "a", "--batch_size", "0"], "--batch_size 0: give a number of at least 1."),
         (["precompute", "a", "--out", "b"], "Give --data"),
         (["failures", "a", "--data", "a", "--out", "a.jpg"], "--data a: there is no such file or folder"),

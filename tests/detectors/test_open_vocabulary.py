@@ -26,8 +26,8 @@ from pbrec_hf.inference.folding import optimize_for_inference
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
-from pbrec_hf.training.predictions import score
 from pbrec_hf.training.proposal_cache import detector_hash, open_caches
+from pbrec_hf.training.scores import score
 
 SIDE = 128
 EXPRESSIONS = ["the red dog", "cat", "girl on the left"]
@@ -299,9 +299,9 @@ def test_two_expressions_on_one_picture_have_rows_of_their_own_in_the_cache(aski
     assert len(caches["boxes"]) == 6
     found = predict(tiny_model(), asking, rows, batch_size=3, caches=caches)
     for one, other in zip(found, expected, strict=True):
-        assert one["box"] == pytest.approx(other["box"], abs=1e-2)
-        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
-        assert one["box_oracle"] == pytest.approx(other["box_oracle"], abs=1e-4)
+        assert one["boxes"][0] == pytest.approx(other["boxes"][0], abs=1e-2)
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+        assert one["box_oracles"] == pytest.approx(other["box_oracles"], abs=1e-4)
     assert score(found, rows)["count"] == 6
     assert fill_caches(caches, asking, rows) == 0
 

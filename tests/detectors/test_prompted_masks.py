@@ -19,9 +19,9 @@ from pbrec_hf.hub.assembly import assemble
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
-from pbrec_hf.training.predictions import score
 from pbrec_hf.training.proposal_cache import open_caches
 from pbrec_hf.training.recall import detector_recall
+from pbrec_hf.training.scores import score
 
 BOXES = [[10.0, 10.5, 60, 90], [0, 0, 96, 100], [20, 60, 90, 99.5]]
 PHOTOS = [np.random.default_rng(seed).integers(0, 255, (60, 90, 3), np.uint8) for seed in range(2)]
@@ -150,15 +150,15 @@ def test_the_data_are_evaluated_with_its_masks(processor, tmp_path):
     calls = count_encodings(processor.mask_detector)
     predictions = predict(tiny_model(), processor, rows, batch_size=2)
     assert len(calls) == 3
-    assert all(entry["mask"]["size"] == [56, 64] and entry["mask_oracle"] is None for entry in predictions)
+    assert all(entry["masks"][0]["size"] == [56, 64] and entry["mask_oracles"] is None for entry in predictions)
     assert 0 <= score(predictions, rows)["overall_iou"] <= 1
     caches = open_caches(tmp_path / "cache", processor)
     assert caches.keys() == {"boxes"}  # masks of boxes cannot be stored
     assert fill_caches(caches, processor, rows) == 3
     again = predict(tiny_model(), processor, rows, batch_size=2, caches=caches)
     for entry, expected in zip(again, predictions, strict=True):
-        assert entry["score"] == pytest.approx(expected["score"], abs=1e-6)
-        assert entry["box"] == pytest.approx(expected["box"], abs=1e-2)
+        assert entry["scores"] == pytest.approx(expected["scores"], abs=1e-6)
+        assert entry["boxes"][0] == pytest.approx(expected["boxes"][0], abs=1e-2)
 
 
 def test_it_proposes_nothing_to_store_or_to_recall(tmp_path):

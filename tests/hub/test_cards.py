@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 from places import ROOT
 
-from pbrec_hf.hub.cards import CardInfo, Result, read_cards, render_card
+from pbrec_hf.hub.cards import CardInfo, Reliability, Result, read_cards, render_card
 
 CARDS = read_cards(ROOT / "model_cards" / "cards.yaml")
 RESULT = Result("grounding", "refcoco", "RefCOCO", "testA", "accuracy", 12.345)
@@ -59,12 +59,32 @@ def test_measured_results_become_the_model_index_and_the_papers_do_not():
     assert "None\n" not in text and "\n\n\n" not in text
 
 
+def test_how_far_scores_can_be_believed_is_told_with_what_it_was_measured_on():
+    measured = Reliability("My tools", "test", "any", 1234, 0.0312, False, 0.81, 0.88, 0.9, 0.86, 0.417, 0.5)
+    text = render_card(replace(INFO, reliability=[measured]))
+    assert "| My tools | test | any | 1234 | 0.031 | 0.810 | 0.880 | 0.900 | 0.860 | 0.417 | 0.500 |" in text
+    assert "which flatters" not in text and "\n\n\n" not in text
+    same = replace(measured, split="val", same_set=True, n_acc=None, present_auroc=None)
+    text = render_card(replace(INFO, reliability=[measured, same]))
+    assert "| My tools | val | any | 1234 | 0.031 | 0.810 | – | – | 0.860 | 0.417 | 0.500 |" in text
+    assert "fitted on the same expressions (My tools val), which flatters" in text
+    assert "How far its scores" not in render_card(INFO)
+
+
+@pytest.mark.parametrize("change", [{"ece": 3.1}, {"answers": 0}, {"referents": "two"}, {"n_acc": -0.1}])
+def test_reliability_that_cannot_be_is_refused(change):
+    (name, _), *_ = change.items()
+    with pytest.raises(ValueError, match=f"{name}="):
+        replace(Reliability("My tools", "test", "any", 1234, 0.03, False), **change)
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
         ("mine: {trained: true, scores: 3}", "unknown fields scores"),
         ("mine: {trained: true}", "mine: .*missing"),
         ("mine: {trained: true, results: [{task: grounding}]}", "mine: .*dataset"),
+        ("mine: {trained: true, reliability: [{split: test}]}", "mine: .*dataset_name"),
         ("mine: {summary: s, trained: true, tasks: [counting], data: d, leakage: l}", "tasks='counting' is unknown"),
     ],
 )

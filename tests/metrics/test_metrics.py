@@ -8,6 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pbrec_hf.metrics import GeneralizedRec, GeneralizedRes, RecAccuracy, ResIoU
+from pbrec_hf.metrics.overlap import matched_boxes, united_mask
 
 HEIGHT, WIDTH = 12, 16
 
@@ -170,9 +171,39 @@ def test_generalized_comprehension_equals_counting_by_hand():
     assert result["t_acc"] == sum(bool(p) for p in with_target) / len(with_target)
 
 
+def test_of_two_boxes_of_an_object_one_stays_without():
+    assert matched_boxes([[0, 0, 9, 10], [0, 0, 10, 10]], [[0, 0, 10, 10]]).tolist() == [False, True]
+    assert matched_boxes([[0, 0, 5, 10]], [[0, 0, 10, 10]]).tolist() == [True]  # an IoU of exactly 0.5
+    assert matched_boxes([[0, 0, 5, 10]], [[0, 0, 10, 10]], 0.6).tolist() == [False]
+    assert matched_boxes([], [[0, 0, 1, 1]]).tolist() == [] and matched_boxes([[0, 0, 1, 1]], []).tolist() == [False]
+
+
+def test_matching_equals_going_through_the_pairs():
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        referents = random_boxes(rng, rng.integers(0, 4))
+        predicted = random_boxes(rng, rng.integers(0, 4)) + referents[: rng.integers(0, 4)]
+        used_i, used_j = set(), set()
+        pairs = [(plain_iou(p, r), i, j) for i, p in enumerate(predicted) for j, r in enumerate(referents)]
+        for overlap, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+            if overlap >= 0.4 and i not in used_i and j not in used_j:
+                used_i.add(i)
+                used_j.add(j)
+        assert matched_boxes(predicted, referents, 0.4).tolist() == [i in used_i for i in range(len(predicted))]
+
+
+def test_united_masks_equal_the_union_of_pixels():
+    masks = random_masks(np.random.default_rng(7), 3)
+    united = united_mask(rles(masks), HEIGHT, WIDTH)
+    assert (coco_mask.decode(united) == (masks[0] | masks[1] | masks[2])).all()
+    assert coco_mask.area(united_mask([], HEIGHT, WIDTH)) == 0
+    with pytest.raises(ValueError, match=r"Mask 0 has the size \(12, 16\), its picture \(5, 5\)"):
+        united_mask(rles(masks), 5, 5)
+
+
 def test_generalized_segmentation_equals_counting_pixels():
     rng = np.random.default_rng(4)
-    references, predictions = random_masks(rng, 200, empty=0.3), random_masks(rng, 200, empty=0.3)
+    references, predictions = random_masks(rng, 300, empty=0.3), random_masks(rng, 300, empty=0.3)
     predictions[:80] = references[:80]
     total_intersection = total_union = 0
     overlaps, no_target, target = [], [], []
@@ -186,7 +217,7 @@ def test_generalized_segmentation_equals_counting_pixels():
             overlaps.append(0.0 if predicted.any() else 1.0)
             no_target.append(not predicted.any())
     result = GeneralizedRes().compute(predictions=rles(predictions), references=rles(references))
-    assert result["giou"] == pytest.approx(sum(overlaps) / 200)
+    assert result["giou"] == pytest.approx(sum(overlaps) / 300)
     assert result["ciou"] == total_intersection / total_union
     assert result["n_acc"] == sum(no_target) / len(no_target)
     assert result["t_acc"] == sum(target) / len(target)

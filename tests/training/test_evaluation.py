@@ -11,8 +11,9 @@ from pbrec_hf.data.referents import referent_columns, referents_of
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
-from pbrec_hf.training.predictions import read_predictions, score, write_predictions
+from pbrec_hf.training.predictions import read_predictions, write_predictions
 from pbrec_hf.training.proposal_cache import ProposalCache, filled_caches, image_hash, open_caches
+from pbrec_hf.training.scores import score
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,9 @@ def test_every_expression_is_answered_once(predictions, rows):
     assert [(entry["row"], entry["index"]) for entry in predictions] == [(r, i) for r in range(5) for i in range(2)]
     for entry in predictions:
         assert entry["expression"] == rows[entry["row"]]["expressions"][entry["index"]]["expression"]
-        assert entry["mask"] is None or entry["mask"]["size"] == [56, 64]
-        left, top, right, bottom = entry["box"]
+        assert [mask["size"] for mask in entry["masks"]] == [[56, 64]]
+        (left, top, right, bottom), *more = entry["boxes"]
+        assert not more and entry["scores"] == entry["raw_scores"] and entry["exists"] is None
         assert 0 <= left < right <= 64 and 0 <= top < bottom <= 56
 
 
@@ -66,8 +68,8 @@ def test_a_point_hits_any_of_several_referents(processor, tmp_path, task):
 def test_pictures_together_are_as_pictures_alone(predictions, processor, rows):
     alone = predict(tiny_model(), processor, rows, batch_size=1)
     for one, other in zip(alone, predictions, strict=True):
-        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
-        assert one["box"] == pytest.approx(other["box"], abs=1e-2)
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+        assert one["boxes"][0] == pytest.approx(other["boxes"][0], abs=1e-2)
 
 
 def test_a_file_scores_as_its_run(predictions, rows, tmp_path):
@@ -85,7 +87,7 @@ def test_a_file_scores_as_its_run(predictions, rows, tmp_path):
 
 
 def test_perfect_answers_score_one(predictions, rows):
-    perfect = [entry | {"box": rows[entry["row"]]["expressions"][entry["index"]]["bbox"]} for entry in predictions]
+    perfect = [entry | {"boxes": [rows[entry["row"]]["expressions"][entry["index"]]["bbox"]]} for entry in predictions]
     assert score(perfect, rows)["accuracy@0.9"] == 1
 
 
@@ -143,7 +145,8 @@ def test_what_no_cache_holds_is_left_to_its_detector(processor, rows, prediction
     assert caches.keys() == {"boxes"}
     found = predict(tiny_model(), processor, rows, batch_size=2, caches=caches)
     # The last digit of a sum may depend on where in memory its terms lie.
-    expected = [entry | {"score": pytest.approx(entry["score"], rel=1e-5)} for entry in predictions]
+    near = ("scores", "raw_scores")
+    expected = [entry | {name: pytest.approx(entry[name], rel=1e-5) for name in near} for entry in predictions]
     assert found == expected
 
 

@@ -12,9 +12,9 @@ from pbrec_hf.hub.publishing import write_checkpoint
 from pbrec_hf.training.build import load_rows
 from pbrec_hf.training.evaluation import predict
 from pbrec_hf.training.precompute import fill_caches
-from pbrec_hf.training.predictions import score
 from pbrec_hf.training.proposal_cache import detector_hash, open_caches
 from pbrec_hf.training.run import train
+from pbrec_hf.training.scores import score
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_cached_proposals_answer_as_fresh_ones(processor, data, tmp_path):
     expected = predict(tiny_model(), processor, rows, batch_size=2)
     found = predict(tiny_model(), processor, rows, batch_size=3, caches=caches)
     for one, other in zip(found, expected, strict=True):
-        assert one["box"] == pytest.approx(other["box"], abs=1e-2)
-        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
-        assert one["mask"] == other["mask"]
+        assert one["boxes"][0] == pytest.approx(other["boxes"][0], abs=1e-2)
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+        assert one["masks"] == other["masks"]
     scores = score(found, rows)
     assert scores["count"] == 8
     assert scores["box_oracle@0.5"] >= scores["accuracy@0.5"] and scores["mask_oracle"] >= scores["mask_mean_iou"]

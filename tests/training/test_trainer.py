@@ -111,7 +111,7 @@ def test_what_matters_not_may_change(folder, unbroken):
 def test_a_failed_validation_costs_no_step(folder, unbroken, monkeypatch):
     config = dropping(folder, "failed", save_steps=0)
     with monkeypatch.context() as patched, pytest.raises(ValueError, match="no scores today"):
-        patched.setattr("pbrec_hf.training.run.score", _fail)
+        patched.setattr("pbrec_hf.training.validation.score", _fail)
         train(config)
     (saved,) = (folder / "failed/checkpoints").iterdir()
     assert saved.name == "step-00000005"

@@ -3,6 +3,7 @@
 1 GPU    pbrec-hf evaluate CHECKPOINT --dataset refcoco --refer_dir R --image_dir I --output_dir OUT
 N GPUs   accelerate launch --multi_gpu --num_processes N -m pbrec_hf evaluate CHECKPOINT …
 CPU      pbrec-hf evaluate CHECKPOINT --cpu --data held_out.jsonl --output_dir OUT
+GREC     pbrec-hf evaluate CHECKPOINT --dataset grefcoco --refer_dir R --image_dir I --splits val testA testB
 again    pbrec-hf evaluate --rescore OUT/predictions-val.jsonl --dataset refcoco --splits val …
 """
 
@@ -10,7 +11,16 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from ..options import add_detectors, add_rows, own_split, require_models, require_rows, rows_of
+from ..options import (
+    add_detectors,
+    add_rows,
+    add_ways,
+    own_split,
+    require_models,
+    require_rows,
+    rows_of,
+    threshold_of,
+)
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -22,11 +32,11 @@ def add(commands: Commands) -> None:
     parser = new_verb(commands, "evaluate", run, HELP, again="to start over")
     parser.add_argument("checkpoint", nargs="?", help="folder or Hub id")
     add_rows(parser)
-    parser.add_argument("--splits", nargs="+", help="of the data set (default: all but train)")
+    parser.add_argument("--splits", "--split", nargs="+", help="of the data set (default: all but train)")
     add_detectors(parser)
     parser.add_argument("--proposals", help="cache written by `pbrec-hf precompute`")
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the processor lets them vote")
-    parser.add_argument("--threshold", type=float, default=0.0, help="answers that score less count as none")
+    add_ways(parser)
     # Several pictures at once do not fit into the caches of a CPU, where one after the other is a sixth faster.
     parser.add_argument("--batch_size", type=int, help="pictures per process and pass (default: 8; 1 on a CPU)")
     parser.add_argument("--num_workers", type=int, default=4, help="loader processes per process")
@@ -37,11 +47,12 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write OUTPUT_DIR/predictions-SPLIT.jsonl and OUTPUT_DIR/scores.json, and print a table by split."""
+    """Write predictions, reliability diagrams and scores.json to OUTPUT_DIR, and print a table by split."""
     _check(options)
     show_log()
-    from ...training.predictions import read_predictions, score
+    from ...training.predictions import read_predictions
     from ...training.reports import evaluate_checkpoint, table
+    from ...training.scores import score
 
     splits = _splits(options)
     if options.rescore is not None:
@@ -55,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
             mask_detector=options.mask_detector,
             proposals=options.proposals,
             top_k=options.top_k,
+            referents=options.referents,
             threshold=options.threshold,
             batch_size=options.batch_size,
             num_workers=options.num_workers,
@@ -70,8 +82,7 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if (options.checkpoint is None) == (options.rescore is None):
         raise ValueError("Give a checkpoint, or --rescore with a predictions file: one of the two.")
-    if not 0 <= options.threshold <= 1:
-        raise ValueError(f"--threshold {options.threshold}: give a number from 0 to 1.")
+    options.threshold = threshold_of(options.threshold)
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size}: give a number of at least 1.")
     require_rows(options)

@@ -1,4 +1,4 @@
-"""What pbrec-mt-small has to beat: step 8 of run.sh.
+"""What pbrec-mt-small has to beat: step 9 of run.sh.
 
 See --help, and pbrec_hf/training/small/baselines.py.
 """

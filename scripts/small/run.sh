@@ -76,5 +76,10 @@ python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/testsets.py" --data "$data" --out "$run/testsets"
 python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets/choice"
+python "$here/several.py" "$run/pbrec-mt-small" --data "$run/testsets/choice/generalized.jsonl"
+python "$root/scripts/calibrate.py" "$run/pbrec-mt-small" --cpu --data "$run/testsets/choice/generalized.jsonl"
+python "$root/scripts/evaluate.py" "$run/pbrec-mt-small" --cpu --referents any \
+    --data "$run/testsets/test/generalized.jsonl" --output_dir "$run/evaluation"
 python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/test/images" \
-    "$run/testsets/test/expressions_heldout.jsonl" "$run/testsets/test/expressions_composed.jsonl"
+    "$run/testsets/test/expressions_heldout.jsonl" "$run/testsets/test/expressions_composed.jsonl" \
+    "$run/testsets/test/generalized.jsonl"

@@ -5,7 +5,8 @@
 
 Per file, with the number of cases and a 95 % interval (Wilson): the largest detection; the best detection of the true
 category (which no method is told); a rule that takes category and position words from the expression; and the oracle,
-whether any proposal meets the referent. An IoU above 0.5 is a hit.
+whether any proposal meets the referent. An IoU above 0.5 is a hit. Of `generalized.jsonl`: a rule that takes every sure
+detection of the named category, and the oracle, whether each referent is met by a proposal; a hit is an exact set.
 """
 
 import argparse
@@ -21,13 +22,22 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from ...data.own_data import load_own_data
+from ...data.referents import referents_of
+from ...data.scenes.plural_words import PEOPLE, plural
 from ...data.scenes.words import NOUNS
+from ...data.schema import without_decoding
 from ...geometry.letterbox import Letterbox
 from ...image_processing_pbrec import PbrecImageProcessor
-from ...images.reading import load_picture
+from ...images.reading import load_picture, load_pixels
+from ...metrics.overlap import matched_boxes
 from ...small.nanodet import NanoDetDetector
 
 CATEGORIES = {noun: category for category, nouns in reversed(NOUNS.items()) for noun in nouns}
+SEVERAL = {plural(noun): category for noun, category in CATEGORIES.items()} | dict.fromkeys(
+    (*PEOPLE, "everyone", "everybody"), "person"
+)
+_SURE = 0.25  # score of a detection that is taken for an object
 # Word → which of the boxes it asks for: the highest value of a function of (x, y, width, height), centre and size.
 POSITIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "left": lambda x, y, w, h: -x, "leftmost": lambda x, y, w, h: -x,
@@ -46,7 +56,7 @@ def category_in(expression: str) -> str | None:
     """The category of the first known noun of the expression; of nouns at the same place, the longest one's."""
     places = [
         (match.start(), -len(noun), category)
-        for noun, category in CATEGORIES.items()
+        for noun, category in (SEVERAL | CATEGORIES).items()
         if (match := re.search(rf"\b{re.escape(noun)}s?\b", expression))
     ]
     return min(places)[2] if places else None
@@ -65,7 +75,7 @@ def by_rule(expression: str, detections: dict[str, Any], size: tuple[int, int]) 
     """
     names, scores, boxes = detections["names"], detections["scores"], detections["boxes"]
     wanted = category_in(expression)
-    keep = torch.tensor([wanted is None or name == wanted for name in names]) & (scores > 0.25)
+    keep = torch.tensor([wanted is None or name == wanted for name in names]) & (scores > _SURE)
     if not keep.any():
         return int(scores.argmax())
     scale = torch.tensor([size[1], size[0]])
@@ -116,12 +126,38 @@ def measure(
                 hits[name].append(False)
             continue
         sides = detections["boxes"][:, 2:] - detections["boxes"][:, :2]
-        sure = detections["scores"] > 0.25 if (detections["scores"] > 0.25).any() else detections["scores"] > 0
+        sure = detections["scores"] > _SURE if (detections["scores"] > _SURE).any() else detections["scores"] > 0
         hits["largest detection"].append(bool(meets[(sides.prod(1) * sure).argmax()]))
         hits["rule"].append(bool(meets[by_rule(row["expression"], detections, (row["height"], row["width"]))]))
         same = torch.tensor([name == row["category"] for name in detections["names"]])
         best = detections["scores"].masked_fill(~same, -1).argmax()
         hits["best of the true category"].append(bool(meets[best] & same[best]))
+    return hits
+
+
+def measure_generalized(
+    path: Path, detector: NanoDetDetector, processor: PbrecImageProcessor
+) -> dict[str, list[bool]]:
+    """Whether rule and oracle hit, for every expression of data of one's own; by how many objects it means."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    classes = [name for _, name in sorted((detector.config.id2label or {}).items())]
+    for row in without_decoding(load_own_data(path, view="image")):
+        inputs = processor(images=[load_pixels(row["image"])], return_tensors="pt")
+        found = detector.detect(inputs["pixel_values"])[0]
+        proposed = detector.propose(inputs["pixel_values"], inputs["pixel_mask"]).boxes
+        assert proposed is not None  # every box detector proposes some
+        place = Letterbox.of(inputs["letterbox"][0])
+        boxes, every = (place.boxes_to_original(values) for values in (found["boxes"], proposed[0]))
+        names = [classes[label] for label in found["labels"].tolist()]
+        for said in row["expressions"]:
+            truth = torch.tensor([referent.box for referent in referents_of(said)]).reshape(-1, 4)
+            wanted = category_in(said["expression"])
+            kept = torch.tensor([name == wanted for name in names], dtype=torch.bool) & (found["scores"] > _SURE)
+            right = matched_boxes(boxes[kept].tolist(), truth.tolist())
+            kind = "none" if not len(truth) else "several" if len(truth) > 1 else "one"
+            hits[f"rule, {kind}"].append(int(kept.sum()) == len(truth) and bool(right.all()))
+            if len(truth):
+                hits[f"oracle, {kind}"].append(bool((box_iou(truth, every).amax(1) > 0.5).all()))
     return hits
 
 
@@ -137,7 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     processor = PbrecImageProcessor(size={"longest_edge": args.size})
     for path in args.files:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        for name, values in measure(rows, args.images, detector, processor).items():
+        if "image" in rows[0]:
+            hits = measure_generalized(path, detector, processor)
+        else:
+            hits = measure(rows, args.images, detector, processor)
+        for name, values in sorted(hits.items()):
             low, high = interval(sum(values), len(values))
             share = sum(values) / len(values)
             print(f"{path.stem}: {name}: {sum(values)} of {len(values)} = {share:.3f} [{low:.3f}, {high:.3f}]")

@@ -3,8 +3,9 @@
     python scripts/small/export.py --models RUN/phase1 RUN/phase2 --words RUN/words.safetensors \\
         --box_detector RUN/nanodet --mask_detector RUN/masks --out pbrec_hf/checkpoints/pbrec-mt-small
 
-Writes model, tokenizer, detectors and a processor with the selection that measured best on held-out generated
-expressions. The configs keep float32, so that `from_pretrained` computes in float32.
+Writes model, tokenizer, detectors and a processor with the selection that measured best on half of the held-out
+generated expressions (selection.py, several.py). The configs keep float32, so that `from_pretrained` computes in
+float32.
 """
 
 import argparse
@@ -30,6 +31,10 @@ SELECTION = {
     "quality_power": 0.4,
     "masks_follow_boxes": True,
     "mask_threshold": 0.6,
+    "several_quality_power": 1.0,
+    "part_covered": 0.5,
+    "part_value": 0.8,
+    "least_share": 0.3,
 }
 
 

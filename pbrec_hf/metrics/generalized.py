@@ -17,7 +17,8 @@ from .protocol import BOX, RLE, SentenceMetric, check_count
 
 class GeneralizedRec(SentenceMetric):
     """
-    `f1_precision`: share of sentences whose predicted boxes match the referents one to one (F1 = 1) at IoU ≥ 0.5.
+    `f1_precision`: share of sentences whose predicted boxes match the referents one to one (F1 = 1) at IoU ≥ 0.5;
+    `f1_one` and `f1_several`: of those with one referent, and with several; None where there is none.
 
     Predictions and references are lists of XYXY boxes, [] for none; threshold the scores before. Pairs are matched
     greedily from the largest IoU on. Source: He et al., "GREC", 2023; where their code uses the GIoU, this follows the
@@ -47,7 +48,13 @@ class GeneralizedRec(SentenceMetric):
         ]
         answered = np.array([len(predicted) > 0 for predicted, _ in pairs])
         has_target = np.array([len(referents) > 0 for _, referents in pairs])
-        return {"f1_precision": float(np.mean(perfect)), "count": len(pairs)} | _existence(answered, has_target)
+        numbers = np.array([len(referents) for _, referents in pairs])
+        return {
+            "f1_precision": float(np.mean(perfect)),
+            "f1_one": _share(perfect, numbers == 1),
+            "f1_several": _share(perfect, numbers > 1),
+            "count": len(pairs),
+        } | _existence(answered, has_target)
 
 
 class GeneralizedRes(SentenceMetric):
@@ -78,6 +85,10 @@ class GeneralizedRes(SentenceMetric):
             "ciou": float(intersections.sum() / max(1, unions.sum())),
             "count": len(predictions),
         } | _existence(answered, has_target)
+
+
+def _share(values: Sequence[bool], which: NDArray[np.bool_]) -> float | None:
+    return float(np.asarray(values)[which].mean()) if which.any() else None
 
 
 def _existence(answered: NDArray[np.bool_], has_target: NDArray[np.bool_]) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ _SINGLE = (
     *(f"accuracy{at}" for at in _AT), "box_mean_iou",
     "overall_iou", "mask_mean_iou", *(f"precision{at}" for at in _AT), "point_hit", "auroc",
 )  # fmt: skip
-_GENERALIZED = ("f1_precision", "giou", "ciou", "t_acc", "point_hit", "auroc")
+_GENERALIZED = ("f1_precision", "f1_one", "f1_several", "giou", "ciou", "t_acc", "point_hit", "auroc")
 _OF_ABSENT = ("n_acc", "present_auroc")
 
 
@@ -62,8 +62,8 @@ def measure(predictions: Sequence[Prediction], rows: datasets.Dataset) -> Measur
 
     Returns:
         Of data with one referent per expression: accuracy@0.5 … @0.9, box_mean_iou; with masks overall_iou,
-        mask_mean_iou, precision@0.5 … @0.9. Of generalized data: f1_precision, n_acc, t_acc of the boxes; with masks
-        giou and ciou of their union.
+        mask_mean_iou, precision@0.5 … @0.9. Of generalized data: f1_precision, f1_one, f1_several, n_acc, t_acc of the
+        boxes; with masks giou and ciou of their union.
         If known: box_oracle@0.5 (share of expressions of whose referents all have a proposal of an IoU above 0.5), of
         generalized data also box_oracle_share@0.5 (mean share of an expression's referents that have one), mask_oracle
         (mean IoU of the best proposals), and point_hit, the released rule of model selection.

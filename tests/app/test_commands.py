@@ -172,7 +172,7 @@ def test_scenes_and_overfit_need_photographs(capsys):
 def test_output_that_cannot_be_written_is_not_bad_input(data, checkpoint, tmp_path):
     """Words that the terminal's encoding lacks are escaped; a reader that leaves ends the program quietly."""
     picture = str(Path(data).parent / "0.png")
-    command = [sys.executable, "-m", "pbrec_hf", "ground", picture, "左边的狗", "--model", checkpoint]
+    command = [sys.executable, "-m", "pbrec_hf", "ground", picture, "左边的狗 dog", "--model", checkpoint]
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert done.returncode == 0 and done.stdout.startswith(b"\\u5de6") and b"score 0." in done.stdout, done.stderr

@@ -53,9 +53,9 @@ def test_only_what_was_cut_is_reported_as_cut(caplog):
 
 
 def test_each_unread_word_is_told_once(caplog):
-    expressions = ["the dog", "the okapi", "okapi", "okapi 🐕"]
+    expressions = ["the dog", "the okapi", "okapi", "okapi 🦫"]
     for _ in range(2):
         read = read_expressions(tiny_processor().tokenizer, expressions, max_length=8)
-    assert read["unread"] == [[], ["okapi"], ["okapi"], ["okapi", "🐕"]]
+    assert read["unread"] == [[], ["okapi"], ["okapi"], ["okapi", "🦫"]]
     assert read["readable"].tolist() == [True, True, False, False]
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["'okapi'", "'🐕'"]
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["'okapi'", "'🦫'"]

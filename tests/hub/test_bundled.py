@@ -1,9 +1,12 @@
 """The bundled checkpoint answers as well as it did when it was bundled."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from places import SCENES
 from torchvision.ops import box_iou
+from transformers import pipeline
 
 import pbrec_hf
 from pbrec_hf.data.scenes.composed import ComposedScenes
@@ -38,3 +41,15 @@ def test_most_answers_on_composed_scenes_are_right(asked):
     assert len(right) >= 60
     assert sum(right) / len(right) > 0.65, sum(right) / len(right)
     assert sum(masks) / len(masks) > 0.5, sum(masks) / len(masks)
+
+
+def test_it_answers_with_as_many_as_there_are_or_none():
+    pipe = pipeline("referring-expression", model=pbrec_hf.bundled_checkpoint())
+    photographs = Path(pbrec_hf.__file__).parent / "assets/demo"
+    (table,), (giraffes,) = (list(photographs.rglob(f"{number:012}.jpg")) for number in (790, 72))
+    texts = ["everyone", "all the people", "nobody", "no one", "zebra", "all the zebras", "🐕"]
+    answers = pipe(str(table), texts, referents="any")
+    assert [len(found) for found in answers] == [4, 4, 0, 0, 0, 0, 0]
+    assert all(0 < one["score"] <= 1 and 0 < one["raw_score"] <= 1 for found in answers for one in found)
+    assert len(pipe(str(giraffes), "all the giraffes", referents="any")) == 2
+    assert pipe(str(giraffes), "the plane", referents="any") == []

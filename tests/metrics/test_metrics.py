@@ -167,6 +167,9 @@ def test_generalized_comprehension_equals_counting_by_hand():
     without, with_target = [p for p, r in pairs if not r], [p for p, r in pairs if r]
     assert result["f1_precision"] == sum(plain_f1_is_one(p, r) for p, r in pairs) / 200
     assert 0.4 < result["f1_precision"] < 0.9
+    for name, which in (("f1_one", lambda r: len(r) == 1), ("f1_several", lambda r: len(r) > 1)):
+        told = [plain_f1_is_one(p, r) for p, r in pairs if which(r)]
+        assert result[name] == sum(told) / len(told)
     assert result["n_acc"] == sum(not p for p in without) / len(without)
     assert result["t_acc"] == sum(bool(p) for p in with_target) / len(with_target)
 
@@ -225,7 +228,8 @@ def test_generalized_segmentation_equals_counting_pixels():
 
 def test_without_sentences_of_a_kind_its_accuracy_is_none():
     result = GeneralizedRec().compute(predictions=[[]], references=[[]])
-    assert result == {"f1_precision": 1.0, "count": 1, "n_acc": 1.0, "t_acc": None}
+    exact = {"f1_precision": 1.0, "f1_one": None, "f1_several": None}
+    assert result == exact | {"count": 1, "n_acc": 1.0, "t_acc": None}
 
 
 def samples() -> dict[type, tuple[list, list]]:

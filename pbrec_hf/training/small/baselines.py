@@ -5,8 +5,8 @@
 
 Per file, with the number of cases and a 95 % interval (Wilson): the largest detection; the best detection of the true
 category (which no method is told); a rule that takes category and position words from the expression; and the oracle,
-whether any proposal meets the referent. An IoU above 0.5 is a hit. Of `generalized.jsonl`: a rule that takes every sure
-detection of the named category, and the oracle, whether each referent is met by a proposal; a hit is an exact set.
+whether any proposal meets the referent. An IoU above 0.5 is a hit. Of `generalized.jsonl`: a rule that takes every
+sure detection of the named category, and the oracle, whether a proposal meets each referent; a hit is an exact set.
 """
 
 import argparse

@@ -32,7 +32,7 @@ from ...selection.groups import Group
 from ...selection.referents import any_referents
 from ...selection.settings import SelectionSettings
 
-WAYS: list[dict[str, float]] = [
+WAYS: list[dict[str, Any]] = [
     {"several_quality_power": power, "part_covered": covered, "part_value": value, "least_share": share}
     for power, covered, value, share in itertools.product((0.7, 1.0, 1.4), (0.5, 0.7), (0.5, 0.8), (0.2, 0.3, 0.4))
 ]

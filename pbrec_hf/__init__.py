@@ -39,6 +39,7 @@ _PUBLIC = {
     "TorchvisionDetector": "detectors.torchvision_models",
     "TorchvisionDetectorConfig": "detectors.torchvision_models",
     "bundled_checkpoint": "hub.bundled",
+    "load_hub_set": "data.hub_sets.loading",
     "load_own_data": "data.own_data",
     "load_refcoco": "data.refer.refcoco",
     "register_detector": "detectors.base",

@@ -178,6 +178,16 @@ def read_coco(
     )
 
 
+def read_annotation(record: Mapping[str, Any]) -> CocoAnnotation:
+    """
+    One annotation that is no file's: id, image_id, bbox (x, y, width, height), segmentation and so on, as COCO's.
+
+    Raises:
+        ValueError: a missing or impossible field.
+    """
+    return _annotation(record)
+
+
 _DROPPED: Any = object()  # stands for an annotation that nobody wants; null would be a fault
 
 
@@ -371,4 +381,4 @@ def _polygon(part: Any) -> "array[float]":
     return packed
 
 
-__all__ = ["CocoAnnotation", "CocoFile", "CocoImage", "Id", "PackedSegmentation", "read_coco"]
+__all__ = ["CocoAnnotation", "CocoFile", "CocoImage", "Id", "PackedSegmentation", "read_annotation", "read_coco"]

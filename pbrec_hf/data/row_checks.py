@@ -17,7 +17,7 @@ from .boxes import LARGEST
 from .embedded import Embedded
 from .image_files import image_path, lacks_end
 from .referent_checks import Wrong, area_of, check_referents
-from .values import can_be_stored, identifier, is_number, shown, whole_number
+from .values import can_be_stored, identifier, is_number, is_visible, shown, whole_number
 
 REQUIRED = ("image", "expression", "bbox")
 INTEGERS = ("ref_id", "sent_id", "ann_id", "category_id")
@@ -110,7 +110,7 @@ class RowChecker:
             self.problems.append(Problem(line, name, shown(value) if isinstance(value, Mapping) else value, remedy))
 
         expression = row.get("expression")
-        if not isinstance(expression, str) or not _is_visible(expression):
+        if not isinstance(expression, str) or not is_visible(expression):
             wrong("expression", "give a text that is not blank")
         elif not can_be_stored(expression):
             wrong("expression", "give a text without NUL characters and halves of surrogate pairs")
@@ -189,11 +189,6 @@ class RowChecker:
         if not there:
             return path, f"there is no such file in {self.image_dir}: correct the name or image_dir"
         return path, _checked_size(path)
-
-
-def _is_visible(text: str) -> bool:
-    """Whether some character of `text` can be seen; a zero-width space cannot."""
-    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _is_address(value: object) -> bool:

@@ -110,6 +110,11 @@ def can_be_stored(value: str) -> bool:
         return False
 
 
+def is_visible(value: str) -> bool:
+    """Whether some character of a text can be seen; a zero-width space cannot."""
+    return any(character.isprintable() and not character.isspace() for character in value)
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is a finite number, and no integer beyond those that floating point has."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
@@ -139,4 +144,4 @@ def field_of(
         raise ValueError(f"{name}={shown(value)}: {error}") from error
 
 
-__all__ = ["Id", "can_be_stored", "field_of", "identifier", "is_number", "shown", "text", "whole_number"]
+__all__ = ["Id", "can_be_stored", "field_of", "identifier", "is_number", "is_visible", "shown", "text", "whole_number"]

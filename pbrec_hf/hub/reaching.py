@@ -1,13 +1,18 @@
 """Whether the Hub answers, asked once and briefly, before a client library repeats its requests for half a minute.
 
-Knows nothing of checkpoints: an id, and what this machine has of it.
+Knows nothing of checkpoints and data: an id, its version, and what this machine has of it.
 """
 
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, get_session, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import HfApi, constants, get_session, try_to_load_from_cache
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import httpx, validate_repo_id
 
 LIBRARIES = ("torchvision",)  # "torchvision:fcos_p5" stands for weights that a library fetches itself
@@ -70,6 +75,39 @@ def require_source(source: str) -> None:
     hub_options(source)
 
 
+def data_set_at(repo_id: str, revision: str | None = None) -> tuple[str, str]:
+    """
+    Which data set, and which commit of it, the Hub has under these names; it follows a data set that was renamed.
+
+    Args:
+        repo_id: owner/name.
+        revision: branch, tag or commit; None = the newest.
+
+    Returns:
+        Its id and the commit.
+
+    Raises:
+        ConnectionError: the Hub does not answer.
+        FileNotFoundError: there is no such data set or revision, or it is not open to this machine.
+    """
+    require_hub(f"to fetch {repo_id}")
+    try:
+        found = HfApi().dataset_info(repo_id, revision=revision, timeout=SECONDS)
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(
+            f"{repo_id} has no revision {revision!r}: give a branch, a tag, or all 40 digits of a commit."
+        ) from error
+    except RepositoryNotFoundError as error:  # also a gated one
+        raise FileNotFoundError(
+            f"{repo_id} is no data set on the Hub, or it is not open to you: correct the name, or accept its terms "
+            "and log in (hf auth login)."
+        ) from error
+    except (HfHubHTTPError, httpx.TransportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConnectionError(f"The Hub does not tell about {repo_id} ({reason}): try again later.") from error
+    return found.id, str(found.sha)
+
+
 def split_revision(source: str) -> tuple[str, str | None]:
     """ "org/name@revision" → the id and the revision; a folder as it is, whatever it is called."""
     name, at, revision = source.rpartition("@")
@@ -87,4 +125,4 @@ def _on_the_hub(source: str) -> bool:
     return True
 
 
-__all__ = ["hub_options", "require_hub", "require_source", "split_revision"]
+__all__ = ["data_set_at", "hub_options", "require_hub", "require_source", "split_revision"]

@@ -76,11 +76,11 @@ def one_line_errors(folder: str | Path) -> Iterator[None]:
 
     Raises:
         CannotWriteError: in place of an `OSError`, or of the errors of their own that torch and safetensors raise for
-            a full disk. Other errors stay as they are.
+            a full disk. Other errors stay as they are, also those of a network that is read from.
     """
     try:
         yield
-    except CannotWriteError:
+    except (CannotWriteError, ConnectionError):
         raise
     except (OSError, RuntimeError, SafetensorError) as error:
         told = _told(error, Path(folder))

@@ -37,11 +37,16 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="own data: JSONL, JSON, CSV, TSV or Parquet")
     parser.add_argument("--bbox_format", default="xyxy", help="of own data: xyxy or xywh (default: %(default)s)")
     parser.add_argument("--instances", help="COCO instances file whose objects the expressions of own data name")
-    parser.add_argument("--dataset", help="refcoco, refcoco+, refcocog, referit or grefcoco")
+    parser.add_argument(
+        "--dataset",
+        help="refcoco, refcoco+, refcocog, referit or grefcoco; or one on the Hub with its pictures, such as "
+        "hub:lmms-lab/RefCOCO or hub:owner/name@revision",
+    )
     parser.add_argument("--split_by", help="unc, google, umd or berkeley")
     parser.add_argument("--refer_dir", help="folder of the REFER annotations")
     parser.add_argument("--image_dir", help="folder of the images")
     parser.add_argument("--no_check_counts", action="store_true", help="accept a partial copy of a data set")
+    parser.add_argument("--first", type=int, help="of a data set on the Hub: read only so many rows of a split")
 
 
 def add_detectors(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +95,22 @@ def require_rows(options: argparse.Namespace) -> None:
         raise ValueError("Give --data (a file of your own) or --dataset (such as refcoco): one of the two.")
     names = ("data", "instances", "refer_dir", "image_dir")
     require_paths(**{name: getattr(options, name) for name in names})
+    if is_on_the_hub(options):
+        from ..data.hub_sets.names import HubSet
+
+        HubSet.named(options.dataset)
+        for name in ("split_by", "refer_dir", "image_dir"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} is not for a data set on the Hub, which has its pictures: leave it out.")
+    elif options.first is not None:
+        raise ValueError("--first is for data sets on the Hub (--dataset hub:owner/name): leave it out.")
+
+
+def is_on_the_hub(options: argparse.Namespace) -> bool:
+    """Whether `--dataset` is one on the Hub."""
+    from ..data.hub_sets.names import PREFIX
+
+    return options.dataset is not None and options.dataset.startswith(PREFIX)
 
 
 def require_paths(**paths: str | Path | None) -> None:
@@ -118,7 +139,30 @@ def rows_of(options: argparse.Namespace, split: str) -> "datasets.Dataset":
         not options.no_check_counts,
         options.bbox_format,
         options.instances,
+        options.first,
     )
+
+
+def splits_of(options: argparse.Namespace) -> list[str]:
+    """
+    The splits that `--splits` names, or all but the one to train on; a file of one's own is one split.
+
+    Raises:
+        OSError, ValueError: the data set is not known, or the Hub does not tell its splits.
+    """
+    from ..data.hub_sets.names import HubSet
+    from ..data.hub_sets.stream import splits_of as splits_on_the_hub
+    from ..data.refer.refcoco import published_counts
+
+    if own := own_split(options):
+        return [own]
+    if options.splits:
+        return list(options.splits)
+    if is_on_the_hub(options):
+        names = splits_on_the_hub(HubSet.named(options.dataset))
+    else:
+        names = list(published_counts(options.dataset, options.split_by))
+    return [split for split in names if split != "train"]
 
 
 def own_split(options: argparse.Namespace) -> str | None:

@@ -15,6 +15,8 @@ from transformers import AutoModel, AutoTokenizer
 from ..configuration_pbrec import PbrecConfig
 from ..data.augmentation import AugmentationConfig
 from ..data.collator import PbrecCollator
+from ..data.hub_sets.loading import load_hub_set
+from ..data.hub_sets.names import PREFIX
 from ..data.own_data import load_own_data
 from ..data.refer.leakage import load_mixture
 from ..data.refer.refcoco import load_refcoco
@@ -98,19 +100,22 @@ def load_rows(
     check_counts: bool = True,
     bbox_format: str = "xyxy",
     instances: str | None = None,
+    first: int | None = None,
 ) -> datasets.Dataset:
     """
     Rows of the image view, images not decoded: of a file of one's own, or of a split of a published data set.
 
     Args:
         data: JSONL, JSON, CSV, TSV or Parquet; see `load_own_data`.
-        dataset: instead, name of a published data set; see `load_refcoco`.
+        dataset: instead, name of a published data set; see `load_refcoco`. Or "hub:owner/name", of one on the Hub; see
+            `load_hub_set`.
         split, split_by: of the data set.
         refer_dir: folder of its annotations.
         image_dir: folder of the images.
         check_counts: compare the splits with their published sizes.
         bbox_format: of `data`, "xyxy" or "xywh".
         instances: COCO instances file of `data`.
+        first: of a data set on the Hub, read no more than so many of its rows.
 
     Raises:
         ValueError: rows are wrong, or the data set does not have this split.
@@ -118,6 +123,8 @@ def load_rows(
     if data is not None:
         own = load_own_data(data, image_dir, instances=instances, bbox_format=bbox_format, view="image")
         return without_decoding(own)
+    if dataset is not None and dataset.startswith(PREFIX):
+        return without_decoding(load_hub_set(dataset, str(split), first=first, check_counts=check_counts))
     if dataset is None or refer_dir is None:
         raise ValueError(f"dataset={dataset!r} needs the folder of its annotations: give refer_dir.")
     splits = load_refcoco(

@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 from accelerate import Accelerator
 
+from ..data.provenance import provenance
 from ..hub.opening import opening
 from ..hub.writing import replaced_file
 from ..inference.folding import prepare_to_answer
@@ -52,8 +53,8 @@ def evaluate_checkpoint(
     Answer every expression of some splits and score the answers.
 
     Writes to `output_dir`: for each split predictions-SPLIT.jsonl (ids, boxes, run-length masks, scores) and
-    reliability-SPLIT.svg; and scores.json with the scores, the reliability bins, how the questions were asked, the
-    SHA-256 of the predictions, and what they were made with.
+    reliability-SPLIT.svg; and scores.json with the scores, what they were measured on, the reliability bins, how the
+    questions were asked, the SHA-256 of the predictions, and what they were made with.
 
     Args:
         checkpoint: folder or Hub id.
@@ -90,7 +91,7 @@ def evaluate_checkpoint(
     prepare_to_answer(model.eval(), processor)  # after the caches, which know a detector by its weights
     calibration = processor.calibration
     scores: dict[str, Scores] = {}
-    told: dict[str, dict[str, Any]] = {"reliability": {}, "asked": {}, "sha256": {}}
+    told: dict[str, dict[str, Any]] = {"data": {}, "reliability": {}, "asked": {}, "sha256": {}}
     for split, load in splits.items():
         rows = load()
         way = Way(referents or ("any" if is_generalized(rows) else "one"), threshold)
@@ -104,6 +105,7 @@ def evaluate_checkpoint(
         if accelerator.is_main_process:
             measured = measure(predictions, rows)
             scores[split] = measured.scores
+            told["data"][split] = provenance(rows)
             told["asked"][split] = asked
             told["reliability"][split] = [asdict(entry) for entry in measured.bins]
             told["sha256"][split] = write_predictions(Path(output_dir) / f"predictions-{split}.jsonl", predictions)

@@ -3,6 +3,7 @@
 1 GPU    pbrec-hf evaluate CHECKPOINT --dataset refcoco --refer_dir R --image_dir I --output_dir OUT
 N GPUs   accelerate launch --multi_gpu --num_processes N -m pbrec_hf evaluate CHECKPOINT …
 CPU      pbrec-hf evaluate CHECKPOINT --cpu --data held_out.jsonl --output_dir OUT
+Hub      pbrec-hf evaluate CHECKPOINT --dataset hub:lmms-lab/RefCOCO --split testA --output_dir OUT
 GREC     pbrec-hf evaluate CHECKPOINT --dataset grefcoco --refer_dir R --image_dir I --splits val testA testB
 again    pbrec-hf evaluate --rescore OUT/predictions-val.jsonl --dataset refcoco --splits val …
 """
@@ -10,19 +11,23 @@ again    pbrec-hf evaluate --rescore OUT/predictions-val.jsonl --dataset refcoco
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..options import (
     add_detectors,
     add_rows,
     add_ways,
-    own_split,
     require_models,
     require_rows,
     rows_of,
+    splits_of,
     threshold_of,
 )
 from ..output import show_log
 from . import Commands, new_verb
+
+if TYPE_CHECKING:
+    import datasets
 
 HELP = "score a checkpoint on a data set, or a file of predictions again"
 
@@ -47,20 +52,28 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write predictions, reliability diagrams and scores.json to OUTPUT_DIR, and print a table by split."""
+    """Write predictions, reliability diagrams and scores.json to OUTPUT_DIR; print a table and what it is of."""
     _check(options)
     show_log()
+    from ...data.provenance import in_words, provenance
     from ...training.predictions import read_predictions
     from ...training.reports import evaluate_checkpoint, table
     from ...training.scores import score
 
-    splits = _splits(options)
+    splits = splits_of(options)
+    measured_on: list[str] = []
+
+    def load(split: str) -> "datasets.Dataset":
+        rows = rows_of(options, split)
+        measured_on.append(in_words(split, provenance(rows)))
+        return rows
+
     if options.rescore is not None:
-        scores = {splits[0]: score(read_predictions(options.rescore), rows_of(options, splits[0]))}
+        scores = {splits[0]: score(read_predictions(options.rescore), load(splits[0]))}
     else:
         scores = evaluate_checkpoint(
             options.checkpoint,
-            {split: partial(rows_of, options, split) for split in splits},
+            {split: partial(load, split) for split in splits},
             options.output_dir,
             box_detector=options.box_detector,
             mask_detector=options.mask_detector,
@@ -75,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             made_with={name: str(value) for name, value in vars(options).items() if name != "run"},
         )
     if scores:
-        print(table(scores))
+        print("\n".join([table(scores), "", *measured_on]))
     return 0
 
 
@@ -87,14 +100,3 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch_size {options.batch_size}: give a number of at least 1.")
     require_rows(options)
     require_models(options.checkpoint, options.box_detector, options.mask_detector)
-
-
-def _splits(options: argparse.Namespace) -> list[str]:
-    """The splits to evaluate; a file of one's own is one split."""
-    from ...data.refer.refcoco import published_counts
-
-    if own := own_split(options):
-        return [own]
-    if options.splits:
-        return list(options.splits)
-    return [split for split in published_counts(options.dataset, options.split_by) if split != "train"]

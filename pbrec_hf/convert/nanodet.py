@@ -1,86 +1,45 @@
-"""NanoDet-m from ncnn's graph (`.param`) and its weights as safetensors named by graph node → `NanoDetDetector`.
+"""NanoDet-m or NanoDet-Plus from ncnn's graph (`.param`) and its weights as safetensors named by graph node.
 
-The graph is checked: every convolution must have the kernel, stride, groups and activation of the module that takes
-its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and deviation in 0 … 255; that is the
-package's own normalisation with the channels reversed, so reversing the input channels of the stem is exact.
+Sizes are read off the graph, and the graph is checked: every convolution must have the kernel, stride, groups and
+activation of the module that takes its weights. BatchNorm is folded already. NanoDet sees BGR with ImageNet's mean and
+deviation in 0 … 255; that is the package's own normalisation with the channels reversed, so reversing the input
+channels of the stem is exact.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..small.nanodet import NanoDetConfig, NanoDetDetector
-from ..small.nanodet_trunk import STAGE_NAMES, ConvAct
+from ..small.nanodet_trunk import NanoDetTrunkConfig
+from ..small.shufflenet import ConvAct
+from .labels import labels_of
+from .ncnn import Node, read_convolutions
 from .report import ConversionReport
 from .verification import verify_forward
 
 STEM = "trunk.stem.conv.weight"
-MAGIC = "7767517"
-CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
-# Parameter ids of ncnn's convolution layers.
-OUT_CHANNELS, KERNEL, STRIDE, GROUPS, ACTIVATION, SLOPE = "0", "1", "3", "7", "9", "-23310"
-LEAKY_RELU = 2
-
-
-@dataclass(frozen=True)
-class Node:
-    """
-    One convolution of the graph.
-
-    Attributes:
-        name: of the node, which its weights have, too.
-        out_channels, kernel, stride, groups: of the convolution.
-        slope: of the leaky ReLU behind it; None = no activation.
-    """
-
-    name: str
-    out_channels: int
-    kernel: int
-    stride: int
-    groups: int
-    slope: float | None
-
-
-def read_convolutions(param: str) -> list[Node]:
-    """
-    The convolutions of an ncnn graph, in the order in which they are computed.
-
-    Args:
-        param: text of the `.param` file.
-
-    Raises:
-        ValueError: no ncnn graph, or a convolution with an activation other than a leaky ReLU.
-    """
-    lines = param.split("\n")
-    if lines[0].strip() != MAGIC:
-        raise ValueError(
-            f"The graph begins with {lines[0][:20]!r} instead of {MAGIC}: give ncnn's plain-text .param file."
-        )
-    nodes = []
-    for line in lines[2:]:
-        words = line.split()
-        if not words or words[0] not in CONVOLUTIONS:
-            continue
-        inputs, outputs = int(words[2]), int(words[3])
-        values = dict(word.split("=", 1) for word in words[4 + inputs + outputs :])
-        activation = int(values.get(ACTIVATION, 0))
-        if activation not in (0, LEAKY_RELU):
-            raise ValueError(
-                f"{words[1]} has activation {activation}: give a graph with none (0) and leaky ReLUs (2) alone."
-            )
-        nodes.append(
-            Node(
-                name=words[1],
-                out_channels=int(values[OUT_CHANNELS]),
-                kernel=int(values.get(KERNEL, 1)),
-                stride=int(values.get(STRIDE, 1)),
-                groups=int(values.get(GROUPS, 1)),
-                slope=float(values[SLOPE].split(",")[1]) if activation == LEAKY_RELU else None,
-            )
-        )
-    return nodes
+# Which modules need which others, in the order of `read_convolutions`.
+_ORDER = {
+    "pan": (
+        *("trunk.stem", "trunk.stage2", "trunk.neck.lateral.stride8"),
+        *("trunk.stage3", "trunk.neck.lateral.stride16", "trunk.stage4", "trunk.neck.lateral.stride32"),
+        *("heads.stride8", "heads.stride16", "heads.stride32"),
+    ),
+    "ghost_pan": (
+        *("trunk.stem", "trunk.stage2", "trunk.stage3", "trunk.stage4", "trunk.neck.reduce.stride32"),
+        *("trunk.neck.reduce.stride16", "trunk.neck.top_down.stride16"),
+        *("trunk.neck.reduce.stride8", "trunk.neck.top_down.stride8", "heads.stride8"),
+        *("trunk.neck.down.stride16", "trunk.neck.bottom_up.stride16", "heads.stride16"),
+        *("trunk.neck.down.stride32", "trunk.neck.bottom_up.stride32", "heads.stride32"),
+        *("trunk.neck.extra_from_trunk", "trunk.neck.extra_from_neck", "heads.stride64"),
+    ),
+}
+# What NanoDet-Plus has beside its neck.
+_PLUS = {"tower_kernel": 5, "points": "corner"}
 
 
 def convert_nanodet(
@@ -92,13 +51,15 @@ def convert_nanodet(
     Args:
         state_dict: `<node>.weight` and `<node>.bias` of every convolution.
         param: text of the `.param` file.
-        config: sizes, by default NanoDet-m's.
+        config: of the detector; None = NanoDet-m or NanoDet-Plus, whichever has as many convolutions, with the sizes
+            of the graph.
 
     Raises:
         ValueError: graph, weights and config do not fit together.
     """
-    model = NanoDetDetector(config or NanoDetConfig()).eval()
-    nodes, modules = read_convolutions(param), _in_graph_order(model)
+    nodes = read_convolutions(param)
+    model = NanoDetDetector(config or _config_of(nodes)).eval()
+    modules = _in_graph_order(model)
     if len(nodes) != len(modules):
         raise ValueError(
             f"The graph has {len(nodes)} convolutions, the configured detector {len(modules)}: give the config (stage "
@@ -128,9 +89,58 @@ def convert_nanodet_files(weights: str | Path, param: str | Path) -> tuple[NanoD
     return convert_nanodet(load_file(weights), Path(param).read_text())
 
 
+def _config_of(nodes: list[Node]) -> NanoDetConfig:
+    """The config of the kind of NanoDet that has as many convolutions, with the sizes of the graph."""
+    found: dict[int, str] = {}
+    for neck in _ORDER:
+        config = _config(neck)
+        with torch.device("meta"):
+            modules = _in_graph_order(NanoDetDetector(config))
+        if len(modules) == len(nodes):
+            break
+        found[len(modules)] = neck
+    else:
+        raise ValueError(
+            f"The graph has {len(nodes)} convolutions, NanoDet-m and NanoDet-Plus {' and '.join(map(str, found))}: "
+            "give the graph of one of these, or the config of the network that was exported."
+        )
+    width = {name: node.out_channels for node, (name, _, _) in zip(nodes, modules, strict=True)}
+    classes = width["heads.stride8.output"] - 4 * config.num_bins
+    if classes < 1:
+        raise ValueError(
+            f"The graph's heads have {width['heads.stride8.output']} channels, but {config.num_bins} bins for each of "
+            "four sides and a class need more: give the config of the network that was exported."
+        )
+    return _config(
+        neck,
+        stem_channels=width["trunk.stem.conv"],
+        stage_channels=[
+            2 * width[f"trunk.stage{stage}.block0.branch_right.pointwise_out.conv"] for stage in (2, 3, 4)
+        ],
+        neck_channels=width["heads.stride8.tower.pointwise0.conv"],
+        **labels_of(classes),
+    )
+
+
+def _config(neck: str, id2label: dict[int, str] | None = None, num_labels: int | None = None, **trunk: Any) -> Any:
+    classes = {"id2label": id2label, "num_labels": num_labels}
+    return NanoDetConfig(
+        trunk_config=NanoDetTrunkConfig(neck=neck, **trunk),
+        **(_PLUS if neck == "ghost_pan" else {}),
+        **{name: value for name, value in classes.items() if value is not None},
+    )
+
+
 def _in_graph_order(model: NanoDetDetector) -> list[tuple[str, nn.Conv2d, float | None]]:
-    """(name, convolution, slope) in ncnn's order: trunk (left branches first), neck, heads from fine to coarse."""
+    """(name, convolution, slope) in the order of `read_convolutions`."""
     slopes = {f"{name}.conv": m.negative_slope for name, m in model.named_modules() if isinstance(m, ConvAct)}
-    order = {prefix: i for i, prefix in enumerate(["trunk", *(f"heads.{stage}" for stage in STAGE_NAMES)])}
+    prefixes = _ORDER[model.config.trunk.neck]
+
+    def place(name: str) -> int:
+        return next(i for i, prefix in enumerate(prefixes) if f"{name}.".startswith(f"{prefix}."))
+
     convolutions = [(name, m, slopes.get(name)) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
-    return sorted(convolutions, key=lambda item: next(i for prefix, i in order.items() if item[0].startswith(prefix)))
+    return sorted(convolutions, key=lambda item: place(item[0]))
+
+
+__all__ = ["convert_nanodet", "convert_nanodet_files"]

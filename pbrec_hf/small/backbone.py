@@ -26,8 +26,8 @@ from ..geometry.boxes import boxes_from_distances
 from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
 from .colors import COLOR_NAMES, color_maps
-from .nanodet import NanoDetConfig, NanoDetDetector, NanoDetOutput
-from .nanodet_trunk import STRIDES
+from .nanodet import NanoDetConfig, NanoDetDetector
+from .nanodet_outputs import NanoDetOutput
 from .objects import SHAPE, describe_objects, object_channel_names, part_colors, place_objects, visible
 
 _MAP_STRIDES = (16, 32)
@@ -219,7 +219,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
                 parts = part_colors(boxes, image_colors, canvas)
                 objects.append((describe_objects(boxes, probabilities, weight, parts, canvas), index))
             at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
-        neck = outputs.feature_maps[STRIDES.index(stride)]
+        neck = outputs.feature_maps[self.config.detector.trunk.strides.index(stride)]
         if neck.shape[-2:] != grid:
             neck = F.interpolate(neck, grid, mode="bilinear", align_corners=False)
         if self.config.places == 1:

@@ -1,9 +1,10 @@
-"""NanoDet-m: a light one-stage detector that proposes a box at every point of three grids (strides 8, 16, 32).
+"""NanoDet and NanoDet-Plus: light one-stage detectors that propose a box at every point of three or four grids.
 
 One head per stride on the maps of `NanoDetBackbone` predicts class logits and, for each side of the box, a
 distribution over `num_bins` distances (generalised focal loss, arXiv 2006.04388), whose mean times the stride is the
-distance from the point to the side. Points are cell centres. Expects letterboxed, ImageNet-normalised canvases whose
-sides are multiples of 32. `forward` is differentiable; `propose` and `detect` run without gradients.
+distance from the point to the side. NanoDet's points are the centres of the cells, those of NanoDet-Plus their
+top-left corners. Expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32. `forward` is
+differentiable; `propose` and `detect` run without gradients.
 
 Notable features:
 - `scales`: multi-scale inference. The canvas is processed at several sizes, each with its own grids, and all proposals
@@ -13,7 +14,6 @@ Notable features:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -25,7 +25,6 @@ from torchvision.ops import batched_nms, nms
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..detectors.base import Detector, DetectorConfig, require_multiple
@@ -34,9 +33,12 @@ from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
 from ..geometry.proposals import Proposals
 from ..layers.initialization import PRIOR_BIAS, normal, starting
-from .nanodet_trunk import STAGE_NAMES, STRIDES, ConvAct, NanoDetBackbone, NanoDetTrunkConfig
+from .nanodet_outputs import NanoDetOutput, average_outputs, concatenate_scales, flip_output
+from .nanodet_trunk import CANVAS_MULTIPLE, NanoDetBackbone, NanoDetTrunkConfig
+from .shufflenet import ConvAct
 
 MAX_SCALES = 8
+POINTS = ("center", "corner")
 
 
 @strict
@@ -44,17 +46,21 @@ class NanoDetConfig(DetectorConfig):
     """
     Architecture of the detector, settings of its non-maximum suppression, and test-time augmentation.
 
+    The defaults are those of NanoDet-m. NanoDet-Plus has tower_kernel=5, points="corner" and a trunk with a Ghost-PAN.
+
     Args:
-        trunk_config: of the trunk, whose three maps are all used.
+        trunk_config: of the trunk, all of whose maps are used.
         tower_depth: number of depthwise-separable convolutions in each head.
+        tower_kernel: side of their depthwise kernels, 3 or 5.
+        points: where distances are measured from: the "center" or the top-left "corner" of each cell.
         num_bins: length of the distribution of a side's distance, over 0 … num_bins - 1 strides.
         candidate_nms_iou: a proposal that overlaps a better one by more is not a candidate; None = no candidates.
         candidate_nms_class_agnostic: whether proposals are also suppressed by those of other classes.
         candidate_min_quality: proposals below this quality are not candidates.
         scales: sizes at which the canvas is processed, relative to its own and rounded so that both sides are
             multiples of 32. `feature_maps` are those of the first scale. Ignored while the detector is being trained.
-        mirrored: whether to average the outputs for the canvas and its mirror image, at twice the time. Ignored while
-            the detector is being trained.
+        mirrored: whether to average the outputs for the canvas and its mirror image, at twice the time; points
+            between those of both (`average_outputs`). Ignored while the detector is being trained.
         id2label: the classes, by default the 80 of COCO.
     """
 
@@ -63,6 +69,8 @@ class NanoDetConfig(DetectorConfig):
 
     trunk_config: dict[str, Any] | PreTrainedConfig | None = None
     tower_depth: int = 2
+    tower_kernel: int = 3
+    points: str = "center"
     num_bins: int = 8
     candidate_nms_iou: float | int | None = 0.6
     candidate_nms_class_agnostic: bool = False
@@ -79,7 +87,7 @@ class NanoDetConfig(DetectorConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        self.trunk.out_features = list(STAGE_NAMES)
+        self.trunk.out_features = list(self.trunk.stage_names)
 
     @property
     def trunk(self) -> NanoDetTrunkConfig:
@@ -94,48 +102,27 @@ class NanoDetConfig(DetectorConfig):
             ValueError: a field is out of range.
         """
         self.check_limits()
+        self.check_choice("tower_kernel", (3, 5))
+        self.check_choice("points", POINTS)
         if self.candidate_nms_iou is not None and not 0 <= self.candidate_nms_iou <= 1:
             raise ValueError(f"candidate_nms_iou={self.candidate_nms_iou}: give None or a number from 0 to 1.")
         if not 1 <= len(self.scales) <= MAX_SCALES:
             raise ValueError(f"scales={self.scales} has {len(self.scales)} entries: give 1 to {MAX_SCALES} numbers.")
 
 
-@dataclass
-class NanoDetOutput(ModelOutput):
-    """
-    Predictions at the N points of the three grids of every scale, scale after scale.
-
-    Attributes:
-        class_logits: (I, N, classes).
-        scores: float32 (I, N, classes), class probabilities, averaged with those of the mirror image if `mirrored`.
-        distances: (I, N, 4) from the point to left, top, right, bottom, in canvas pixels.
-        distance_logits: (I, N, 4, num_bins), the distributions whose means are the distances; None if outputs were
-            averaged or several scales concatenated.
-        points: (N, 2) XY in canvas pixels.
-        grids: (rows, cols) of every grid.
-        feature_maps: maps of the trunk at the first scale, (I, C, rows, cols) for strides 8, 16, 32.
-    """
-
-    # `forward` fills every field but `distance_logits`; ModelOutput requires the defaults.
-    class_logits: Tensor = None  # type: ignore[assignment]
-    scores: Tensor = None  # type: ignore[assignment]
-    distances: Tensor = None  # type: ignore[assignment]
-    distance_logits: Tensor | None = None
-    points: Tensor = None  # type: ignore[assignment]
-    grids: tuple[tuple[int, int], ...] = None  # type: ignore[assignment]
-    feature_maps: tuple[Tensor, ...] = None  # type: ignore[assignment]
-
-
 class NanoDetHead(nn.Module):
     """Head of one stride: depthwise-separable convolutions, then a 1×1 convolution for classes and distances."""
 
-    def __init__(self, channels: int, num_labels: int, num_bins: int, depth: int, negative_slope: float):
+    def __init__(self, config: NanoDetConfig):
         super().__init__()
+        channels, slope = config.trunk.neck_channels, config.trunk.negative_slope
+        num_labels = len(config.class_names)
         self.tower = nn.Sequential()
-        for index in range(depth):
-            self.tower.add_module(f"depthwise{index}", ConvAct(channels, channels, 3, negative_slope, groups=channels))
-            self.tower.add_module(f"pointwise{index}", ConvAct(channels, channels, 1, negative_slope))
-        output = nn.Conv2d(channels, num_labels + 4 * num_bins, 1)
+        for index in range(config.tower_depth):
+            depthwise = ConvAct(channels, channels, config.tower_kernel, slope, groups=channels)
+            self.tower.add_module(f"depthwise{index}", depthwise)
+            self.tower.add_module(f"pointwise{index}", ConvAct(channels, channels, 1, slope))
+        output = nn.Conv2d(channels, num_labels + 4 * config.num_bins, 1)
         self.output = starting(output, weight=normal(0.01), bias=partial(_init_bias, num_labels=num_labels))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -158,17 +145,9 @@ class NanoDetDetector(Detector):
 
     def __init__(self, config: NanoDetConfig):
         super().__init__(config)
-        trunk = config.trunk
         self.num_classes = len(config.class_names)
-        self.trunk = NanoDetBackbone(trunk)
-        self.heads = nn.ModuleDict(
-            {
-                name: NanoDetHead(
-                    trunk.neck_channels, self.num_classes, config.num_bins, config.tower_depth, trunk.negative_slope
-                )
-                for name in STAGE_NAMES
-            }
-        )
+        self.trunk = NanoDetBackbone(config.trunk)
+        self.heads = nn.ModuleDict({name: NanoDetHead(config) for name in config.trunk.stage_names})
         self.post_init()
 
     @can_return_tuple
@@ -190,15 +169,15 @@ class NanoDetDetector(Detector):
 
     def _forward_at(self, pixel_values: Tensor, scale: float) -> NanoDetOutput:
         """The output for the canvas at a relative size, with points and distances in pixels of the original canvas."""
-        canvas = require_multiple(pixel_values.shape, STRIDES[-1])
-        height, width = (max(1, round(side * scale / STRIDES[-1])) * STRIDES[-1] for side in canvas)
+        canvas = require_multiple(pixel_values.shape, CANVAS_MULTIPLE)
+        height, width = (max(1, round(side * scale / CANVAS_MULTIPLE)) * CANVAS_MULTIPLE for side in canvas)
         size = (height, width)
         if size != canvas:
             # Without antialiasing, like the resizing of NanoDet's training pictures.
             pixel_values = F.interpolate(pixel_values, size, mode="bilinear", align_corners=False)
         output = self._forward_once(pixel_values)
         if self.config.mirrored:
-            output = average_outputs(output, flip_output(self._forward_once(pixel_values.flip(-1))))
+            output = average_outputs(output, flip_output(self._forward_once(pixel_values.flip(-1)), width))
         if size != canvas:
             factors = output.points.new_tensor([canvas[1] / size[1], canvas[0] / size[0]])
             output.points = output.points * factors
@@ -210,23 +189,27 @@ class NanoDetDetector(Detector):
         feature_maps: tuple[Tensor, ...] = self.trunk(pixel_values).feature_maps
         grids = tuple((features.shape[-2], features.shape[-1]) for features in feature_maps)
         values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
-        strides = torch.cat([value.new_full((value.shape[1],), s) for value, s in zip(values, STRIDES, strict=True)])
+        strides = strides_of_points(self.config, grids, pixel_values.device).to(values[0].dtype)
         class_logits, distance_logits = torch.cat(values, dim=1).split(
             [self.num_classes, 4 * self.config.num_bins], dim=-1
         )
         distance_logits = distance_logits.unflatten(-1, (4, self.config.num_bins))
         bins = torch.arange(self.config.num_bins, dtype=distance_logits.dtype, device=distance_logits.device)
-        device = pixel_values.device
-        points = torch.cat([grid_points(*grid, s, device=device) for grid, s in zip(grids, STRIDES, strict=True)])
         return NanoDetOutput(
             class_logits=class_logits,
             scores=class_logits.detach().float().sigmoid(),
             distances=(distance_logits.softmax(-1) @ bins) * strides[:, None],
             distance_logits=distance_logits,
-            points=points,
+            points=self._points(grids, pixel_values.device),
             grids=grids,
             feature_maps=feature_maps,
         )
+
+    def _points(self, grids: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+        """(N, 2) XY in pixels of the canvas that is processed."""
+        offset = 0.0 if self.config.points == "center" else 0.5
+        levels = zip(grids, self.config.trunk.strides, strict=True)
+        return torch.cat([grid_points(*grid, s, device=device) - offset * s for grid, s in levels])
 
     @torch.no_grad()
     def propose(
@@ -247,13 +230,20 @@ class NanoDetDetector(Detector):
         if self.config.candidate_nms_iou is not None:
             eligible = quality >= self.config.candidate_min_quality
             if pixel_mask is not None:
+                height, width = pixel_mask.shape[-2:]
                 column, row = outputs.points.long().unbind(-1)
-                eligible &= pixel_mask[:, row, column].bool()
+                eligible &= pixel_mask[:, row.clamp(max=height - 1), column.clamp(max=width - 1)].bool()
             candidates = torch.stack(
                 [self._survivors(*image) for image in zip(boxes, quality, labels, eligible, strict=True)]
             )
-        canvas = canvas_of(pixel_values)
-        return Proposals(outputs.grids, canvas, quality=quality, boxes=boxes, candidates=candidates, labels=labels)
+        return Proposals(
+            **places_of(self.config, outputs.grids, outputs.points, len(boxes)),
+            canvas=canvas_of(pixel_values),
+            quality=quality,
+            boxes=boxes,
+            candidates=candidates,
+            labels=labels,
+        )
 
     @torch.no_grad()
     def detect(
@@ -299,65 +289,31 @@ class NanoDetDetector(Detector):
         return survivors
 
 
-def flip_output(output: NanoDetOutput) -> NanoDetOutput:
-    """The output for a canvas, from that for its mirror image: flips grids, maps, and left and right distances."""
-
-    def flip(values: Tensor) -> Tensor:
-        levels = values.split([rows * cols for rows, cols in output.grids], dim=1)
-        levels = [
-            level.unflatten(1, grid).flip(2).flatten(1, 2) for level, grid in zip(levels, output.grids, strict=True)
-        ]
-        return torch.cat(levels, dim=1)
-
-    return NanoDetOutput(
-        class_logits=flip(output.class_logits),
-        scores=flip(output.scores),
-        distances=flip(output.distances)[:, :, [2, 1, 0, 3]],
-        points=output.points,
-        grids=output.grids,
-        feature_maps=tuple(features.flip(-1) for features in output.feature_maps),
-    )
-
-
-def average_outputs(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
+def places_of(
+    config: NanoDetConfig, grids: tuple[tuple[int, int], ...], points: Tensor, images: int
+) -> dict[str, Any]:
     """
-    Average two outputs at the same points.
+    Where proposals stand, as fields of `Proposals`: on grids if every point is the centre of its cell, else at points.
 
-    Class probabilities and features are averaged equally, and distances in proportion to the probability of each
-    output's best class.
+    Args:
+        config: of the detector.
+        grids: (rows, cols) of every grid.
+        points: (N, 2) XY in canvas pixels.
+        images: I.
     """
-    best = torch.stack([output.scores.amax(-1, keepdim=True) for output in (one, other)])
-    first, second = (best / best.sum(0).clamp(min=torch.finfo(best.dtype).tiny)).to(one.distances.dtype)
-    scores = (one.scores + other.scores) / 2
-    return NanoDetOutput(
-        class_logits=scores.logit(eps=torch.finfo(scores.dtype).eps).to(one.class_logits.dtype),
-        scores=scores,
-        distances=first * one.distances + second * other.distances,
-        points=one.points,
-        grids=one.grids,
-        feature_maps=tuple((a + b) / 2 for a, b in zip(one.feature_maps, other.feature_maps, strict=True)),
-    )
+    strides = config.trunk.strides
+    # A canvas that is no multiple of the coarsest stride ends within a cell.
+    sizes = [(rows * s, cols * s) for (rows, cols), s in zip(grids, strides * len(grids), strict=False)]
+    whole = all(size == sizes[index - index % len(strides)] for index, size in enumerate(sizes))
+    if config.points == "center" and whole:
+        return {"grids": grids}
+    return {"grids": (), "points": points.float().repeat(images, 1, 1)}
 
 
-def concatenate_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
-    """Concatenate the points of the outputs at several scales; `feature_maps` are those of the first."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return NanoDetOutput(
-        class_logits=torch.cat([output.class_logits for output in outputs], dim=1),
-        scores=torch.cat([output.scores for output in outputs], dim=1),
-        distances=torch.cat([output.distances for output in outputs], dim=1),
-        points=torch.cat([output.points for output in outputs]),
-        grids=tuple(grid for output in outputs for grid in output.grids),
-        feature_maps=outputs[0].feature_maps,
-    )
+def strides_of_points(config: NanoDetConfig, grids: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Strides (N,) float32 of the points of one scale, in pixels of the canvas that is processed."""
+    levels = zip(grids, config.trunk.strides, strict=True)
+    return torch.cat([torch.full((rows * cols,), float(s), device=device) for (rows, cols), s in levels])
 
 
-__all__ = [
-    "NanoDetConfig",
-    "NanoDetDetector",
-    "NanoDetOutput",
-    "average_outputs",
-    "concatenate_scales",
-    "flip_output",
-]
+__all__ = ["NanoDetConfig", "NanoDetDetector", "places_of", "strides_of_points"]

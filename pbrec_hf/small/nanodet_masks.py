@@ -1,12 +1,13 @@
-"""A light mask head on a frozen NanoDet: a mask in addition to the box at every point of its three grids.
+"""A light mask head on a frozen NanoDet: a mask in addition to the box at every point of its grids.
 
 Similar to SOLOv2 (arXiv 2003.10152), with the outputs of the frozen detector as input: its maps, class logits and box
-distances at all three strides of its first scale, summed top-down. Shallow features of the pixels add edges and
+distances at all strides of its first scale, summed top-down. Shallow features of the pixels add edges and
 colours. Each point predicts a kernel that computes its mask at a quarter of the canvas size, starting from the ellipse
 in its box. Expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32. Knows nothing of targets
 and losses.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -28,8 +29,8 @@ from ..geometry.proposals import Proposals
 from ..layers.convolutions import ConvNormRelu
 from ..layers.initialization import normal, starting
 from .dynamic_masks import NUM_SHAPE, DynamicMasks
-from .nanodet import NanoDetConfig, NanoDetDetector, NanoDetOutput
-from .nanodet_trunk import STRIDES
+from .nanodet import NanoDetConfig, NanoDetDetector, places_of, strides_of_points
+from .nanodet_outputs import NanoDetOutput
 
 # Scales class logits to the magnitude of the other channels.
 CLASS_LOGIT_SCALE = 0.25
@@ -114,7 +115,8 @@ class NanoDetMasksOutput(ModelOutput):
         kernels: (I, N, C + NUM_SHAPE).
         boxes: (I, N, 4) XYXY in canvas pixels.
         scores: (I, N, classes), class probabilities.
-        grids: (rows, cols) of the three grids.
+        points: (N, 2) XY in canvas pixels.
+        grids: (rows, cols) of the grids.
     """
 
     # `forward` fills every field; ModelOutput requires the defaults.
@@ -122,6 +124,7 @@ class NanoDetMasksOutput(ModelOutput):
     kernels: Tensor = None  # type: ignore[assignment]
     boxes: Tensor = None  # type: ignore[assignment]
     scores: Tensor = None  # type: ignore[assignment]
+    points: Tensor = None  # type: ignore[assignment]
     grids: tuple[tuple[int, int], ...] = None  # type: ignore[assignment]
 
 
@@ -140,7 +143,7 @@ class MaskHead(nn.Module):
         def tower() -> nn.Sequential:
             return nn.Sequential(*(block(channels, channels) for _ in range(config.stacked_convs)))
 
-        self.lateral = nn.ModuleList(nn.Conv2d(in_channels, channels, 1) for _ in STRIDES)
+        self.lateral = nn.ModuleList(nn.Conv2d(in_channels, channels, 1) for _ in config.detector.trunk.strides)
         self.picture = nn.Sequential(block(3, fine, stride=2), block(fine, fine, stride=2))
         self.picture_to_kernel = nn.Conv2d(fine, channels, 1)
         self.mask_tower, self.kernel_tower = tower(), tower()
@@ -154,27 +157,28 @@ class MaskHead(nn.Module):
     def forward(self, maps: list[Tensor], pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
-            maps: (I, in_channels, H/stride, W/stride) for strides 8, 16, 32.
+            maps: (I, in_channels, H/stride, W/stride) for the strides of the detector, fine to coarse.
             pixel_values: (I, 3, H, W).
 
         Returns:
             Pixel features (I, C, H/4, W/4), and kernels (I, N, C + NUM_SHAPE) with ellipses relative to boxes.
         """
         sums = [conv(values) for conv, values in zip(self.lateral, maps, strict=True)]
-        for level in (1, 0):
-            sums[level] = sums[level] + _upsample_2x(sums[level + 1])
+        for level in range(len(sums) - 2, -1, -1):
+            sums[level] = sums[level] + _resize(sums[level + 1], sums[level].shape[-2:])
         picture = self.picture(pixel_values)
         context = self.picture_to_kernel(picture)
         kernels = [
             self.kernel_output(self.kernel_tower(values + F.adaptive_avg_pool2d(context, values.shape[-2:])))
             for values in sums
         ]
-        pixels = torch.cat([_upsample_2x(self.mask_output(self.mask_tower(sums[0]))), picture], dim=1)
+        masks = self.mask_output(self.mask_tower(sums[0]))
+        pixels = torch.cat([_resize(masks, picture.shape[-2:]), picture], dim=1)
         return pixels, torch.cat([values.flatten(2) for values in kernels], dim=2).transpose(1, 2)
 
 
-def _upsample_2x(features: Tensor) -> Tensor:
-    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+def _resize(features: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(features, tuple(size), mode="bilinear", align_corners=False)
 
 
 def ellipses_in_boxes(kernels: Tensor, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -238,12 +242,15 @@ class NanoDetMasksDetector(Detector):
         # NanoDet may be shared with a model in another dtype than the head's.
         head_type = self.head.mask_output.weight.dtype
         pixel_values = pixel_values.to(head_type)
-        grids = detected.grids[: len(STRIDES)]
+        levels = self.config.detector.trunk.strides
+        grids = detected.grids[: len(levels)]
         canvas = canvas_of(pixel_values)
+        first_size = (grids[0][0] * levels[0], grids[0][1] * levels[0])
         count = sum(rows * cols for rows, cols in grids)
-        logits, distances, points = detected.class_logits[:, :count], detected.distances[:, :count], detected.points
-        strides = torch.cat([distances.new_tensor([canvas[1] / cols, canvas[0] / rows]).expand(rows * cols, -1)
-                             for rows, cols in grids])  # fmt: skip
+        logits, distances = detected.class_logits[:, :count], detected.distances[:, :count]
+        points = detected.points[:count]
+        scale = distances.new_tensor([canvas[1] / first_size[1], canvas[0] / first_size[0]])
+        strides = strides_of_points(self.config.detector, grids, distances.device).to(distances.dtype)[:, None] * scale
         predicted = torch.cat([logits * CLASS_LOGIT_SCALE, distances / strides.repeat(1, 2)], dim=-1).transpose(1, 2)
         maps = [
             torch.cat([features.to(head_type), part.unflatten(2, grid).to(head_type)], dim=1)
@@ -254,13 +261,12 @@ class NanoDetMasksDetector(Detector):
                 strict=True,
             )
         ]
-        first_size = (grids[0][0] * STRIDES[0], grids[0][1] * STRIDES[0])
         if first_size != canvas:
             pixel_values = F.interpolate(pixel_values, first_size, mode="bilinear", align_corners=False)
         features, kernels = self.head(maps, pixel_values)
-        boxes = boxes_from_distances(points[:count], distances.float(), canvas)
+        boxes = boxes_from_distances(points, distances.float(), canvas)
         kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
-        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], grids)
+        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], points, grids)
 
     @torch.no_grad()
     def propose(
@@ -277,7 +283,7 @@ class NanoDetMasksDetector(Detector):
         predicted: NanoDetMasksOutput = self(pixel_values, detected=output)
         quality, labels = predicted.scores.max(-1)
         return Proposals(
-            grids=predicted.grids,
+            **places_of(self.config.detector, predicted.grids, predicted.points, len(quality)),
             canvas=canvas_of(pixel_values),
             quality=quality,
             boxes=predicted.boxes,

@@ -12,6 +12,8 @@ from places import ROOT
 from tiny_detectors import save_network
 
 from pbrec_hf.app.cli import parse
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 
 TEXT = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8")
 PARTS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
@@ -55,6 +57,20 @@ def test_rt_detr_and_sam(place, hub):
     assert [path.name for path in masks] == ["a.mask.png", "b.mask.png"]
     assert {Image.open(path).size for path in masks} == {(90, 60)}
     assert {path.name for path in (place / "with-rt-detr-and-sam").iterdir()} >= {"box_detector", "mask_detector"}
+
+
+def test_nanodet_plus(place):
+    trunk = {"stem_channels": 8, "stage_channels": [8, 8, 8], "stage_depths": [1, 1, 1], "neck_channels": 8}
+    config = NanoDetConfig(trunk_config=NanoDetTrunkConfig(neck="ghost_pan", **trunk), tower_kernel=5, points="corner")
+    NanoDetDetector(config).save_pretrained(place / "plus")
+    (code,) = blocks("python", 3)
+    names: dict = {}
+    exec(compile(code, "docs/detectors.md", "exec"), names)
+    saved = NanoDetDetector.from_pretrained(place / "with-plus-at-416" / "box_detector").config
+    assert (saved.scales, saved.candidate_min_quality, saved.points) == ([0.8125], 0.15, "corner")
+    (block,) = blocks("bash", 3)
+    convert, assemble = (parse(shlex.split(line)[1:]) for line in block.splitlines())
+    assert convert.kind == "nanodet" and convert.param and assemble.box_detector == str(convert.destination)
 
 
 def test_the_commands_are_understood():

@@ -7,7 +7,8 @@ from torchvision.ops import batched_nms, box_iou
 from transformers import AutoBackbone, AutoModel
 
 import pbrec_hf  # noqa: F401  (registers the Auto classes)
-from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector, average_outputs, flip_output
+from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
+from pbrec_hf.small.nanodet_outputs import average_outputs, flip_output
 from pbrec_hf.small.nanodet_trunk import NanoDetBackbone, NanoDetTrunkConfig
 
 TRUNK = {"stem_channels": 8, "stage_channels": [8, 16, 32], "stage_depths": [2, 2, 1], "neck_channels": 16}
@@ -52,7 +53,7 @@ def test_forward_returns_logits_distances_and_maps(detector, canvases):
 def test_mirrored_pictures_get_mirrored_detections(detector, canvases):
     both = NanoDetDetector(NanoDetConfig(**{**detector.config.to_dict(), "mirrored": True})).eval()
     both.load_state_dict(detector.state_dict())
-    output, mirror = both(canvases), flip_output(both(canvases.flip(-1)))
+    output, mirror = both(canvases), flip_output(both(canvases.flip(-1)), 64)
     torch.testing.assert_close(output.class_logits, mirror.class_logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.distances, mirror.distances, atol=1e-3, rtol=1e-4)
     boxes, flipped = both.propose(canvases).boxes, both.propose(canvases.flip(-1)).boxes
@@ -63,7 +64,7 @@ def test_mirrored_pictures_get_mirrored_detections(detector, canvases):
 
 @torch.no_grad()
 def test_two_outputs_are_averaged_and_the_more_confident_one_counts_more(detector, canvases):
-    one, other = detector(canvases), flip_output(detector(canvases.flip(-1)))
+    one, other = detector(canvases), flip_output(detector(canvases.flip(-1)), 64)
     mean = average_outputs(one, other)
     probabilities = one.class_logits.sigmoid(), other.class_logits.sigmoid()
     torch.testing.assert_close(mean.class_logits.sigmoid(), sum(probabilities) / 2)

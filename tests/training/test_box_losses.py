@@ -9,7 +9,7 @@ from pbrec_hf.detectors.fcos import FcosOutput
 from pbrec_hf.geometry.boxes import distances_to_sides
 from pbrec_hf.geometry.centerness import centerness
 from pbrec_hf.geometry.points import grid_points
-from pbrec_hf.small.nanodet import NanoDetOutput
+from pbrec_hf.small.nanodet_outputs import NanoDetOutput
 from pbrec_hf.training.detection.box_assignment import (
     BACKGROUND,
     assign_by_atss,

@@ -9,9 +9,11 @@ from solo_golden import TINY_RESNET
 
 from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector
 from pbrec_hf.detectors.solo import SoloConfig, SoloDetector
+from pbrec_hf.geometry.points import grid_points
 from pbrec_hf.small.nanodet import NanoDetConfig, NanoDetDetector
 from pbrec_hf.small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector, NanoDetMasksOutput
 from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
+from pbrec_hf.training.detection.box_losses import nanodet_losses
 from pbrec_hf.training.detection.coco_instances import CocoInstances, image_ids, tidy
 from pbrec_hf.training.detection.instance_augmentation import (
     InstanceAugmentation,
@@ -136,8 +138,10 @@ def test_pasted_instances_hide_what_is_behind_them():
 
 
 def tiny_detectors():
-    trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=[8, 8, 8], stage_depths=[1, 1, 1], neck_channels=8)
+    sizes = {"stem_channels": 4, "stage_channels": [8, 8, 8], "stage_depths": [1, 1, 1], "neck_channels": 8}
+    trunk, plus_trunk = (NanoDetTrunkConfig(neck=neck, **sizes) for neck in ("pan", "ghost_pan"))
     nanodet = NanoDetConfig(trunk_config=trunk, tower_depth=1, num_labels=2)
+    plus = NanoDetConfig(trunk_config=plus_trunk, tower_depth=1, tower_kernel=5, points="corner", num_labels=2)
     small = {"channels": 8, "norm_groups": 4, "num_labels": 2, "stacked_convs": 1}
     levels = {"level_maps": [0, 1], "strides": [8, 16], "num_grids": [6, 4], "scale_ranges": [[0, 999]] * 2}
     solo = SoloConfig(backbone_config=TINY_RESNET, neck_channels=8, proposal_level=0, **levels, **small)
@@ -147,12 +151,13 @@ def tiny_detectors():
     return {
         "fcos": lambda: FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=1, num_labels=2)),
         "nanodet": lambda: NanoDetDetector(nanodet),
+        "nanodet_plus": lambda: NanoDetDetector(plus),
         "nanodet_masks": lambda: NanoDetMasksDetector(masks),
         "solo": lambda: SoloDetector(solo),
     }
 
 
-@pytest.mark.parametrize("kind", ["fcos", "nanodet", "nanodet_masks", "solo"])
+@pytest.mark.parametrize("kind", ["fcos", "nanodet", "nanodet_plus", "nanodet_masks", "solo"])
 def test_every_detector_learns(coco, kind):
     torch.manual_seed(0)
     detector = tiny_detectors()[kind]().train()
@@ -167,6 +172,21 @@ def test_every_detector_learns(coco, kind):
         optimizer.step()
         sums.append(sum(losses.values()).item())
     assert sums[-1] < 0.9 * sums[0]
+
+
+def test_nanodet_plus_learns_at_the_corners_of_its_cells():
+    torch.manual_seed(0)
+    detector = tiny_detectors()["nanodet_plus"]()
+    boxes, labels = [torch.tensor([[20.0, 20, 70, 90]])], [torch.tensor([1])]
+    batch = {"pixel_values": torch.randn(1, 3, 96, 96), "boxes": boxes, "labels": labels, "masks": []}
+    output = detector(batch["pixel_values"])
+    # On 96 pixels the coarsest of the four grids has 2 × 2 points.
+    grids = [grid_points(side, side, s) - s / 2 for side, s in ((12, 8), (6, 16), (3, 32), (2, 64))]
+    strides = torch.cat([torch.full((len(grid),), s) for grid, s in zip(grids, (8.0, 16, 32, 64), strict=True)])
+    found = objective_of(detector.config)(output, batch, detector.config)
+    expected = nanodet_losses(output, torch.cat(grids), strides, boxes, labels)
+    assert found.keys() == expected.keys() and found["loss_box"] > 0
+    assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_mask_quality_of_a_detector_that_draws_the_truth(coco):

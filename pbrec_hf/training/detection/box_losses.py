@@ -12,7 +12,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from ...detectors.fcos import FcosOutput
 from ...geometry.boxes import box_iou_matrix, boxes_from_distances, distances_to_sides
 from ...geometry.centerness import centerness
-from ...small.nanodet import NanoDetOutput
+from ...small.nanodet_outputs import NanoDetOutput
 from .box_assignment import BACKGROUND, assign_by_atss, assign_by_center
 
 # How far from the middle of its box a point of FCOS may be, in strides.

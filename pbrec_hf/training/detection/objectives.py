@@ -15,9 +15,9 @@ from ...detectors.fcos import STRIDE as FCOS_STRIDE
 from ...detectors.fcos import FcosConfig, FcosOutput
 from ...detectors.solo import SoloConfig, SoloOutput
 from ...geometry.points import grid_points
-from ...small.nanodet import NanoDetConfig, NanoDetOutput
+from ...small.nanodet import NanoDetConfig, strides_of_points
 from ...small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksOutput
-from ...small.nanodet_trunk import STRIDES as NANODET_STRIDES
+from ...small.nanodet_outputs import NanoDetOutput
 from .box_losses import fcos_losses, nanodet_losses
 from .instance_augmentation import DetectorInputs
 from .nanodet_masks_losses import nanodet_masks_losses
@@ -85,23 +85,16 @@ def _nanodet_masks(output: NanoDetMasksOutput, batch: DetectorBatch, config: Nan
 
 
 def _fcos(output: FcosOutput, batch: DetectorBatch, config: FcosConfig) -> dict[str, Tensor]:
-    points, _ = _points(batch["pixel_values"], (FCOS_STRIDE,))
+    height, width = batch["pixel_values"].shape[-2:]
+    points = grid_points(height // FCOS_STRIDE, width // FCOS_STRIDE, FCOS_STRIDE, device=batch["pixel_values"].device)
     if config.points == "corner":
         points = points - FCOS_STRIDE / 2
     return fcos_losses(output, points, FCOS_STRIDE, batch["boxes"], batch["labels"])
 
 
 def _nanodet(output: NanoDetOutput, batch: DetectorBatch, config: NanoDetConfig) -> dict[str, Tensor]:
-    points, strides = _points(batch["pixel_values"], NANODET_STRIDES)
-    return nanodet_losses(output, points, strides, batch["boxes"], batch["labels"])
-
-
-def _points(pixel_values: Tensor, strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Points (N, 2) of a canvas at each stride in turn, and the stride (N,) of each."""
-    height, width = pixel_values.shape[-2:]
-    grids = [grid_points(height // s, width // s, s, device=pixel_values.device) for s in strides]
-    points = torch.cat(grids)
-    return points, torch.cat([points.new_full((len(grid),), s) for grid, s in zip(grids, strides, strict=True)])
+    strides = strides_of_points(config, output.grids, output.points.device)
+    return nanodet_losses(output, output.points, strides, batch["boxes"], batch["labels"])
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -37,6 +37,7 @@ _FIELDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "nanodet": {
         "num_labels": _LABELS, "tower_depth": (1, 2, 3), "num_bins": (2, 8, 9), "mirrored": (True, False),
         "candidate_nms_iou": (None, 0, 0.5), "scales": ([1.0], [0.5, 1], [2]), "candidate_min_quality": (0, 0.2, 1),
+        "tower_kernel": (3, 5), "points": ("center", "corner"),
     },
     "solo": {
         "num_labels": _LABELS, "stacked_convs": (1, 2), "channels": (32, 64), "proposal_level": (0, 2, 4),

@@ -38,8 +38,8 @@ _ORDER = {
         *("trunk.neck.extra_from_trunk", "trunk.neck.extra_from_neck", "heads.stride64"),
     ),
 }
-# What NanoDet-Plus has beside its neck.
-_PLUS = {"tower_kernel": 5, "points": "corner"}
+# The heads that belong to a neck.
+_HEADS: dict[str, dict[str, Any]] = {"pan": {}, "ghost_pan": {"tower_kernel": 5, "points": "corner"}}
 
 
 def convert_nanodet(
@@ -93,7 +93,7 @@ def _config_of(nodes: list[Node]) -> NanoDetConfig:
     """The config of the kind of NanoDet that has as many convolutions, with the sizes of the graph."""
     found: dict[int, str] = {}
     for neck in _ORDER:
-        config = _config(neck)
+        config = NanoDetConfig(trunk_config=NanoDetTrunkConfig(neck=neck), **_HEADS[neck])
         with torch.device("meta"):
             modules = _in_graph_order(NanoDetDetector(config))
         if len(modules) == len(nodes):
@@ -111,24 +111,16 @@ def _config_of(nodes: list[Node]) -> NanoDetConfig:
             f"The graph's heads have {width['heads.stride8.output']} channels, but {config.num_bins} bins for each of "
             "four sides and a class need more: give the config of the network that was exported."
         )
-    return _config(
-        neck,
-        stem_channels=width["trunk.stem.conv"],
-        stage_channels=[
-            2 * width[f"trunk.stage{stage}.block0.branch_right.pointwise_out.conv"] for stage in (2, 3, 4)
+    sizes: dict[str, Any] = {
+        "stem_channels": width["trunk.stem.conv"],
+        "stage_channels": [
+            2 * width[f"trunk.{stage}.block0.branch_right.pointwise_out.conv"]
+            for stage in ("stage2", "stage3", "stage4")
         ],
-        neck_channels=width["heads.stride8.tower.pointwise0.conv"],
-        **labels_of(classes),
-    )
-
-
-def _config(neck: str, id2label: dict[int, str] | None = None, num_labels: int | None = None, **trunk: Any) -> Any:
-    classes = {"id2label": id2label, "num_labels": num_labels}
-    return NanoDetConfig(
-        trunk_config=NanoDetTrunkConfig(neck=neck, **trunk),
-        **(_PLUS if neck == "ghost_pan" else {}),
-        **{name: value for name, value in classes.items() if value is not None},
-    )
+        "neck_channels": width["heads.stride8.tower.pointwise0.conv"],
+    }
+    trunk = NanoDetTrunkConfig(neck=neck, **sizes)
+    return NanoDetConfig(trunk_config=trunk, **_HEADS[neck], **labels_of(classes))
 
 
 def _in_graph_order(model: NanoDetDetector) -> list[tuple[str, nn.Conv2d, float | None]]:

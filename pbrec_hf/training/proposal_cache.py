@@ -50,7 +50,7 @@ def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> s
         parts.append(reading)
     for settings in parts:
         # Where it was loaded from, and by which version, does not change a proposal.
-        plain = {name: value for name, value in settings.items() if name not in _NO_MATTER}
+        plain = {name: value for name, value in _known(settings).items() if name not in _NO_MATTER}
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
     for name, value in sorted(detector.state_dict().items()):
         digest.update(name.encode())
@@ -58,7 +58,16 @@ def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> s
     return digest.hexdigest()
 
 
+# Fields that are newer than caches of 0.1.0, and the values with which proposals are as before.
+_NEWER = {"tower_kernel": 3, "points": "center", "neck": "pan"}
 _NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "processor_class")
+
+
+def _known(settings: Any) -> Any:
+    """A config without newer fields that change nothing, nor those of its parts."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: _known(value) for name, value in settings.items() if name not in _NEWER or value != _NEWER[name]}
 
 
 def row_keys(

@@ -41,6 +41,7 @@ from pbrec_hf import (
     TorchvisionDetector,
     TorchvisionDetectorConfig,
     bundled_checkpoint,
+    load_hub_set,
     load_own_data,
     load_refcoco,
     optimize_for_inference,
@@ -211,6 +212,14 @@ def _own(folder: Path, number: int) -> Any:
     return rows.remove_columns("image").to_list()
 
 
+def _hub_set(folder: Path, number: int) -> Any:
+    """A mistyped name, which needs no network; `tests/data/hub_sets` ask for sets."""
+    try:
+        return load_hub_set(f"set{number}", "val")
+    except ValueError as error:
+        return str(error)
+
+
 ENTRY_POINTS = {
     "config": EntryPoint(
         ("PbrecConfig",),
@@ -295,6 +304,7 @@ ENTRY_POINTS = {
     ),
     "shared": EntryPoint(("share_detector",), _share, _share_and_answer),
     "RefCOCO": EntryPoint(("load_refcoco",), lambda folder: folder, _refcoco),
+    "evaluation set": EntryPoint(("load_hub_set",), lambda folder: folder, _hub_set),
     "own data": EntryPoint(("load_own_data",), lambda folder: folder, _own),
     "soft targets": EntryPoint(
         ("with_soft_targets",),

@@ -195,7 +195,7 @@ def limits_of(threshold: float | str | None, referents: str, calibration: Calibr
     if calibration is None:
         raise ValueError(
             'threshold="auto" is the threshold of the calibration, and this processor has none: give a number such '
-            "as threshold=0.3 (--threshold 0.3), or calibrate the checkpoint with scripts/calibrate.py."
+            "as threshold=0.3 (--threshold 0.3), or calibrate the checkpoint with `pbrec-hf calibrate`."
         )
     # A single answer has no others to be told from: it counts if there is something to find.
     return Limits(calibration.threshold if referents == "any" else 0.0, calibration.exists_threshold)

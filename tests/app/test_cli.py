@@ -12,6 +12,7 @@ from transformers import pipeline
 
 from pbrec_hf import PbrecForReferringExpression, PbrecProcessor
 from pbrec_hf.app.cli import main
+from pbrec_hf.app.demo import demo_photographs
 from pbrec_hf.app.drawing import draw_answers
 from pbrec_hf.images.segmentation import rle_to_mask
 from pbrec_hf.inference.grounder import Grounder
@@ -109,6 +110,14 @@ def test_a_count_at_its_limit_says_so_and_a_calibration_is_shown(checkpoint, pho
         for one in found.get("answers", [found]):
             assert one["score"] == pytest.approx(0.2 + 80 * one["raw_score"]) and one["score"] >= 0.6
         assert 0.2 <= found["exists"] <= 1
+
+
+def test_the_bundled_checkpoint_counts_people_and_finds_nobody(capsys):
+    (row,) = [row for row in demo_photographs() if row["image"].name == "000000000790.jpg"]  # four people at a table
+    assert main(["ground", str(row["image"]), "all the people", "nobody", "--any"]) == 1
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"all the people: {len(lines) - 1} found" and len(lines) > 2
+    assert lines[-1] == "nobody: nothing found" and all(line.startswith("  score ") for line in lines[:-1])
 
 
 def test_every_bad_input_is_one_line_that_says_what_to_do(checkpoint, photograph, tmp_path, capsys):

@@ -112,7 +112,7 @@ class TrainingConfig:
     mixed_precision: str = _say("no", "no, bf16 or fp16.")
     gradient_checkpointing: bool = _say(False, "Recompute activations of fusion and text encoder to save memory.")
     compile: bool = _say(False, "torch.compile the model.")
-    channels_last: bool = _say(True, "Use the memory layout that convolutions prefer, above all in bf16 and fp16.")
+    channels_last: bool = _say(True, "Use the memory layout that convolutions prefer, where it is safe.")
     cpu: bool = _say(False, "Train on the CPU even if there is a GPU.")
     num_workers: int = _say(4, "Loader processes per training process.")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration, set_seed
@@ -30,6 +29,7 @@ from .build import load_model_and_processor, require_targets, training_collator,
 from .card import write_card
 from .config import TrainingConfig
 from .export import save_checkpoint
+from .memory_layout import use_channels_last
 from .scores import Scores, possible_scores
 from .trainer import Export, Trainer
 from .validation import referents_of_validation, validation
@@ -57,7 +57,7 @@ def train(config: TrainingConfig) -> Scores:
     model, processor = load_model_and_processor(config)
     processor.calibration = None  # what `init` has is of its own weights; validation fits another
     if config.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # its decorator hides the arguments
+        use_channels_last(model)
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)

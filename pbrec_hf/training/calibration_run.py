@@ -78,8 +78,9 @@ def calibrate_checkpoint(
     require_place(checkpoint, out)
     if not without_absent and not has_absent(rows):
         raise ValueError(
-            f"{fitted_on} has no absent expressions, so nothing shows when there is no referent: give rows with boxes "
-            "[] (`pbrec-hf scenes` writes some), or --without_absent to calibrate what can be without them."
+            f"{fitted_on} has no absent expressions, so nothing shows when there is no referent: give rows with "
+            "no_target: true (`pbrec-hf scenes --absent 5` writes some), or --without_absent to calibrate what can be "
+            "without them."
         )
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision)
     require_joined(accelerator)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.reading import load_pixels, picture_size
+from ..images.sources import local_path
 from .box_forms import BoxForms
 from .boxes import LARGEST
 from .embedded import Embedded
@@ -180,7 +181,8 @@ class RowChecker:
     def _file(self, name: str) -> tuple[str, tuple[int, int] | str]:
         """Path, and (height, width) or what is wrong."""
         try:
-            path = name if self.absolute_allowed and Path(name).is_absolute() else image_path(self.image_dir, name)
+            given = local_path(name) if self.absolute_allowed else name
+            path = given if self.absolute_allowed and Path(given).is_absolute() else image_path(self.image_dir, name)
             there = Path(path).is_file()
         except ValueError as error:
             return name, str(error)

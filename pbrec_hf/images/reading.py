@@ -39,9 +39,9 @@ def load_picture(source: PictureSource, timeout: float | None = TIMEOUT) -> PIL.
     The picture in upright RGB (oriented by EXIF or XMP, transparency on white, first frame of an animation).
 
     Args:
-        source: path, http(s) URL, `data:` URI or base64 text, the bytes of a file or a file open for reading them, an
-            image cell of `datasets` ({"bytes", "path"}), PIL image, array or tensor (H, W), (H, W, C) or (C, H, W):
-            uint8, or floating point in [0, 1].
+        source: path (also `~/…` and `file://…`), http(s) URL, `data:` URI or base64 text, the bytes of a file or a
+            file open for reading them, an image cell of `datasets` ({"bytes", "path"}), PIL image, array or tensor
+            (H, W), (H, W, C) or (C, H, W): uint8, or floating point in [0, 1].
         timeout: seconds that fetching a URL may take.
 
     Raises:

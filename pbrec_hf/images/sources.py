@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 import PIL.Image
 
@@ -16,6 +18,7 @@ from .containers import plain
 from .fetching import TIMEOUT, fetch
 
 ADDRESSES = ("http://", "https://")
+FILE_ADDRESS = "file://"
 
 
 def open_source(source: Any, timeout: float | None = TIMEOUT) -> tuple[str | BytesIO, str]:
@@ -23,8 +26,8 @@ def open_source(source: Any, timeout: float | None = TIMEOUT) -> tuple[str | Byt
     What Pillow opens, a path or a file in memory, and a name for messages.
 
     Args:
-        source: path, http(s) URL, `data:` URI or base64 text, bytes, a file open for reading bytes, or an image cell
-            of `datasets` ({"bytes", "path"}).
+        source: path (also `~/…` and `file://…`), http(s) URL, `data:` URI or base64 text, bytes, a file open for
+            reading bytes, or an image cell of `datasets` ({"bytes", "path"}).
         timeout: seconds that fetching a URL may take; None = without end.
 
     Raises:
@@ -59,6 +62,27 @@ def name_of(source: Any) -> str:
     return getattr(source, "filename", None) or getattr(source, "name", None) or "The picture"
 
 
+def local_path(source: str) -> str:
+    """
+    The path that a person or a program means: `~` becomes the home folder, and a `file://` address its path.
+
+    Anything else, and a file that is really called `~…`, stays as it is.
+
+    Raises:
+        ValueError: a `file://` address of another machine, or one without a path.
+    """
+    if source[: len(FILE_ADDRESS)].lower() == FILE_ADDRESS:
+        parts = urlsplit(source)
+        if parts.netloc.lower() not in ("", "localhost") or not parts.path.strip("/"):
+            raise ValueError(f"{name_of(source)} is no file of this machine: write file:///folder/photo.jpg.")
+        # What comes after a bare # or ? belongs to the name: few programs quote them.
+        rest = "".join(filter(None, (parts.query and f"?{parts.query}", parts.fragment and f"#{parts.fragment}")))
+        return url2pathname(parts.path) + unquote(rest)
+    if source.startswith("~") and not os.path.lexists(source):
+        return os.path.expanduser(source)
+    return source
+
+
 def require_there(source: str) -> None:
     """
     Check a path without reading the file; addresses and base64 text pass.
@@ -67,6 +91,7 @@ def require_there(source: str) -> None:
         FileNotFoundError: no such file.
         ValueError: a folder, a pipe or a device.
     """
+    source = local_path(source)
     if source.startswith((*ADDRESSES, "data:")) or os.path.isfile(source):
         return
     if os.path.exists(source):  # reading a pipe or a device may never end
@@ -77,6 +102,7 @@ def require_there(source: str) -> None:
 
 
 def _open_text(source: str, name: str, timeout: float | None) -> str | BytesIO:
+    source = local_path(source)
     require_there(source)
     if source.startswith(ADDRESSES):
         return BytesIO(fetch(source, timeout))
@@ -97,4 +123,4 @@ def _decode(text: str, name: str) -> BytesIO:
         raise ValueError(f"{name} is neither a file nor base64 text ({error}): check it.") from error
 
 
-__all__ = ["ADDRESSES", "TIMEOUT", "name_of", "open_source", "require_there"]
+__all__ = ["ADDRESSES", "FILE_ADDRESS", "TIMEOUT", "local_path", "name_of", "open_source", "require_there"]

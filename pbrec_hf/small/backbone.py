@@ -205,7 +205,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         with torch.no_grad():
             canvas = canvas_of(pixel_values)
             grid = (canvas[0] // stride, canvas[1] // stride)
-            classes = visible(_classes_on(outputs.scores, outputs.grids, grid))
+            corners = self.config.detector.points == "corner"
+            classes = visible(_classes_on(outputs.scores, outputs.grids, grid, corners))
             colors = picture_colors(pixel_values)
             pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
@@ -321,10 +322,19 @@ def picture_colors(pixel_values: Tensor) -> Tensor:
     return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
 
 
-def _classes_on(scores: Tensor, grids: Sequence[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
-    """The highest probability on any of several `grids` at each cell of `grid`: (I, N, C) -> (I, C, rows, cols)."""
+def _classes_on(
+    scores: Tensor, grids: Sequence[tuple[int, int]], grid: tuple[int, int], corners: bool = False
+) -> Tensor:
+    """
+    The highest probability on any of several `grids` at each cell of `grid`: (I, N, C) -> (I, C, rows, cols).
+
+    With `corners`, the values of `grids` belong to the top-left corners of their cells, and a cell has the highest of
+    its four corners, as far as they lie on the canvas. So a mirrored picture has the mirrored map.
+    """
     levels = scores.split([rows * cols for rows, cols in grids], dim=1)
     levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
+    if corners:
+        levels = [F.max_pool2d(F.pad(level, (0, 1, 0, 1)), 2, stride=1) for level in levels]
     resized = [
         F.adaptive_max_pool2d(level, grid) if size[0] >= grid[0] else F.interpolate(level, grid, mode="nearest")
         for level, size in zip(levels, grids, strict=True)

@@ -206,3 +206,21 @@ def test_gradients_reach_the_neck(backbone, pictures):
 def test_wrong_numbers_are_refused(field):
     with pytest.raises(StrictDataclassError, match=next(iter(field)).replace("min_score", "score")):
         GroundingBackboneConfig(**field)
+
+
+@torch.no_grad()
+def test_classes_of_corners_reach_the_four_cells_around_them():
+    trunk = NanoDetTrunkConfig(
+        stem_channels=8, stage_channels=(8, 16, 16), stage_depths=(1, 1, 1), neck="ghost_pan", neck_channels=8
+    )
+    detector = NanoDetConfig(trunk_config=trunk, id2label={0: "dog", 1: "cat"}, points="corner")
+    model = GroundingBackbone(GroundingBackboneConfig(detector_config=detector, stride=16)).eval()
+    canvas = torch.zeros(1, 3, 128, 128)
+    output = model.detector(canvas)
+    output.scores = torch.zeros_like(output.scores)
+    # The corner in row 3 and column 2 of the grid of stride 16, after the 16 × 16 of stride 8.
+    output.scores[0, 256 + 3 * 8 + 2, 1] = 0.64
+    (feature_map,) = model(canvas, detected=output).feature_maps
+    seen = feature_map[0, model.config.channel_names.index("class:cat")]
+    assert seen.nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+    assert torch.allclose(seen[2:4, 1:3], torch.tensor(0.8))  # as square root

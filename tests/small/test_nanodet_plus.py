@@ -193,9 +193,9 @@ def test_the_map_with_named_channels_reads_the_scores_and_the_neck_of_nanodet_pl
     features = backbone(canvas).feature_maps[0]
     output = backbone.detector(canvas)
     assert torch.equal(features[:, :16], output.feature_maps[2])
-    # The highest probability on any grid: 4 × 4 and 2 × 2 points of the finer ones, and the one of stride 64.
+    # The highest probability on any grid, at the corners of the grid's cells in the first cell of the map.
     levels = output.scores[0].split([64, 16, 4, 1])
-    best = torch.stack([level.T.unflatten(1, (n, n))[:, : n // 2 or 1, : n // 2 or 1].amax((1, 2))
+    best = torch.stack([level.T.unflatten(1, (n, n))[:, : n // 2 + 1, : n // 2 + 1].amax((1, 2))
                         for level, n in zip(levels, (8, 4, 2, 1), strict=True)]).amax(0)  # fmt: skip
     torch.testing.assert_close(features[0, 16:19, 0, 0] ** 2, best)
 

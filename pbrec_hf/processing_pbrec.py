@@ -23,7 +23,7 @@ from .comprehension.unread import read_expressions, words_in
 from .detectors.base import Held, is_detector
 from .detectors.references import DetectorReference
 from .detectors.running import run_detectors
-from .detectors.saved import load_saved_detector, save_detector
+from .detectors.saved import load_saved_detectors, parts_of, save_detector
 from .hub.loading import require_there
 from .hub.opening import clear_errors
 from .hub.uploading import upload_saved
@@ -140,6 +140,7 @@ class PbrecProcessor(ProcessorMixin):
                 f"{type(detector).__name__} is no detector: it needs `config` and `propose`, see "
                 "pbrec_hf.detectors.base.ProposalSource."
             )
+        self.detectors |= parts_of(kind, self.detectors, self.held_detectors)  # these are saved on their own now
         self._held[kind] = Held(detector.eval())
         self.detectors[kind] = detector.config.model_type if reference is None else reference.to_dict()
 
@@ -390,10 +391,7 @@ class PbrecProcessor(ProcessorMixin):
             processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if load_detectors:
             hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
-            for kind, named in processor.detectors.items():
-                subfolder = "/".join(filter(None, (kwargs.get("subfolder", ""), _FOLDERS[kind])))
-                loaded = load_saved_detector(pretrained_model_name_or_path, subfolder, named, hub)
-                processor.replace_detector(kind, *loaded)
+            load_saved_detectors(processor, pretrained_model_name_or_path, _FOLDERS, kwargs.get("subfolder", ""), hub)
         return processor
 
 

@@ -31,16 +31,22 @@ class DetectorReference:
         repo_id: id on the Hub, a folder, or the name of a library's weights, such as "torchvision:fcos_p5".
         revision: branch, tag or commit; None = the newest. A commit never changes.
         settings: of a detector that is made around the network there.
+        part_of: kind of the processor's other detector, whose `source` it is; then the rest is left out.
 
     Raises:
         ValueError: a field of another type.
     """
 
-    repo_id: str
+    repo_id: str = ""
     revision: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    part_of: str | None = None
 
     def __post_init__(self) -> None:
+        if self.part_of is not None:
+            if self.part_of not in ("boxes", "masks") or self.repo_id or self.revision or self.settings:
+                raise ValueError(f"part_of={self.part_of!r}: give 'boxes' or 'masks', and nothing else.")
+            return
         if not isinstance(self.repo_id, str) or not self.repo_id:
             raise ValueError(f"repo_id={self.repo_id!r}: give the id of a detector on the Hub, or a folder.")
         if self.revision is not None and not isinstance(self.revision, str):
@@ -58,7 +64,7 @@ class DetectorReference:
         """
         if not isinstance(value, Mapping) or not value.keys() <= cls.__dataclass_fields__.keys():
             raise ValueError(f"{value!r} names no detector: give a dict of {', '.join(cls.__dataclass_fields__)}.")
-        return cls(**{"repo_id": "", **value})
+        return cls(**value)
 
     @classmethod
     def parse(cls, text: str) -> "DetectorReference":

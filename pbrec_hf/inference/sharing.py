@@ -27,9 +27,9 @@ def share_detector(model: PreTrainedModel, processor: Any) -> bool:
     shared = False
     if processor.mask_detector is not None:
         inner = getattr(processor.mask_detector, "detector", None)
-        if inner is not None and _equal(own, inner):
+        if inner is not None and same_network(own, inner):
             processor.mask_detector.detector, shared = own, True
-    if processor.box_detector is not None and _equal(own, processor.box_detector):
+    if processor.box_detector is not None and same_network(own, processor.box_detector):
         processor.replace_detector("boxes", own)
         shared = True
     if shared:
@@ -64,7 +64,8 @@ def require_known_words(model: PreTrainedModel, processor: Any) -> None:
         )
 
 
-def _equal(one: Any, other: Any) -> bool:
+def same_network(one: Any, other: Any) -> bool:
+    """Whether two networks have equal configs, but for where they come from, and bit-equal weights."""
     if one is other:
         return True
     if type(one) is not type(other) or _settings(one.config.to_dict()) != _settings(other.config.to_dict()):
@@ -86,4 +87,4 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-__all__ = ["require_known_words", "share_detector"]
+__all__ = ["require_known_words", "same_network", "share_detector"]

@@ -27,6 +27,8 @@ from pbrec_hf.detectors.coco_classes import COCO_CLASSES, TORCHVISION_COCO_CLASS
 from pbrec_hf.detectors.references import DetectorReference
 from pbrec_hf.hub.publishing import write_checkpoint
 from pbrec_hf.small.nanodet import NanoDetConfig
+from pbrec_hf.small.nanodet_masks import NanoDetMasksConfig, NanoDetMasksDetector
+from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 
 PHOTO = np.full((60, 90, 3), 128, dtype=np.uint8)
 
@@ -270,3 +272,44 @@ def test_class_names_have_their_inverse(names):
     config = NanoDetConfig(**names)
     assert config.label2id == {name: index for index, name in config.id2label.items()}
     assert NanoDetConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
+
+
+def test_a_detector_inside_another_one_is_saved_once(tmp_path):
+    masks = tiny_masks_on_nanodet()
+    processor = tiny_processor(mask_detector=masks)
+    processor.replace_detector("boxes", masks.source, DetectorReference(part_of="masks"))
+    processor.save_pretrained(tmp_path / "once")
+    assert not (tmp_path / "once/box_detector").exists()
+    loaded = PbrecProcessor.from_pretrained(tmp_path / "once")
+    assert loaded.box_detector is loaded.mask_detector.source
+    texts = ["left dog", "red car"]
+    one, other = (found(PHOTO, texts)["box_proposals"] for found in (processor, loaded))
+    assert torch.equal(one.boxes, other.boxes) and torch.equal(one.quality, other.quality)
+    loaded.save_pretrained(tmp_path / "again")
+    assert PbrecProcessor.from_pretrained(tmp_path / "again").detectors["boxes"] == {"part_of": "masks"}
+    # With other masks the boxes stay as they were, on their own.
+    loaded.replace_detector("masks", tiny_masks_on_nanodet(seed=1))
+    loaded.save_pretrained(tmp_path / "apart")
+    apart = PbrecProcessor.from_pretrained(tmp_path / "apart")
+    assert apart.box_detector is not apart.mask_detector.source
+    assert torch.equal(apart(PHOTO, texts)["box_proposals"].boxes, one.boxes)
+
+
+def test_a_part_of_nothing_is_told(tmp_path):
+    tiny_processor(box_detector=tiny_masks_on_nanodet().source).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "processor_config.json").read_text())
+    content["detectors"]["boxes"] = {"part_of": "masks"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'box_detector' is part of that of 'masks', which holds none"):
+        PbrecProcessor.from_pretrained(tmp_path)
+    for fields in ({"part_of": "points"}, {"part_of": "masks", "repo_id": "org/name"}):
+        with pytest.raises(ValueError, match="give 'boxes' or 'masks', and nothing else"):
+            DetectorReference(**fields)
+
+
+def tiny_masks_on_nanodet(seed=0):
+    torch.manual_seed(seed)
+    trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=(8, 8, 8), stage_depths=(1, 1, 1), neck_channels=8)
+    sizes = {"channels": 8, "mask_channels": 4, "picture_channels": 4, "stacked_convs": 1, "norm_groups": 4}
+    config = NanoDetMasksConfig(detector_config=NanoDetConfig(trunk_config=trunk, num_labels=2), **sizes)
+    return NanoDetMasksDetector(config).eval()

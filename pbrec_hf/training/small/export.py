@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, PreTrainedTokenizerFast
 
+from ...detectors.references import DetectorReference
 from ...hub.writing import replaced_folder
 from ...image_processing_pbrec import PbrecImageProcessor
+from ...inference.sharing import same_network
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
 from .model import mean_state
@@ -59,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known_words=" ".join(spelled_words(tokenizer, saved_texts(args.words))),
         **detectors,
     )
+    inside = getattr(processor.mask_detector, "source", None)
+    if inside is not None and same_network(inside, processor.box_detector):
+        processor.replace_detector("boxes", inside, DetectorReference(part_of="masks"))  # saved once
     with replaced_folder(args.out) as folder:
         model.save_pretrained(folder)
         save_file(mean_state(args.models), folder / "model.safetensors", metadata={"format": "pt"})

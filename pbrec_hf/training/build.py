@@ -189,6 +189,13 @@ def measured_on(config: TrainingConfig) -> tuple[str, str] | None:
     return _datasets(config)[0], str(config.validation_split)  # a mixture is validated on the first
 
 
+def trained_on(config: TrainingConfig) -> list[str]:
+    """What `training_rows` are of: each data set with its split, such as "refcoco/unc train", or the file's name."""
+    if config.data is not None:
+        return [Path(config.data).stem]
+    return [f"{name} {config.train_split}" for name in _datasets(config)]
+
+
 def training_collator(
     config: TrainingConfig, model: PbrecForReferringExpression, processor: PbrecProcessor
 ) -> PbrecCollator:

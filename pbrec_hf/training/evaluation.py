@@ -5,8 +5,9 @@ answer comes with what the detector could have given at best, and with the relea
 nothing of how answers are scored (`predictions.py`).
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
@@ -44,11 +45,20 @@ class Way:
         referents: "one" or "any".
         threshold: a number, "auto", or None for the default of `referents`.
         masks: whether to make masks, which take time.
+        kinds: answer with these proposals alone, such as ("masks",); () = all that there are.
+        selection: fields of the processor's selection settings that are changed, such as {"top_k": 4}. A calibration
+            is of the processor's own settings and is left out then: scores are raw.
     """
 
     referents: str = "one"
     threshold: float | str | None = None
     masks: bool = True
+    kinds: tuple[str, ...] = ()
+    selection: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.kinds) - set(PROPOSALS)):
+            raise ValueError(f"kinds={unknown}: choose from {', '.join(PROPOSALS)}, or give none for all.")
 
 
 EVERYTHING = (Way("one", 0.0, masks=False), Way("any", 0.0, masks=False))  # what a calibration is fitted to
@@ -114,9 +124,10 @@ def predict_in_ways(
     was_training = model.training
     model.eval()
     processor.to(model.device)
+    answering = [_answering(processor, way) for way in ways]
     predictions: list[list[Prediction]] = [[] for _ in ways]
     for batch in tqdm(loader, desc="predictions", disable=not progress):
-        found = _predict_batch(model, processor, batch, ways, caches or {}, oracles)
+        found = _predict_batch(model, processor, batch, list(zip(ways, answering, strict=True)), caches or {}, oracles)
         for known, more in zip(predictions, found, strict=True):
             known += more
     model.train(was_training)
@@ -129,7 +140,7 @@ def _predict_batch(
     model: PbrecForReferringExpression,
     processor: PbrecProcessor,
     batch: dict[str, Any],
-    ways: Sequence[Way],
+    ways: Sequence[tuple[Way, PbrecProcessor]],
     caches: Mapping[str, ProposalCache],
     oracles: bool,
 ) -> list[list[Prediction]]:
@@ -152,13 +163,28 @@ def _predict_batch(
     inputs = {name: batch[name] for name in ("letterbox", "image_index", "expressions")} | found
     shared = _shared_fields(outputs, batch, found, model.config, oracles)
     predictions = []
-    for way in ways:
-        answers = processor.post_process_referring_expression(
-            outputs, inputs, threshold=way.threshold, referents=way.referents, return_masks=way.masks
+    for way, answering in ways:
+        left_out = {PROPOSALS[kind] for kind in PROPOSALS if way.kinds and kind not in way.kinds}
+        answers = answering.post_process_referring_expression(
+            outputs,
+            {name: value for name, value in inputs.items() if name not in left_out},
+            threshold=way.threshold,
+            referents=way.referents,
+            return_masks=way.masks,
         )
         pairs = zip(shared, answers, strict=True)
         predictions.append([fields | _answer_fields(answer) for fields, answer in pairs if fields is not None])
     return predictions
+
+
+def _answering(processor: PbrecProcessor, way: Way) -> PbrecProcessor:
+    """The processor, with the settings of `way`; its networks are shared."""
+    if not way.selection:
+        return processor
+    changed = copy.copy(processor)
+    changed.settings = replace(processor.settings, **way.selection)
+    changed.calibration = None
+    return changed
 
 
 def _answer_fields(answer: dict[str, Any]) -> Prediction:

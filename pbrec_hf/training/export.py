@@ -9,6 +9,7 @@ from typing import Any
 from ..hub.writing import replaced_folder
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from .origin import FILE, Origin
 
 
 def save_checkpoint(
@@ -17,6 +18,7 @@ def save_checkpoint(
     processor: PbrecProcessor,
     state_dict: dict[str, Any] | None = None,
     card: str | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """
     Write a folder for `from_pretrained`, replacing an older one.
@@ -24,6 +26,7 @@ def save_checkpoint(
     Args:
         state_dict: the complete weights, where the model holds only this process's shard of them.
         card: text of README.md.
+        origin: what it was trained and chosen on.
 
     Raises:
         OSError: it cannot be written, in one line.
@@ -33,3 +36,5 @@ def save_checkpoint(
         processor.save_pretrained(partial)
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
+        if origin is not None:
+            (partial / FILE).write_text(origin.text(), encoding="utf-8")

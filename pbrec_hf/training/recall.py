@@ -7,7 +7,7 @@ stage.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import torch
@@ -26,7 +26,7 @@ from ..metrics.intervals import share_interval
 from .oracles import MaskOracle
 
 TOPS = (10, 100, None)
-_Best = list[float] | None  # a referent's best IoU for each number of proposals; None where the data have no mask
+_Best = list[float] | None  # a referent's best IoU for each cut; None where the data have no mask
 
 
 @dataclass
@@ -57,34 +57,58 @@ class Recall:
         return share_interval(self.found, self.count)
 
 
-@torch.no_grad()
+class Cut(NamedTuple):
+    """
+    Which proposals count.
+
+    Attributes:
+        top: how many, the best first; None = all.
+        least: lowest quality, such as 0.65 for the sparse setting of the paper.
+    """
+
+    top: int | None = None
+    least: float = 0.0
+
+
 def detector_recall(
     detector: Any,
     image_processor: PbrecImageProcessor,
     rows: datasets.Dataset,
     tops: Sequence[int | None] = TOPS,
     least: float = 0.0,
+    *arguments: Any,
+    **options: Any,
+) -> list[Recall]:
+    """The recall among the best proposals, for each number of `tops`; further arguments are those of `recall_at`."""
+    return recall_at(detector, image_processor, rows, [Cut(top, least) for top in tops], *arguments, **options)
+
+
+@torch.no_grad()
+def recall_at(
+    detector: Any,
+    image_processor: PbrecImageProcessor,
+    rows: datasets.Dataset,
+    cuts: Sequence[Cut],
     iou: float = 0.5,
     batch_size: int = 8,
     accelerator: Accelerator | None = None,
     progress: bool = False,
 ) -> list[Recall]:
     """
-    The recall of one detector, of boxes or, if it proposes none, of masks.
+    The recall of one detector, of boxes or, if it proposes none, of masks. Proposals are computed once for all cuts.
 
     Args:
         detector: as `detectors/base.py` describes it.
         image_processor: makes the canvases.
         rows: of the image view, images not decoded; each of several referents counts, and an absent one does not.
-        tops: numbers of proposals; None = all.
-        least: lowest quality of a proposal that counts, such as 0.65 for the sparse setting of the paper.
+        cuts: which proposals count.
         iou: what an IoU has to exceed.
         batch_size: pictures per pass.
         accelerator: of several processes that share the pictures.
         progress: show a progress bar.
 
     Returns:
-        One entry per number, the same in every process.
+        One entry per cut, the same in every process.
 
     Raises:
         ValueError: no expression has a referent, or the network makes masks of chosen boxes and proposes nothing.
@@ -112,7 +136,7 @@ def detector_recall(
             said += len(sentences)
             for row, asked in groups:
                 meant = [referent for sentence in asked for referent in referents_of(sentence)]
-                found += _best_by_top(proposals, row, letterboxes[image], meant, tops, least)
+                found += _best_by_cut(proposals, row, letterboxes[image], meant, cuts)
     if number > 1:
         found, kinds = gather_object(found), set(gather_object(list(kinds)))
     known = [best for best in found if best is not None]
@@ -123,8 +147,8 @@ def detector_recall(
         )
     (kind,) = kinds
     return [
-        Recall(kind, top, least, sum(best[place] > iou for best in known), len(known))
-        for place, top in enumerate(tops)
+        Recall(kind, cut.top, cut.least, sum(best[place] > iou for best in known), len(known))
+        for place, cut in enumerate(cuts)
     ]
 
 
@@ -142,30 +166,24 @@ def _proposals(
     return found.to("cpu"), canvases["letterbox"]
 
 
-def _best_by_top(
-    proposals: Proposals,
-    row: int,
-    letterbox: torch.Tensor,
-    referents: Sequence[Referent],
-    tops: Sequence[int | None],
-    least: float,
+def _best_by_cut(
+    proposals: Proposals, row: int, letterbox: torch.Tensor, referents: Sequence[Referent], cuts: Sequence[Cut]
 ) -> list[_Best]:
-    """For each referent on a row of proposals, the best IoU among the best proposals, by their number."""
+    """For each referent on a row of proposals, the best IoU among the proposals of each cut."""
     quality = torch.zeros(proposals.num_points) if proposals.quality is None else proposals.quality[row]
     order = quality.argsort(descending=True, stable=True)
-    there = quality[order] >= least
     if proposals.valid is not None:
-        there &= proposals.valid[row][order]
-    order = order[there]
-    if not len(order):
-        return [[0.0] * len(tops) for _ in referents]
+        order = order[proposals.valid[row][order]]
+    kept = [order[quality[order] >= cut.least][: cut.top] for cut in cuts]
     if proposals.boxes is not None:
-        boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[row][order])
+        boxes = Letterbox.of(letterbox).boxes_to_original(proposals.boxes[row])
         overlaps = box_iou(boxes, torch.tensor([list(one.box) for one in referents]).view(-1, 4)).T
-        return [[values[:top].max().item() for top in tops] for values in overlaps]
-    oracles = [MaskOracle(proposals, row, letterbox, order[:top]) for top in tops]
+        return [[values[points].max().item() if len(points) else 0.0 for points in kept] for values in overlaps]
+    oracles = [MaskOracle(proposals, row, letterbox, points) if len(points) else None for points in kept]
     return [
-        None if one.segmentation is None else [oracle.best(one.segmentation) for oracle in oracles]
+        None
+        if one.segmentation is None
+        else [0.0 if oracle is None else oracle.best(one.segmentation) for oracle in oracles]
         for one in referents
     ]
 
@@ -185,4 +203,4 @@ def table(recalls: Mapping[str, Sequence[Recall]]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["TOPS", "Recall", "detector_recall", "table"]
+__all__ = ["TOPS", "Cut", "Recall", "detector_recall", "recall_at", "table"]

@@ -25,11 +25,20 @@ from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
 from ..selection.calibration import Calibration
 from .batches import rows_digest
-from .build import load_model_and_processor, require_targets, training_collator, training_rows, validation_rows
+from .build import (
+    load_model_and_processor,
+    measured_on,
+    require_targets,
+    trained_on,
+    training_collator,
+    training_rows,
+    validation_rows,
+)
 from .card import write_card
 from .config import TrainingConfig
 from .export import save_checkpoint
 from .memory_layout import use_channels_last
+from .origin import Origin
 from .scores import Scores, possible_scores
 from .trainer import Export, Trainer
 from .validation import referents_of_validation, validation
@@ -194,7 +203,9 @@ def _export(config: TrainingConfig, processor: PbrecProcessor, accelerator: Acce
             processor.calibration = None  # of the epoch that was validated last
         if accelerator.is_main_process:
             card = write_card(config, model, processor, scores)
-            save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict, card)
+            chosen_on = " ".join(measured_on(config) or ()) if name == "best" else ""
+            origin = Origin(trained_on(config), chosen_on or None, config.metric if chosen_on else None)
+            save_checkpoint(f"{config.output_dir}/{name}", model, processor, state_dict, card, origin)
             if config.push_to_hub == "epoch" and name == "last":
                 _push(config, name)
 

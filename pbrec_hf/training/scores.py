@@ -102,8 +102,8 @@ def _single(joined: list[Answered]) -> dict[str, Any]:
     boxes = [entry.prediction["boxes"][0] if entry.prediction["boxes"] else [np.nan] * 4 for entry in joined]
     scores = _of(RecAccuracy, boxes, [entry.sentence["bbox"] for entry in joined], "box_")
     if _has_masks(joined):
-        predicted = [_united(entry, slice(0, 1)) for entry in joined]
-        scores |= _of(ResIoU, predicted, [_true_mask(entry) for entry in joined], "mask_")
+        predicted = [answered_mask(entry) for entry in joined]
+        scores |= _of(ResIoU, predicted, [true_mask(entry) for entry in joined], "mask_")
     return scores
 
 
@@ -112,7 +112,7 @@ def _generalized(joined: list[Answered]) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     if _has_masks(joined):
         predicted = [_united(entry, slice(None)) for entry in joined]
-        scores = _of(GeneralizedRes, predicted, [_true_mask(entry) for entry in joined])
+        scores = _of(GeneralizedRes, predicted, [true_mask(entry) for entry in joined])
     # Last: whether something was answered is read off the boxes, of which a mask may be empty.
     return scores | _of(GeneralizedRec, boxes, [[one.box for one in entry.referents] for entry in joined])
 
@@ -136,7 +136,13 @@ def _united(entry: Answered, which: slice) -> dict[str, Any]:
     return united_mask(masks, *entry.size)
 
 
-def _true_mask(entry: Answered) -> dict[str, Any]:
+def answered_mask(entry: Answered) -> dict[str, Any]:
+    """Run lengths of the best answer's mask; empty without one."""
+    return _united(entry, slice(0, 1))
+
+
+def true_mask(entry: Answered) -> dict[str, Any]:
+    """Run lengths of the union of an expression's referents; empty without one."""
     struct = entry.sentence["segmentation"] if entry.referents else None
     return united_mask([mask_to_rle(rasterise(struct, *entry.size))] if struct else [], *entry.size)
 
@@ -186,4 +192,14 @@ def _presence(entry: Answered) -> float:
     return float(exists) if exists is not None else max(entry.prediction["scores"], default=0.0)
 
 
-__all__ = ["MET", "Measured", "Scores", "measure", "possible_scores", "right_answers", "score"]
+__all__ = [
+    "MET",
+    "Measured",
+    "Scores",
+    "answered_mask",
+    "measure",
+    "possible_scores",
+    "right_answers",
+    "score",
+    "true_mask",
+]

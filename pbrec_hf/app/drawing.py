@@ -103,7 +103,7 @@ def draw_proposals(image: Image.Image, boxes: Tensor, answers: Tensor, letterbox
 
 def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320, height: int = 330) -> Image.Image:
     """Titled pictures, all `height` pixels high, in rows of about `width` pixels."""
-    font, margin, title = _font(15), 12, 26
+    font, margin, title = caption_font(15), 12, 26
     rows: list[list[tuple[str, Image.Image]]] = [[]]
     for text, picture in pictures:
         picture = picture.resize((max(1, round(picture.width * height / picture.height)), height))
@@ -117,7 +117,7 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], width: int = 1320
     for number, row in enumerate(rows):
         x, y = margin, margin + number * (title + height + margin)
         for text, picture in row:
-            draw.text((x, y), _fitting(text, font, picture.width), fill="black", font=font)
+            draw.text((x, y), fitting(text, font, picture.width), fill="black", font=font)
             sheet.paste(picture, (x, y + title))
             x += picture.width + margin
     return sheet
@@ -156,8 +156,8 @@ def _caption(
     draw: ImageDraw.ImageDraw, size: tuple[int, int], corner: Sequence[float], text: str, color: str, taken: list[_Box]
 ) -> _Box:
     """Write `text` above `corner`, inside the picture and off the captions in `taken`; returns its box."""
-    font = _font(max(12, size[1] // 24))
-    text = _fitting(text, font, size[0] - 6)
+    font = caption_font(max(12, size[1] // 24))
+    text = fitting(text, font, size[0] - 6)
     left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom + 6
     x = min(max(corner[0], 0), max(size[0] - width, 0))
@@ -172,7 +172,8 @@ def _caption(
     return x, y, x + width, y + height
 
 
-def _fitting(text: str, font: _Font, width: float) -> str:
+def fitting(text: str, font: _Font, width: float) -> str:
+    """`text`, cut with "…" where it is longer than `width` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -180,7 +181,8 @@ def _fitting(text: str, font: _Font, width: float) -> str:
     return text + "…"
 
 
-def _font(size: int) -> _Font:
+def caption_font(size: int) -> _Font:
+    """The font of captions, `size` pixels high."""
     return ImageFont.load_default(size)
 
 

@@ -24,8 +24,11 @@ from ..layers.initialization import initialize
 from .opening import clear_errors
 from .weights import is_too_large, misfits, numbers, read_headers
 
-# Written into config.json by transformers, the Hub or a quantizer beside the fields of the config.
-_FOREIGN_FIELDS = {"auto_map", "custom_pipelines", "model_type", "quantization_config", "torch_dtype", "num_labels"}
+# Written into config.json beside the fields of the config, by transformers (its Trainer: `use_cache`), the Hub or a
+# quantizer.
+_FOREIGN_FIELDS = {
+    "auto_map", "custom_pipelines", "model_type", "num_labels", "quantization_config", "torch_dtype", "use_cache",
+}  # fmt: skip
 
 
 # What is being loaded by `from_pretrained`: its name, whether all of it must be there, whether shapes may differ.

@@ -1,19 +1,27 @@
-"""One training step beside one with the released recipe's arithmetic, at equal batch, in one run.
+"""A training step beside one with the released recipe's arithmetic: like with like, and what each choice adds.
 
-    python -m scripts.benchmarks.train_step [--batch 4] [--canvas 640] [--threads 2] [--repeats 3] [--json]
+    python -m scripts.benchmarks.train_step [--size published] [--batch 4] [--canvas 640] [--threads 2] [--repeats 3]
+        [--processor_time] [--json]
 
-The baseline computes what the released code does: float32; masks, position codes and lateral convolutions of all five
-pyramid levels; attention written out; heads on the output of every layer; text padded to 40 tokens; one expression per
-image. Ours: the package's training step, in bfloat16 where the device computes in it. ResNet-101 + BERT-base, random
-weights.
+The baseline computes what the released code does: masks, position codes and lateral convolutions of all five pyramid
+levels; attention written out; heads on the output of every layer; one expression per picture. The first ratio compares
+it with the package's training step at the same precision (float32), on the same tokens (padded to 40) and with the
+same optimiser (AdamW's plain loop). The next ones change one of these at a time, in the package's step alone; they
+would be open to the baseline, too. The last two have all of them together, as training uses them. Random weights;
+--size published: ResNet-101 + BERT-base, --size small: for processors that would take hours.
 """
 
 import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
-from transformers import ResNetConfig
+from transformers import BertConfig, ResNetConfig
 
 from pbrec_hf import PbrecConfig, PbrecForReferringExpression
 from pbrec_hf.comprehension.loss import point_loss
@@ -24,12 +32,29 @@ from pbrec_hf.modeling_pbrec import PbrecImageFeatures
 from pbrec_hf.training.config import TrainingConfig
 from pbrec_hf.training.optimizer import build_optimizer, parameter_groups
 
-from .timing import Figure, median_seconds, report
+from .timing import Figure, report
 
 RELEASED_LENGTH, OUR_LENGTH = 40, 12  # tokens: always padded; the longest of a usual batch
 CONFIG = TrainingConfig(init="a", data="b")  # for its learning rates alone
-STRIDES = (8, 16, 32, 64, 128)
 WARM_UP = 3  # the first steps of a process take up to twice as long
+SIZES: dict[str, dict[str, Any]] = {
+    "published": {"backbone": {"depths": [3, 4, 23, 3]}, "text": {}, "fusion": {}},
+    "small": {
+        "backbone": {"depths": [1, 1, 2, 1], "hidden_sizes": [32, 64, 128, 256], "embedding_size": 16},
+        "text": {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512},
+        "fusion": {"d_model": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a step of ours is timed with."""
+
+    bfloat16: bool = False
+    tokens: int = RELEASED_LENGTH
+    fused: bool = False
+    expressions: int = 1
 
 
 def computes_in_bfloat16() -> bool:
@@ -38,10 +63,18 @@ def computes_in_bfloat16() -> bool:
     return torch.cuda.is_available() or any(capabilities.get(unit, False) for unit in ("avx512_bf16", "amx_bf16"))
 
 
-def new_model(canvas: int, attention: str, maps: tuple[str, ...] = ("stage4",)) -> PbrecForReferringExpression:
+def new_model(
+    size: str, canvas: int, attention: str, maps: tuple[str, ...] = ("stage4",)
+) -> PbrecForReferringExpression:
     torch.manual_seed(0)
-    backbone = ResNetConfig(depths=[3, 4, 23, 3], out_features=list(maps))
-    config = PbrecConfig(image_size=canvas, tasks=list(TASKS), backbone_config=backbone)
+    shape = SIZES[size]
+    config = PbrecConfig(
+        image_size=canvas,
+        tasks=list(TASKS),
+        backbone_config=ResNetConfig(**shape["backbone"], out_features=list(maps)),
+        text_config=BertConfig(**shape["text"]),
+        **shape["fusion"],
+    )
     model = PbrecForReferringExpression._from_config(
         config, attn_implementation={"": attention, "text_config": attention, "backbone_config": "eager"}
     )
@@ -51,12 +84,13 @@ def new_model(canvas: int, attention: str, maps: tuple[str, ...] = ("stage4",)) 
 class Released(nn.Module):
     """The package's model around the parts that the released code computes beside them."""
 
-    def __init__(self, canvas: int):
+    def __init__(self, size: str, canvas: int):
         super().__init__()
-        self.network = new_model(canvas, "eager", ("stage2", "stage3", "stage4"))
-        width = self.network.config.d_model
-        self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in (512, 1024))
-        self.coarser = nn.ModuleList(nn.Conv2d(channels, width, 3, 2, 1) for channels in (width, width))
+        self.network = new_model(size, canvas, "eager", ("stage2", "stage3", "stage4"))
+        config = self.network.config
+        width, channels = config.d_model, config.backbone_config.hidden_sizes
+        self.laterals = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels[1:3])
+        self.coarser = nn.ModuleList(nn.Conv2d(width, width, 3, 2, 1) for _ in range(2))
 
     def forward(self, pixel_values, pixel_mask, input_ids, attention_mask, centerness_labels, massness_labels):
         network, inner = self.network, self.network.model
@@ -99,66 +133,112 @@ def new_batch(images: int, expressions: int, canvas: int, length: int) -> dict[s
     }
 
 
-def stepper(optimizer: AdamW, loss, device: torch.device):
-    """A function that makes one step: forward, backward, AdamW."""
-
-    def step() -> None:
-        loss().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
-def _seconds_of_released(device: torch.device, repeats: int, inputs: dict[str, Tensor]) -> float:
-    model = Released(inputs["pixel_values"].shape[-1]).to(device)
-    optimizer = AdamW(parameter_groups(model.network, CONFIG))
-    return median_seconds(stepper(optimizer, lambda: model(**inputs), device), repeats, WARM_UP)
-
-
-def measure(repeats: int = 3, batch: int = 4, canvas: int = 640, precision: str | None = None) -> list[Figure]:
-    """Ratios at a batch of `batch` images; with four expressions per image, per expression.
+class Steps:
+    """
+    Times steps on one machine.
 
     Args:
-        precision: of ours, "bf16" or "fp32"; by default bf16 where the device computes in it.
+        repeats: whose median is taken.
+        batch: pictures.
+        size, canvas: of the network, and of the pictures in pixels.
+        clock: seconds, such as `time.perf_counter`; on a busy machine `time.process_time`, of all threads.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = computes_in_bfloat16() if precision is None else precision == "bf16"
 
-    def on_device(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.to(device) for name, value in values.items()}
+    def __init__(self, repeats: int, batch: int, size: str, canvas: int, clock: Callable[[], float]):
+        self.repeats, self.batch, self.size, self.canvas, self.clock = repeats, batch, size, canvas, clock
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    plain = _seconds_of_released(device, repeats, on_device(new_batch(batch, 1, canvas, RELEASED_LENGTH)))
-    model = new_model(canvas, "sdpa").to(device, memory_format=torch.channels_last)
-    figures = [Figure("released arithmetic, images/s", batch / plain)]
+    def released(self) -> float:
+        """Seconds of a step with the released arithmetic."""
+        model = Released(self.size, self.canvas).to(self.device)
+        inputs = self._inputs(Choices())
+        return self._time(AdamW(parameter_groups(model.network, CONFIG)), lambda: model(**inputs))
+
+    def ours(self, choices: Choices) -> float:
+        """Seconds of a step of the package."""
+        model = new_model(self.size, self.canvas, "sdpa").to(self.device, memory_format=torch.channels_last)
+        inputs = self._inputs(choices)
+        inputs["image_index"] = torch.arange(self.batch, device=self.device).repeat_interleave(choices.expressions)
+        plain = AdamW(parameter_groups(model, CONFIG), fused=False, foreach=False)
+
+        def loss() -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=choices.bfloat16):
+                return model(**inputs).loss
+
+        return self._time(build_optimizer(model, CONFIG) if choices.fused else plain, loss)
+
+    def _inputs(self, choices: Choices) -> dict[str, Tensor]:
+        values = new_batch(self.batch, choices.expressions, self.canvas, choices.tokens)
+        return {name: value.to(self.device) for name, value in values.items()}
+
+    def _time(self, optimizer: AdamW, loss: Callable[[], Tensor]) -> float:
+        times = []
+        for _ in range(WARM_UP + self.repeats):
+            start = self.clock()
+            loss().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(self.clock() - start)
+        return statistics.median(times[WARM_UP:])
+
+
+def measure(
+    repeats: int = 3,
+    batch: int = 4,
+    canvas: int = 640,
+    size: str = "published",
+    half: bool | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Figure]:
+    """
+    Ratios of times: above 1, the package's step is the faster one.
+
+    Args:
+        repeats, batch, size, canvas, clock: of `Steps`.
+        half: whether to measure bfloat16, too; None = where the device computes in it.
+    """
+    steps = Steps(repeats, batch, size, canvas, clock)
+    half = computes_in_bfloat16() if half is None else half
+    released, alike = steps.released(), Choices()
+    seconds = steps.ours(alike)
+    figures = [
+        Figure("released arithmetic, pictures per second", steps.batch / released),
+        Figure("released ÷ ours, like with like: float32, 40 tokens, plain AdamW", released / seconds),
+    ]
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("fused AdamW", {"fused": True}),
+        (f"texts of {OUR_LENGTH} tokens", {"tokens": OUR_LENGTH}),
+    ]
+    if half:
+        changes.append(("bfloat16", {"bfloat16": True}))
+    for name, change in changes:
+        figures.append(Figure(f"ours ÷ ours with {name}", seconds / steps.ours(replace(alike, **change))))
+    together = Choices(bfloat16=half, tokens=OUR_LENGTH, fused=True)
     for expressions, target in ((1, "≥ 1.5"), (4, "≥ 3.0")):
-        values = on_device(new_batch(batch, expressions, canvas, OUR_LENGTH))
-        values["image_index"] = torch.arange(batch, device=device).repeat_interleave(expressions)
-
-        def loss(values=values) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                return model(**values).loss
-
-        seconds = median_seconds(stepper(build_optimizer(model, CONFIG), loss, device), repeats, WARM_UP)
-        name = f"expressions per second with {expressions} per image"
-        figures.append(Figure(f"{name}, {'bfloat16' if half else 'float32'}", batch * expressions / seconds))
-        figures.append(Figure(f"{name} ÷ released", plain * expressions / seconds, target))
+        spent = steps.ours(replace(together, expressions=expressions))
+        name = f"expressions per second ÷ released, all together, {expressions} per picture"
+        figures.append(Figure(name, released * expressions / spent, target, "bfloat16" if half else "float32"))
     return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--batch", type=int, default=4, help="images (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="published", help="of the networks (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures (default: %(default)s)")
     parser.add_argument("--canvas", type=int, default=640, help="pixels (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="of ours (default: bf16 if the device has it)")
+    parser.add_argument("--processor_time", action="store_true", help="of all threads, for busy machines")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    report(measure(options.repeats, options.batch, options.canvas, options.precision), options.json)
+    clock = time.process_time if options.processor_time else time.perf_counter
+    half = None if options.precision is None else options.precision == "bf16"
+    figures = measure(options.repeats, options.batch, options.canvas, options.size, half, clock)
+    report(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from .commands import Commands
 from .ending import again, ended, leave_script_folder, script_command
 
 VERBS = (
-    "ground", "demo", "serve", "train", "evaluate", "calibrate", "recall", "precompute", "convert", "export", "push",
-    "space", "assemble", "data", "scenes", "overfit", "failures", "cards",
+    "ground", "label", "demo", "serve", "train", "evaluate", "calibrate", "recall", "precompute", "convert", "export",
+    "push", "space", "assemble", "data", "scenes", "overfit", "failures", "cards",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..images.sources import ADDRESSES
 
 STDIN = "-"
-_ENDINGS = (
+PICTURE_ENDINGS = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 
@@ -47,8 +47,8 @@ def separate(
         raise ValueError(
             f"{STDIN} stands {readers} times, but there is one standard input: give files for the others."
         )
-    asked = list(expressions) + (_lines(expression_file, "expressions") if expression_file else [])
-    pictures = _lines(picture_file, "pictures") if picture_file else []
+    asked = list(expressions) + (lines_of(expression_file, "expressions") if expression_file else [])
+    pictures = lines_of(picture_file, "pictures") if picture_file else []
     if expressions or expression_file:
         pictures = [*words, *pictures]
     elif picture_file:
@@ -71,7 +71,7 @@ def separate(
 def _require_expression(word: str, words: Sequence[str]) -> None:
     if not (
         word.startswith((*ADDRESSES, "data:"))
-        or word.lower().endswith(_ENDINGS)
+        or word.lower().endswith(PICTURE_ENDINGS)
         or os.path.isfile(word)
         or word == STDIN
     ):
@@ -85,8 +85,18 @@ def _require_expression(word: str, words: Sequence[str]) -> None:
     )
 
 
-def _lines(path: str, what: str) -> list[str]:
-    """The lines of a text file, without empty ones."""
+def lines_of(path: str, what: str) -> list[str]:
+    """
+    The lines of a text file, without empty ones.
+
+    Args:
+        path: of the file, or "-" for standard input.
+        what: is on its lines, for messages.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is empty, or no UTF-8.
+    """
     if path == STDIN:
         text, path = sys.stdin.read(), "Standard input"
     else:
@@ -104,4 +114,4 @@ def _lines(path: str, what: str) -> list[str]:
     return lines
 
 
-__all__ = ["STDIN", "separate"]
+__all__ = ["PICTURE_ENDINGS", "STDIN", "lines_of", "separate"]

@@ -5,7 +5,7 @@ the same with batches.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,30 @@ class Grounder:
             expressions: what to find.
             top_k, threshold, return_masks, referents: see `PbrecProcessor.post_process_referring_expression`.
         """
+        found = self.on_canvas(image, expressions, top_k, threshold, return_masks, referents)
+        shown = answers(found.referents, found.inputs, self.processor.settings.mask_threshold, return_masks)
+        return replace(found, answers=shown)
+
+    def on_canvas(
+        self,
+        image: PictureSource,
+        expressions: list[str],
+        top_k: int | None = None,
+        threshold: float | str | None = None,
+        make_masks: bool = True,
+        referents: str = "one",
+    ) -> Grounded:
+        """The same without `answers` in pixels, which `each_answer` of `selection/answers.py` gives one by one."""
         limits_of(threshold, referents, self.processor.calibration)  # before anything takes time
         picture = load_picture(image)
         inputs = self.processor(picture, expressions).to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
-        groups = self.processor.rank(outputs, inputs, top_k, return_masks and referents == "one")
+        groups = self.processor.rank(outputs, inputs, top_k, make_masks and referents == "one")
         # Masks on the canvas are cheap beside those in pixels, unless a network has to make them.
-        made = return_masks or not are_requested(inputs.get("mask_proposals"))
+        made = make_masks or not are_requested(inputs.get("mask_proposals"))
         found = self.processor.select(groups, inputs, threshold, referents, made)
-        shown = answers(found, inputs, self.processor.settings.mask_threshold, return_masks)
-        return Grounded(picture, shown, inputs, outputs, groups, found)
+        return Grounded(picture, [], inputs, outputs, groups, found)
 
 
 __all__ = ["Grounded", "Grounder"]

@@ -5,7 +5,7 @@ box as a mask), and the answer reports that.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,13 +28,29 @@ def answers(
     Answers in original pixels, one dict per expression; see `PbrecProcessor.post_process_referring_expression`.
 
     Args:
+        found, inputs, mask_threshold, return_masks, target_sizes: as for `each_answer`, and so are the errors.
+    """
+    return list(each_answer(found, inputs, mask_threshold, return_masks, target_sizes))
+
+
+def each_answer(
+    found: Referents,
+    inputs: Mapping[str, Any],
+    mask_threshold: float = 0.5,
+    return_masks: bool = True,
+    target_sizes: Tensor | list[tuple[int, int]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """
+    The same one after the other, for whoever cannot hold the masks of all: they have as many pixels as the pictures.
+
+    Args:
         found: what was selected; a dict without answers holds empty tensors.
         inputs: the inputs it was computed from.
         mask_threshold: see [`SelectionSettings`].
-        return_masks: whether to compute masks; they have as many pixels as the pictures.
+        return_masks: whether to compute masks.
         target_sizes: (height, width) of each picture, replacing its own size; None = original sizes.
 
-    Returns:
+    Yields:
         Per expression, with n answers: `scores`, `raw_scores` (n,), `labels` int64 (n,), `text_labels` (n strings),
         `boxes` (n, 4) XYXY in pixels of the original (or of `target_sizes`), `masks` bool (n, 1, height, width),
         `exists`, `unread`, `box_source` and `mask_source`. An expression of which no word was read has no answer.
@@ -64,7 +80,6 @@ def answers(
     }
     expressions, readable = inputs.get("expressions"), inputs.get("readable")
     unread = inputs.get("unread") or [[]] * found.expressions
-    results = []
     for number, (rows, picture) in enumerate(zip(members, pictures.tolist(), strict=True)):
         letterbox = letterboxes[picture]
         if readable is not None and not readable[number]:
@@ -86,8 +101,7 @@ def answers(
             ]
             result["masks"] = (torch.stack(masks) if masks else empty)[:, None]
         result["exists"] = None if found.exists is None else found.exists[number].item()
-        results.append(result | {"unread": unread[number]} | sources)
-    return results
+        yield result | {"unread": unread[number]} | sources
 
 
 def _in_pixels(
@@ -126,4 +140,4 @@ def _whole(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-__all__ = ["answers"]
+__all__ = ["answers", "each_answer"]

@@ -96,8 +96,12 @@ def killed(options: argparse.Namespace, arguments: list[str], out: Path) -> None
 
 def several(options: argparse.Namespace, arguments: list[str], out: Path) -> None:
     """Label with several processes."""
-    launcher = ("accelerate.commands.launch", "--cpu", "--num_machines", "1", "--num_processes")
-    finish(command(*launcher, str(options.processes), "-m") + arguments)
+    config = Path(__file__).resolve().parents[1] / "hub_configs" / "accelerate" / "multi_cpu.yaml"
+    launcher = ("accelerate.commands.launch", "--config_file", str(config), "--num_processes", str(options.processes))
+    finish(command(*launcher, "-m") + arguments)
+    journals = len(list((out / "journal").iterdir()))
+    if journals != options.processes:
+        raise SystemExit(f"{journals} processes wrote, not {options.processes}")
 
 
 def done(out: Path) -> int:

@@ -52,7 +52,10 @@ ARROWS = {
     },
 }
 # Libraries that only some users have, and libraries that whoever only asks questions should not wait for.
-OPTIONAL = {"gradio", "onnx", "onnxscript", "onnxruntime", "openvino", "tensorboard", "supervision", "matplotlib"}
+OPTIONAL = {
+    "fiftyone", "gradio", "matplotlib", "onnx", "onnxruntime", "onnxscript", "openvino", "ray", "starlette",
+    "supervision", "tensorboard", "uvicorn",
+}  # fmt: skip
 SLOW = {"datasets", "accelerate", "evaluate", "pyarrow"}
 
 

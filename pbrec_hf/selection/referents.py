@@ -159,7 +159,7 @@ def any_referents(
     found.boxes = proposals.require_boxes()[rows[expression], points]
     if make_masks and inputs.get(PROPOSALS["masks"]) is not None:
         alone = (column == 0) & (counts.sum(dim=1) == 1)[expression]
-        _add_masks(found, points, alone, groups, inputs, settings)
+        add_masks(found, points, alone, groups, inputs, settings)
     return found
 
 
@@ -177,7 +177,7 @@ def _candidates(kind: str, group: Group, proposals: Proposals, rows: Tensor) -> 
     return first, points, MaskOverlaps.measured(proposals.require_masks(), rows, points)
 
 
-def _add_masks(
+def add_masks(
     found: Referents,
     points: Tensor,
     alone: Tensor,
@@ -185,7 +185,18 @@ def _add_masks(
     inputs: Mapping[str, Any],
     settings: SelectionSettings,
 ) -> None:
-    """Masks for the boxes at `points` (A,); `alone` (A,): only answers of their expressions, and the paper's."""
+    """
+    Find masks for boxes, and set `masks` and `mask_source`.
+
+    Args:
+        found: with boxes.
+        points: (A,) int64, of the box proposals.
+        alone: bool (A,), the answers that are the only ones of their expressions, and the paper's: their mask is the
+            group's.
+        groups: the output of `rank_and_choose`; of masks that are made on request or follow the boxes, none is read.
+        inputs: the inputs it was computed from.
+        settings: those it was computed with.
+    """
     proposals, boxes = inputs[PROPOSALS["masks"]], found.boxes
     assert boxes is not None
     device = proposals.device
@@ -212,4 +223,4 @@ def _add_masks(
         found.masks[some] = masks_in_boxes(boxes[some], values, proposals, rows[some], group.values.shape[1])
 
 
-__all__ = ["CANDIDATES", "Referents", "any_referents", "only_referent"]
+__all__ = ["CANDIDATES", "Referents", "add_masks", "any_referents", "only_referent"]

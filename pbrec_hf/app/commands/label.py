@@ -4,6 +4,7 @@ pbrec-hf label photos --expressions "the dog" "the red car" --out labels      # 
 pbrec-hf label photos --expressions expressions.txt --any --out labels        # as many as there are, or none
 pbrec-hf label rows.parquet --out labels --format coco yolo                   # a column of expressions
 accelerate launch --num_processes 4 -m pbrec_hf label photos --expressions "the dog" --out labels
+pbrec-hf label photos --expressions "the dog" --out labels --engine ray --workers 16       # on a Ray cluster
 
 Photographs are folders, patterns, files, addresses, tables with a column `image`, saved data sets, or hub:owner/name.
 The same command goes on where it stopped, and exports again. A photograph that cannot be read is listed and left out.
@@ -11,14 +12,19 @@ Exit status: 0 everything labelled, 1 some photographs are broken, 2 bad input.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..label.formats import FORMATS, Options, require_formats
 from ..label.photographs import Sources, expressions_of
 from ..options import add_model, require_models, threshold_of
 from ..output import countdown, silence_libraries
 from . import Commands, new_verb
+
+if TYPE_CHECKING:
+    from ..label.run import Engine
 
 HELP = "label folders of photographs, for COCO, YOLO and other tools"
 
@@ -50,8 +56,18 @@ def add(commands: Commands) -> None:
         "--threshold", help="leave out answers that score less: a number, or auto (default: 0; auto with --any)"
     )
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
+    parser.add_argument(
+        "--tiles", type=int, nargs="?", const=3, default=1, metavar="N",
+        help="for large photographs with small things: look at N tiles along the longer side, too (default: 1 = none; "
+        "without a number 3)",
+    )  # fmt: skip
     parser.add_argument("--no_masks", action="store_true", help="boxes alone, which is faster")
     parser.add_argument("--retry", action="store_true", help="try photographs again that could not be read")
+    parser.add_argument(
+        "--engine", choices=("here", "ray"), default="here",
+        help="here: this process, or those of accelerate launch; ray: workers of a Ray cluster (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=int, default=2, help="of Ray (default: %(default)s)")
     parser.add_argument("--image_prefix", help="Label Studio: what stands before a photograph's name in its address")
     add_model(parser)
 
@@ -69,10 +85,11 @@ def run(options: argparse.Namespace) -> int:
 
     job = Job(
         sources=sources,
-        asking=Asking(options.model, options.referents, threshold, options.top_k, not options.no_masks),
+        asking=Asking(options.model, options.referents, threshold, options.top_k, not options.no_masks, options.tiles),
         formats=Options(options.out, options.image_prefix),
         names=options.formats,
         retry=options.retry,
+        engine=_engine(options),
     )
     summary = label(job, lambda total: countdown("labelled", total), options.device)
     if summary is None:
@@ -80,3 +97,13 @@ def run(options: argparse.Namespace) -> int:
     print(summary.in_words(), end="")
     print(f"written to {options.out}", file=sys.stderr)
     return 1 if summary.broken_count else 0
+
+
+def _engine(options: argparse.Namespace) -> "Engine | None":
+    if options.engine == "here":
+        return None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("--engine ray starts its workers itself: leave accelerate launch out.")
+    from ..label.on_ray import OnRay
+
+    return OnRay(options.workers, options.device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...images.reading import load_picture
 from ...inference.grounder import Grounder
+from ...inference.tiles import MOST_TILES, tiled_answers
 from ...selection.answers import each_answer
 
 UNREADABLE = (OSError, ValueError, EOFError, SyntaxError)  # what reading a damaged picture raises
@@ -30,6 +31,11 @@ class Asking:
         model: folder or Hub id; None = the bundled checkpoint.
         referents, threshold, top_k: see `PbrecProcessor.post_process_referring_expression`.
         masks: whether answers have masks.
+        tiles: along the longer side of a photograph, which are looked at beside the whole; 1 = the whole alone. See
+            `inference/tiles.py`.
+
+    Raises:
+        ValueError: `tiles` is out of range.
     """
 
     model: str | None = None
@@ -37,6 +43,11 @@ class Asking:
     threshold: float | str | None = None
     top_k: int | None = None
     masks: bool = True
+    tiles: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tiles <= MOST_TILES:
+            raise ValueError(f"--tiles {self.tiles}: give a number from 1 to {MOST_TILES}.")
 
     def to_json(self) -> str:
         """The same as text, for another process."""
@@ -89,6 +100,17 @@ class Labeller:
 
     def _answers(self, picture: Image.Image, expressions: list[str]) -> Iterator[dict[str, Any]]:
         asking, processor = self.asking, self.grounder.processor
+        if asking.tiles > 1:
+            return tiled_answers(
+                self.grounder,
+                picture,
+                expressions,
+                asking.tiles,
+                asking.top_k,
+                asking.threshold,
+                asking.masks,
+                asking.referents,
+            )
         found = self.grounder.on_canvas(
             picture, expressions, asking.top_k, asking.threshold, asking.masks, asking.referents
         )

@@ -2,8 +2,8 @@
 
     fo.Dataset.from_dir("out/fiftyone", fo.types.FiftyOneImageDetectionDataset)
 
-Boxes are [x, y, width, height] as shares of the photograph. The format has no masks: `pbrec_hf.app.label.to_fiftyone`
-makes a data set with them.
+Boxes are [x, y, width, height] as shares of the photograph. The format has no masks: `to_fiftyone` of
+`pbrec_hf.app.label.to_fiftyone` makes a data set with them.
 """
 
 import json

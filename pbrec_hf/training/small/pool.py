@@ -193,6 +193,34 @@ def _mask_on_canvas(mask: np.ndarray | None) -> Tensor:
     return to_canvas(torch.from_numpy(mask.copy())[None].float())[0] > 0.5
 
 
+def make(data: Path, detector: Path, out: Path, kind: str, chunks: int, expressions: int = 12) -> None:
+    """
+    Write the chunks of a kind that are missing.
+
+    Args:
+        data: see the module docstring.
+        detector: folder of a saved NanoDet.
+        out: folder of the pool.
+        kind: one of `KINDS`.
+        chunks: how many there shall be.
+        expressions: per scene.
+    """
+    missing = [number for number in range(chunks) if not (out / f"{kind}_{number:03d}.safetensors").exists()]
+    if not missing:
+        return
+    backbone = load_backbone(detector)
+    train, held_out = split_photographs(data)
+    human = human_expressions(data)
+    logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
+    logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
+    for chunk in missing:
+        path = out / f"{kind}_{chunk:03d}.safetensors"
+        with torch.inference_mode():
+            scenes = scenes_of_chunk(kind, chunk, train, held_out, expressions, human)
+            save_chunk(path, ((encode(scene, backbone), sayings(scene)) for scene in scenes if scene.expressions))
+        logger.info("wrote %s", path)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the chunks that are missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -206,16 +234,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    backbone = load_backbone(args.detector)
-    train, held_out = split_photographs(args.data)
-    human = human_expressions(args.data)
-    logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
-    logger.info("%d photographs to train on, %d held out", len(train), len(held_out))
-    for chunk in range(args.chunks):
-        path = args.out / f"{args.kind}_{chunk:03d}.safetensors"
-        if path.exists():
-            continue
-        with torch.inference_mode():
-            scenes = scenes_of_chunk(args.kind, chunk, train, held_out, args.expressions, human)
-            save_chunk(path, ((encode(scene, backbone), sayings(scene)) for scene in scenes if scene.expressions))
-        logger.info("wrote %s", path)
+    make(args.data, args.detector, args.out, args.kind, args.chunks, args.expressions)

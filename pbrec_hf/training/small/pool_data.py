@@ -140,17 +140,25 @@ class Pool:
         words: reads their expressions.
         classes: number of the detector's classes.
         fillers: share of the generated expressions that get words that say nothing.
+        single: leave out the expressions that mean several objects, or none, and scenes without any other.
 
     Raises:
         ValueError: there are no files.
     """
 
-    def __init__(self, files: Sequence[Path], words: Words, classes: int = 80, fillers: float = 0.0):
+    def __init__(
+        self, files: Sequence[Path], words: Words, classes: int = 80, fillers: float = 0.0, single: bool = False
+    ):
         if not files:
             raise ValueError("The pool has no files of these kinds: run scripts/small/pool.py first.")
         self.chunks = [Chunk(path, classes) for path in files]
         self.words, self.classes = words, classes
-        self.scenes = [(c, s) for c, chunk in enumerate(self.chunks) for s in range(len(chunk))]
+        if single:
+            for chunk in self.chunks:
+                chunk.expressions = [[one for one in said if len(one[1]) == 1] for said in chunk.expressions]
+        self.scenes = [
+            (c, s) for c, chunk in enumerate(self.chunks) for s in range(len(chunk)) if chunk.expressions[s]
+        ]
         rng = np.random.default_rng(len(files))
         for chunk in self.chunks:
             for said in chunk.expressions:

@@ -110,9 +110,9 @@ class Training:
         mean: dict[str, float] = {}
         for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
             for group in optimizer.param_groups:
-                group["lr"] = _rate(phase, step)
+                group["lr"] = rate_at(phase, step)
             batch.features = disturb(batch.features, recipe.neck_dropout, phase.channel_noise)
-            with _half_precision() if self.bf16 else contextlib.nullcontext():
+            with half_precision() if self.bf16 else contextlib.nullcontext():
                 center, mass = forward(self.model, batch)
             present = batch.present[batch.index]
             losses = {
@@ -180,7 +180,7 @@ def prepare(
     return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16)
 
 
-def _rate(phase: Phase, step: int) -> float:
+def rate_at(phase: Phase, step: int) -> float:
     """The learning rate of a step: linear warm-up of a cosine."""
     share = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
     rate = phase.final_rate + (phase.rate - phase.final_rate) * share
@@ -188,7 +188,7 @@ def _rate(phase: Phase, step: int) -> float:
 
 
 @contextlib.contextmanager
-def _half_precision() -> Iterator[None]:
+def half_precision() -> Iterator[None]:
     """Matrix products in bfloat16; attention written out, whose backward pass is faster in it than sdpa's."""
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         yield

@@ -28,7 +28,7 @@ CONFIG = """<View>
     <Label value="person" hint="all the people" background="#E69F00"/><Label value="giraffe" background="#56B4E9"/>
   </RectangleLabels>
 </View>"""
-SECONDS = 300
+SECONDS = 900
 
 
 def main() -> int:

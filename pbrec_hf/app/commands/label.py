@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
     """Label; status 1 where photographs are broken."""
     require_formats(options.formats)
     threshold = threshold_of(options.threshold)
-    sources = Sources(options.photographs, expressions_of(options.expressions), options.pictures, options.split)
+    asked = expressions_of(options.expressions)
+    sources = Sources(options.photographs, asked, options.pictures, options.split, leave_out=options.out)
     next(iter(sources), None)  # a mistyped path should not cost seconds
     require_models(options.model)
     silence_libraries()

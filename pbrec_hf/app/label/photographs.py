@@ -61,6 +61,7 @@ class Sources:
         expressions: asked of every photograph, after those of its row.
         picture_file: a text file of further words, one a line.
         split: of data sets; None = all of a saved one.
+        leave_out: a folder whose pictures are none of them: where the answers go, which may lie among the photographs.
 
     Raises:
         OSError: something is not there.
@@ -71,6 +72,7 @@ class Sources:
     expressions: Sequence[str] = ()
     picture_file: str | None = None
     split: str | None = None
+    leave_out: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if STDIN in (*self.words, self.picture_file):
@@ -90,6 +92,10 @@ class Sources:
         """Whether counting is cheap: nothing has to be fetched for it."""
         return not any(word.startswith(HUB) for word in self.words)
 
+    @property
+    def _left_out(self) -> str:
+        return "" if self.leave_out is None else os.path.abspath(self.leave_out)
+
     def _of_word(self, word: str) -> Iterator[Photograph]:
         if word.startswith(HUB):
             yield from self._of_rows(_hub_rows(word, self.split), word)
@@ -105,7 +111,7 @@ class Sources:
                 yield from self._of_rows(_saved_rows(path, self.split), os.path.abspath(path))
                 return
             found = False
-            for file in _walk(path):
+            for file in _walk(path, self._left_out):
                 found = True
                 yield self._of_file(file, Path(os.path.relpath(file, path)).as_posix())
             if not found:
@@ -122,7 +128,8 @@ class Sources:
             while glob.has_magic(root):
                 root = os.path.dirname(root)
             for name in names:
-                if os.path.isfile(name) and name.lower().endswith(PICTURE_ENDINGS):
+                inside = bool(self._left_out) and os.path.abspath(name).startswith(os.path.join(self._left_out, ""))
+                if os.path.isfile(name) and name.lower().endswith(PICTURE_ENDINGS) and not inside:
                     yield self._of_file(name, Path(os.path.relpath(name, root or ".")).as_posix())
         else:
             raise FileNotFoundError(f"There is no {word}: give a folder, a picture, a pattern, a table or an address.")
@@ -180,19 +187,19 @@ def expressions_of(values: Sequence[str]) -> list[str]:
     return asked
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """The pictures below a folder, sorted, a folder's own before those of its sub-folders."""
+def _walk(folder: str, left_out: str) -> Iterator[str]:
+    """The pictures below a folder, sorted, a folder's own before those of its sub-folders; but for one folder's."""
     folders = []
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                folders.append(entry.path)
+                folders += [entry.path] if os.path.abspath(entry.path) != left_out else []
             elif entry.name.lower().endswith(PICTURE_ENDINGS):
                 yield entry.path
     for path in folders:
-        yield from _walk(path)
+        yield from _walk(path, left_out)
 
 
 def _version(path: str) -> str:

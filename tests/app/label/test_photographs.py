@@ -47,6 +47,12 @@ def test_folders_patterns_files_and_addresses(folder):
     assert [one.file for one in listed(picture_file="list.txt")] == ["b.png", "c.png"]
 
 
+def test_pictures_among_the_answers_are_no_photographs(folder):
+    for words in (["p"], ["p/**/*.*"]):
+        files = [one.file for one in listed(*words, leave_out="p/sub")]
+        assert files == ["a.PNG", "b.png"] and len(listed(*words)) == 3
+
+
 def test_a_key_changes_with_the_file_and_the_questions(folder):
     (one,) = listed("p/b.png")
     (other,) = listed("p/b.png", expressions=["dog", "cat"])

@@ -61,7 +61,7 @@ main() {
     if [ -n "$dry" ]; then
         step generated python "$here/dry_run.py" "$key" "$run/dry"
         data=$run/dry/data config=$run/dry/training.yaml images=$data/images
-        cpu=(--cpu) counts=(--no_check_counts) workers=(--num_workers 0)
+        one=(python) cpu=(--cpu) counts=(--no_check_counts) workers=(--num_workers 0)
         export HF_HUB_OFFLINE=1
         launched=(accelerate launch --config_file "$root/hub_configs/accelerate/multi_cpu.yaml" --num_processes "$gpus")
     else
@@ -71,6 +71,7 @@ main() {
         counts=() workers=(--num_workers 8)
         launched=(accelerate launch --num_processes "$gpus" --num_machines 1 --mixed_precision no --dynamo_backend no)
         [ "$gpus" = 1 ] || launched+=(--multi_gpu)
+        one=("${launched[@]}")
     fi
     where=(--refer_dir "$data" --image_dir "$images")
     asked=(--dataset "${key%/*}" --split_by "${key#*/}" "${where[@]}" "${counts[@]}" "${cpu[@]}")
@@ -89,7 +90,18 @@ main() {
     step evaluation "${launched[@]}" -m pbrec_hf evaluate "$model/best" "${asked[@]}" --splits $splits \
         --proposals "$run/proposals" "${workers[@]}" --output_dir "$run/evaluation"
     echo "figures: $run/evaluation/scores.json" >&2
+
+    # ReferItGame is in none of the paper's tables. Table 4 is of eight trainings: see train.py --variant and table4.py.
+    [ "$dataset" != referit ] || return 0
+    tables=("${where[@]}" "${counts[@]}" "${cpu[@]}" --out "$run/tables")
+    step table1 "${one[@]}" "$here/table1.py" --detector "boxes" "$start/box_detector" all \
+        --detector "masks" "$start/mask_detector" all --datasets "$key" "${tables[@]}"
+    for table in 2 3; do
+        step "table$table" "${one[@]}" "$here/table$table.py" --row PBREC-MT "$key=$model/best" "${tables[@]}" \
+            "${workers[@]}"
+    done
+    step table5 "${one[@]}" "$here/table5.py" "$model/best" --dataset "$key" "${tables[@]}" "${workers[@]}"
+    echo "tables: $run/tables/table*.md" >&2
 }
 
-main "$@"
-exit
+main "$@"; exit

@@ -8,7 +8,8 @@ import pytest
 from places import ROOT
 
 COMMAND = ROOT / "scripts" / "paper" / "reproduce.sh"
-STEPS = ["generated", "detectors", "proposals", "training", "evaluation"]
+TABLES = ["table1", "table2", "table3", "table5"]
+STEPS = ["generated", "detectors", "proposals", "training", "evaluation", *TABLES]
 
 
 def reproduce(*arguments):
@@ -29,6 +30,8 @@ def test_every_step_runs_in_two_processes_and_is_not_repeated(tmp_path):
     )
     trained = json.loads((run / "model" / "best" / "config.json").read_text())
     assert trained["tasks"] == ["grounding", "segmentation"] and trained["soft_targets"] == "paper"
+    tables = {path.stem for path in (run / "tables").glob("table*.md")}
+    assert tables == set(TABLES)
     again = reproduce("--dry-run", "refcoco", "2", run)
     assert again.returncode == 0
     left_out = [line.removesuffix(": done") for line in again.stderr.splitlines() if line.endswith(": done")]

@@ -54,6 +54,27 @@ class Trends:
         self.checkpoint = args.checkpoint
         self.pool = args.out / "pool"
         self._held: tuple[Pool, dict[str, list[Picture]]] | None = None
+        recipe = {name: value for name, value in vars(self.recipe).items() if name not in ("phases", "seed")}
+        recipe |= {"phase": vars(self.recipe.phases[0]), "chunks": args.chunks}
+        self.settings = {"recipe": recipe, "levels": args.levels, "pictures": args.pictures}
+
+    def require_same_settings(self) -> None:
+        """
+        Bind the folder to the settings of its first run, so that no page mixes runs of several.
+
+        Raises:
+            ValueError: its runs have other settings.
+        """
+        path = self.args.out / "settings.json"
+        if not path.exists():
+            with replaced_file(path) as partial:
+                partial.write_text(json.dumps(self.settings, indent=1), encoding="utf-8")
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if differing := [name for name, value in self.settings.items() if known[name] != value]:
+            raise ValueError(
+                f"The runs in {self.args.out} were made with other settings ({', '.join(differing)}; see {path}): "
+                "give the same, or another --out."
+            )
 
     def figures(self, variant: Variant, seed: int) -> Path:
         """The file of a training's figures."""
@@ -105,16 +126,9 @@ class Trends:
 
     def report(self, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """All figures, and how they were made."""
-        recipe = {name: value for name, value in vars(self.recipe).items() if name not in ("phases", "seed")}
+        machine = f"{platform.machine()}, {torch.get_num_threads()} thread"
         versions = {name: version(name) for name in ("pbrec_hf", "torch", "transformers")}
-        return {
-            "recipe": recipe | {"phase": vars(self.recipe.phases[0]), "chunks": self.args.chunks},
-            "levels": self.args.levels,
-            "pictures": self.args.pictures,
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} thread",
-            "versions": versions,
-            "runs": list(runs),
-        }
+        return self.settings | {"machine": machine, "versions": versions, "runs": list(runs)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -124,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     (args.out / "runs").mkdir(parents=True, exist_ok=True)
     trends = Trends(args)
+    trends.require_same_settings()
     runs = []
     for seed in args.seeds:
         for variant in map(variant_named, args.variants):

@@ -141,5 +141,9 @@ def test_the_command_trains_measures_and_goes_on(photographs, tmp_path):
     trends.main([*common, "--variants", "center-soft_mass-hard", "mass-soft", "--at_hand"])
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert json.loads((tmp_path / "trends.json").read_text())["runs"] == [run]
+    with pytest.raises(
+        ValueError, match=r"made with other settings \(pictures; see .*give the same, or another --out"
+    ):
+        trends.main([*common, "--pictures", "3", "--at_hand"])
     with pytest.raises(ValueError, match="has no figures of these seeds"):
         trends.main([*common, "--variants", "mass-soft", "--at_hand"])

@@ -3,9 +3,10 @@
     python3 -m venv studio && studio/bin/pip install label-studio
     python scripts/try_label_studio.py studio/bin/label-studio --out label-studio-trial
 
-Label Studio runs with its own SQLite database in OUT. The script makes a project on a folder of photographs, connects
-`pbrec-hf serve --label-studio`, asks for predictions of every task, opens the first task in Chromium and writes
-OUT/task.png. Needs Debian's chromium and chromium-driver, and the extra `test`. Exit status 1 if a task got nothing.
+Label Studio runs with its own SQLite database in OUT, which a second run finds again. The script makes a project on a
+folder of photographs, connects `pbrec-hf serve --label-studio`, asks for predictions of every task, opens one in
+Chromium and writes OUT/task.png. Needs Debian's chromium and chromium-driver, and the extra `test`. Exit status 1 if a
+task got nothing.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> int:
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     photographs = sorted(options.photographs.absolute().glob("*.jpg"))
-    user, password, token = "trial@example.org", secrets.token_urlsafe(12), secrets.token_hex(20)
+    user, password, token = known_user(out / "user.json")
     with ExitStack() as stack:
         url, backend = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         environment = {
@@ -50,7 +51,8 @@ def main() -> int:
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(photographs[0].parent.parent),
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-            "SSRF_PROTECTION_ENABLED": "false",  # the backend is on this machine
+            "ML_BLOCK_LOCAL_IP": "false",  # the backend is on this machine
+            "USE_DEFAULT_BANNED_SUBNETS": "false",
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
         }
@@ -101,6 +103,15 @@ class Studio:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{method} {path}: {error}: {error.read()[:500]!r}") from error
+
+
+def known_user(path: Path) -> tuple[str, str, str]:
+    """Name, password and token of the database's user; made up the first time."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(["trial@example.org", secrets.token_urlsafe(12), secrets.token_hex(20)]))
+    user, password, token = json.loads(path.read_text())
+    return user, password, token
 
 
 def free_port() -> int:

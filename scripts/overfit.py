@@ -2,14 +2,10 @@
 
 python scripts/overfit.py      # CPU, minutes; exits 1 if it does not reach 100 %
 
-As `pbrec-hf overfit`, on the photographs of the tests.
+As `pbrec-hf overfit`, on the photographs of the package.
 """
-
-from pathlib import Path
 
 from pbrec_hf.app.cli import run_script
 
-PHOTOGRAPHS = Path(__file__).parents[1] / "tests/fixtures/scenes"
-
 if __name__ == "__main__":
-    run_script("overfit", f"--annotations={PHOTOGRAPHS / 'instances.json'}", f"--images={PHOTOGRAPHS / 'images'}")
+    run_script("overfit")

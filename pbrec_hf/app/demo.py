@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -10,16 +9,23 @@ from PIL import Image
 from ..inference.grounder import Grounded, Grounder
 from .drawing import contact_sheet, draw_answers
 from .explain import box_proposals, score_map
+from .options import PHOTOGRAPHS
 
-ASSETS = Path(__file__).parents[1] / "assets" / "demo"
 _PROPOSALS = 12
-_EXPLAINED = 2  # the photograph that is shown with what is behind its answer
+_EXPLAINED = 2  # the row that is shown with what is behind its answer
 
 
 def demo_photographs() -> list[dict[str, Any]]:
-    """The shipped photographs: `image` (path), `expressions`, `source`, `license`."""
-    rows = json.loads((ASSETS / "demo.json").read_text(encoding="utf-8"))
-    return [{**row, "image": ASSETS / row["image"]} for row in rows]
+    """The rows of the demo: `image` (path), `expressions`, `source`, `license`. A photograph may be in several."""
+    rows = json.loads((PHOTOGRAPHS / "demo.json").read_text(encoding="utf-8"))
+    origins = json.loads((PHOTOGRAPHS / "ORIGINS.json").read_text(encoding="utf-8"))
+    return [_with_origin(row, origins[f"images/{row['image']}"]) for row in rows]
+
+
+def _with_origin(row: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
+    source = ", ".join(dict.fromkeys(origin["authors"]))
+    license_name = origin["licence"].replace("LicenseRef-", "").replace("-", " ").replace(" AND ", ", ")
+    return {**row, "image": PHOTOGRAPHS / "images" / row["image"], "source": source, "license": license_name}
 
 
 def run_demo(grounder: Grounder, on_answer: Callable[[dict[str, Any], Grounded], None]) -> Image.Image:
@@ -27,18 +33,27 @@ def run_demo(grounder: Grounder, on_answer: Callable[[dict[str, Any], Grounded],
     Answer every expression of the demo and draw one sheet: all answers, and for one photograph what is behind its
     first answer.
 
+    A calibrated checkpoint answers with as many things as an expression means, or none; others with one.
+
     Args:
         grounder: the checkpoint.
-        on_answer: called with each photograph's row and its result.
+        on_answer: called with each row and its result.
     """
+    calibrated = grounder.processor.calibration is not None
     pictures: list[tuple[str, Image.Image]] = []
     for row in demo_photographs():
-        result = grounder(row["image"], row["expressions"])
+        result = grounder(row["image"], row["expressions"], referents="any" if calibrated else "one")
         on_answer(row, result)
-        pictures.append((", ".join(row["expressions"]), draw_answers(result.image, result.answers)))
+        pictures.append((_title(row["expressions"], result), draw_answers(result.image, result.answers)))
         if len(pictures) == _EXPLAINED:
             pictures += _behind(grounder, result)
     return contact_sheet(pictures)
+
+
+def _title(expressions: list[str], result: Grounded) -> str:
+    """The expressions; behind one without an answer, that there is none."""
+    answered = zip(expressions, result.answers, strict=True)
+    return ", ".join(text if len(answer["scores"]) else f"{text}: nothing found" for text, answer in answered)
 
 
 def _behind(grounder: Grounder, result: Grounded) -> list[tuple[str, Image.Image]]:

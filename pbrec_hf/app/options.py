@@ -9,10 +9,39 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "photographs"
+"""Annotated photographs that ship with the package: `images/`, `instances.json`, `demo.json`, `ORIGINS.json`."""
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Which checkpoint answers, and where it runs."""
     parser.add_argument("--model", help="folder or Hub id (default: the bundled checkpoint)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+
+
+def add_photographs(parser: argparse.ArgumentParser) -> None:
+    """Annotated photographs: one's own, or those of the package; see `photographs_of`."""
+    parser.add_argument(
+        "--annotations", type=Path, help="COCO-format instances with masks (default: of the package's photographs)"
+    )
+    parser.add_argument("--images", type=Path, help="folder of their photographs (default: the package's)")
+
+
+def photographs_of(options: argparse.Namespace) -> tuple[Path, Path]:
+    """
+    The file of annotations and the folder of its photographs that the options of `add_photographs` name.
+
+    Raises:
+        ValueError: one is given without the other.
+        FileNotFoundError: one is not there.
+    """
+    if (options.annotations is None) != (options.images is None):
+        given, lacking = ("annotations", "images") if options.images is None else ("images", "annotations")
+        raise ValueError(f"--{given} {getattr(options, given)}: give --{lacking}, too, or neither.")
+    annotations = options.annotations or PHOTOGRAPHS / "instances.json"
+    images = options.images or PHOTOGRAPHS / "images"
+    require_paths(annotations=annotations, images=images)
+    return annotations, images
 
 
 def require_models(*sources: object) -> None:

@@ -14,6 +14,7 @@ from training_data import write_data
 
 import pbrec_hf
 from pbrec_hf.app.cli import VERBS, command, main, parse
+from pbrec_hf.app.options import photographs_of
 from pbrec_hf.data.own_data import load_own_data
 
 COMMANDS = Path(pbrec_hf.__file__).parent / "app" / "commands"
@@ -161,12 +162,17 @@ def test_cards_are_rendered_where_their_data_lie(tmp_path, capsys):
         assert Path(name).read_text() == (ROOT / "model_cards" / Path(name).name).read_text()
 
 
-def test_scenes_and_overfit_need_photographs(capsys):
-    sources = ["--annotations", str(SCENES / "instances.json"), "--images", str(SCENES / "images")]
-    assert parse(["overfit", *sources]).epochs == 30
-    with pytest.raises(SystemExit):
-        parse(["scenes", "--out", "scenes"])
-    assert "--annotations" in capsys.readouterr().err
+def test_scenes_and_overfit_take_the_photographs_of_the_package(tmp_path, capsys):
+    annotations, images = SCENES / "instances.json", SCENES / "images"
+    sources = ["--annotations", str(annotations), "--images", str(tmp_path)]
+    assert photographs_of(parse(["overfit"])) == (annotations, images)
+    assert photographs_of(parse(["overfit", *sources])) == (annotations, tmp_path)
+    for lacking, given in (("images", sources[:2]), ("annotations", sources[2:])):
+        assert main(["scenes", "--out", str(tmp_path), *given]) == 2
+        assert f"{' '.join(given)}: give --{lacking}, too, or neither" in capsys.readouterr().err
+    out = tmp_path / "scenes"
+    assert main(["scenes", "--out", str(out), "--train", "2", "--held_out", "1"]) == 0
+    assert {"train.jsonl", "held_out.jsonl"} < {path.name for path in out.iterdir()}
 
 
 def test_output_that_cannot_be_written_is_not_bad_input(data, checkpoint, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from checkpoints import tiny_model, tiny_processor
 from huggingface_hub import constants
-from places import ROOT
+from places import SCENES
 
 from pbrec_hf import Grounder, PbrecForReferringExpression
 from pbrec_hf.app.cli import main
@@ -95,7 +95,7 @@ def test_missing_files_are_told_by_the_names_this_package_writes(folder, tmp_pat
 @pytest.mark.parametrize("load", ["ground", "train", "evaluate", "precompute", "publish"])
 def test_whoever_loads_tells_the_file(folder, tmp_path, load, capsys):
     (folder / "tokenizer.json").write_text("{}")
-    picture, source = str(ROOT / "pbrec_hf/assets/demo/demo.json"), str(folder)
+    picture, source = str(SCENES / "demo.json"), str(folder)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"image": "a.png", "expression": "dog", "bbox": [0, 0, 9, 9]}\n')
     if load == "train":
@@ -105,7 +105,7 @@ def test_whoever_loads_tells_the_file(folder, tmp_path, load, capsys):
         with pytest.raises(CheckpointError, match=r"tokenizer\.json is damaged"):
             write_checkpoint(source, tmp_path / "out")
     else:
-        picture = next(str(path) for path in (ROOT / "tests/fixtures/scenes/images").iterdir())
+        picture = next(str(path) for path in (SCENES / "images").iterdir())
         arguments = {
             "ground": [picture, "dog", "--model", source],
             "evaluate": [source, "--cpu", "--data", str(rows), "--output_dir", str(tmp_path / "out")],

@@ -7,10 +7,10 @@ import pytest
 import torch
 from checkpoints import save_tiny_checkpoint
 from PIL import Image
+from places import SCENES
 from transformers import pipeline
 
 from pbrec_hf import Grounder, PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint, share_detector
-from pbrec_hf.app.demo import demo_photographs
 
 
 def looks(detector) -> int:
@@ -24,7 +24,7 @@ def load():
 
 
 def answers(model, processor, size=None):
-    photograph = Image.open(demo_photographs()[0]["image"])
+    photograph = Image.open(SCENES / "images" / "giraffes.jpg")
     photograph = photograph if size is None else photograph.resize(size)
     inputs = processor(photograph, ["the giraffe on the left", "second giraffe"])
     with torch.inference_mode():

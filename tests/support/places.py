@@ -6,4 +6,4 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 FIXTURES = TESTS / "fixtures"
 GOLDEN = FIXTURES / "golden"
-SCENES = FIXTURES / "scenes"
+SCENES = ROOT / "pbrec_hf" / "assets" / "photographs"

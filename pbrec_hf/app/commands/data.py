@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..options import require_paths, require_picture_name, save_picture
+from ..options import add_photographs, photographs_of, require_paths, require_picture_name, save_picture
 from . import Commands, new_verb
 
 HELP = "fetch data sets, look at composed scenes, pack rows with their pictures"
@@ -23,8 +23,7 @@ def add(commands: Commands) -> None:
         fetch.add_argument("--mirrors", type=Path, help="a file in the format of the package's mirrors.yaml")
     preview = verbs.add_parser("preview", help="draw composed scenes with their expressions")
     preview.set_defaults(act=_preview)
-    preview.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
-    preview.add_argument("--images", type=Path, required=True, help="folder of their photographs")
+    add_photographs(preview)
     preview.add_argument("--seed", type=int, default=0, help="number of the first scene (default: %(default)s)")
     preview.add_argument("--count", type=int, default=6, help="how many scenes (default: %(default)s)")
     preview.add_argument("--out", type=Path, default=Path("pbrec-scenes.png"), help="picture to write (%(default)s)")
@@ -70,12 +69,12 @@ def _preview(options: argparse.Namespace) -> int:
     require_picture_name(options.out)
     if options.count < 1:
         raise ValueError(f"--count {options.count}: give a number of at least 1.")
-    require_paths(annotations=options.annotations, images=options.images)
+    annotations, images = photographs_of(options)
     from ...data.scenes.composed import ComposedScenes
     from ...data.scenes.photographs import read_photographs
     from ..drawing import contact_sheet
 
-    scenes = ComposedScenes(read_photographs(options.annotations, options.images))
+    scenes = ComposedScenes(read_photographs(annotations, images))
     seeds = range(options.seed, options.seed + options.count)
     save_picture(contact_sheet([(f"scene {seed}", scenes.preview(seed)) for seed in seeds]), options.out)
     print(f"picture written to {options.out}", file=sys.stderr)

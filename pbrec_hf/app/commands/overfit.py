@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..options import require_models, require_paths
+from ..options import add_photographs, photographs_of, require_models
 from ..output import show_log
 from . import Commands, new_verb
 
@@ -13,8 +13,7 @@ HELP = "check that the whole path learns: train on eight photographs until all a
 def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
     parser = new_verb(commands, "overfit", run, HELP, again="to resume from the last checkpoint")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
-    parser.add_argument("--images", type=Path, required=True, help="folder of their photographs")
+    add_photographs(parser)
     parser.add_argument("--init", help="checkpoint with detectors (default: the bundled one)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/overfit"), help="default: %(default)s")
     parser.add_argument("--expressions", type=int, default=1, help="per photograph (default: %(default)s)")
@@ -23,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train on the CPU, for minutes; status 1 if it does not reach 100 %."""
-    require_paths(annotations=options.annotations, images=options.images)
+    annotations, images = photographs_of(options)
     require_models(options.init)
     show_log("INFO", "%(message)s")
     from ...hub.bundled import bundled_checkpoint
@@ -31,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
 
     scores = overfit(
         options.init or bundled_checkpoint(),
-        options.annotations,
-        options.images,
+        annotations,
+        images,
         options.output_dir,
         options.expressions,
         options.epochs,

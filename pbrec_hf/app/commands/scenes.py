@@ -1,12 +1,13 @@
 """`pbrec-hf scenes`: composed scenes with true expressions as data of one's own, for `train` and `evaluate`.
 
+pbrec-hf scenes --out scenes                            # from the photographs of the package
 pbrec-hf scenes --out scenes --annotations instances.json --images photographs --train 2000
 """
 
 import argparse
 from pathlib import Path
 
-from ..options import require_paths
+from ..options import add_photographs, photographs_of
 from ..output import progress
 from . import Commands, new_verb
 
@@ -17,8 +18,7 @@ def add(commands: Commands) -> None:
     """Add the verb and its arguments."""
     parser = new_verb(commands, "scenes", run, HELP)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO-format instances with masks")
-    parser.add_argument("--images", type=Path, required=True, help="folder of their photographs")
+    add_photographs(parser)
     parser.add_argument("--train", type=int, default=400, help="scenes to train on (default: %(default)s)")
     parser.add_argument("--held_out", type=int, default=60, help="other scenes (default: %(default)s)")
     parser.add_argument("--expressions", type=int, default=6, help="per scene at most (default: %(default)s)")
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write OUT/train.jsonl and OUT/held_out.jsonl with different scenes."""
-    require_paths(annotations=options.annotations, images=options.images)
+    annotations, images = photographs_of(options)
     for name in ("plurals", "absent"):
         if getattr(options, name) < 0:
             raise ValueError(f"--{name} {getattr(options, name)}: give a number of at least 0.")
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from ...data.scenes.photographs import read_photographs
     from ...training.scenes import write_scenes
 
-    scenes = ComposedScenes(read_photographs(options.annotations, options.images))
+    scenes = ComposedScenes(read_photographs(annotations, images))
     first = 1_000_000  # far from any number of training scenes
     for name, seeds in (("train", range(options.train)), ("held_out", range(first, first + options.held_out))):
         with progress(f"{name}: composing scenes", len(seeds)) as advance:

@@ -115,13 +115,13 @@ def test_a_picture_that_vanished_is_named_when_parquet_is_written(load, tmp_path
 def test_a_row_says_what_was_published(load):
     row = load()["train"][0]
     published = json.loads((load.refer_dir / "refcoco" / "instances.json").read_text())
-    annotation = next(a for a in published["annotations"] if a["image_id"] == 885)
+    annotation = next(a for a in published["annotations"] if a["image_id"] == 1)
     x, y, width, height = annotation["bbox"]
     assert row["expression"] == "person numéro 0"
-    assert (row["image_id"], row["ann_id"], row["ref_id"], row["sent_id"]) == ("885", annotation["id"], 0, 0)
+    assert (row["image_id"], row["ann_id"], row["ref_id"], row["sent_id"]) == ("1", annotation["id"], 0, 0)
     assert row["bbox"] == pytest.approx([x, y, x + width, y + height])
     assert row["area"] == pytest.approx(annotation["area"])
-    assert row["image"].size == (row["width"], row["height"]) == (512, 342)
+    assert row["image"].size == (row["width"], row["height"]) == (640, 284)
     assert row["category"] == "person"
 
 
@@ -131,7 +131,7 @@ def test_referitgame_masks_equal_the_polygons_they_were_made_of(load):
         size = (left["height"], left["width"])
         differing = rasterise(left["segmentation"], *size) != rasterise(right["segmentation"], *size)
         assert differing.sum() <= 8  # the rows' polygons are float32, the published ones float64
-    assert run_lengths[0]["ann_id"] == 885 * 1000 + 19
+    assert run_lengths[0]["ann_id"] == 1 * 1000 + 0
 
 
 def test_references_of_two_test_splits_are_in_both(load):
@@ -270,7 +270,9 @@ def test_missing_and_broken_images_are_listed(load):
 
 def test_rows_of_broken_images_are_skipped_if_asked(load):
     complete = load()
-    broken = {str(int(name.split(".")[0])) for name in damage(load.image_dir)}
+    images = json.loads((SCENES / "instances.json").read_text())["images"]
+    numbers = {image["file_name"]: str(image["id"]) for image in images}
+    broken = {numbers[name] for name in damage(load.image_dir)}
     remaining = load(on_missing_image="skip")
     for split, rows in remaining.items():
         kept = [row for row in rows_of_ids(complete[split]) if row[0] not in broken]

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pbrec_hf import Grounder
-from pbrec_hf.app.demo import demo_photographs
+from pbrec_hf.app.options import PHOTOGRAPHS
 
 from .timing import Figure, median_seconds
 
@@ -12,7 +12,7 @@ from .timing import Figure, median_seconds
 def measure(repeats: int) -> list[Figure]:
     """Milliseconds of one expression, the ratio of eight to one, and CLIPSeg's time for comparison."""
     grounder = Grounder()
-    path = demo_photographs()[0]["image"]
+    path = PHOTOGRAPHS / "images/giraffes.jpg"
     expressions = [
         f"the {word} on the left" for word in ["giraffe", "tree", "man", "dog", "sky", "fence", "grass", "bird"]
     ]

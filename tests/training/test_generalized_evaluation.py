@@ -165,8 +165,8 @@ def calibrated(place):
 
 def test_the_calibration_is_loaded_and_saved_again(calibrated, tmp_path):
     processor = PbrecProcessor.from_pretrained(calibrated)
-    assert processor.calibration.fitted_on == "grefcoco/val (56 expressions, 6 absent)"
-    assert processor.calibration.answers == 56
+    assert processor.calibration.fitted_on == "grefcoco/val (36 expressions, 6 absent)"
+    assert processor.calibration.answers == 36
     processor.save_pretrained(tmp_path)
     assert PbrecProcessor.from_pretrained(tmp_path).calibration == processor.calibration
 

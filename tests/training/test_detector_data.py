@@ -218,6 +218,19 @@ def test_points_match_the_object_their_box_overlaps_best():
     assert owner.tolist() == [0, 0, 0, 0, 1] and set(point[:4].tolist()) <= set(range(9)) and point[4] == 9
 
 
+def test_masks_are_learned_at_the_size_at_which_the_detector_sees_the_canvas():
+    masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+    masks[:, 16:48, 16:48] = True
+    # The same ellipse on features of the canvas seen at half of its size, and at its own.
+    kernels = torch.zeros(1, 1, 7)
+    boxes = torch.tensor([[[16.0, 16, 48, 48]]])
+    found = []
+    for side in (8, 16):
+        output = NanoDetMasksOutput(torch.zeros(1, 2, side, side), kernels, boxes, torch.zeros(1, 1, 3))
+        found.append({name: loss.item() for name, loss in nanodet_masks_losses(output, [boxes[0]], [masks]).items()})
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
 @pytest.mark.parametrize("objects", [0, 1])
 def test_mask_losses_are_finite_without_and_with_an_object_too_small_to_draw(objects):
     masks = torch.zeros(objects, 32, 32, dtype=torch.bool)

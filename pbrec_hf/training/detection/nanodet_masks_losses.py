@@ -63,13 +63,23 @@ def nanodet_masks_losses(output: NanoDetMasksOutput, boxes: list[Tensor], masks:
     for index, (image_boxes, image_masks) in enumerate(zip(boxes, masks, strict=True)):
         point, owner = match_points(output.boxes[index].detach(), image_boxes)
         logits = mask_logits(output.features[index], output.kernels[index, point]).flatten(1)
-        wanted = shrink_masks(image_masks, MASK_STRIDE).flatten(1).to(logits.dtype)[owner]
+        wanted = _masks_at(image_masks, output.features).flatten(1).to(logits.dtype)[owner]
         dice.append(dice_loss(logits.sigmoid(), wanted))
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         for part in (wanted, 1 - wanted):
             pixels.append((entropy * part).sum(1) / part.sum(1).clamp(min=1) / 2)
     count = max(sum(len(losses) for losses in dice), 1)
     return {"loss_dice": torch.cat(dice).sum() / count, "loss_pixels": torch.cat(pixels).sum() / count}
+
+
+def _masks_at(masks: Tensor, features: Tensor) -> Tensor:
+    """Masks (G, H, W) at the size of `features`: a quarter of what the detector sees of a canvas."""
+    height, width = (MASK_STRIDE * side for side in features.shape[-2:])
+    if (height, width) != tuple(masks.shape[-2:]):
+        masks = (
+            F.interpolate(masks[:, None].float(), (height, width), mode="bilinear", align_corners=False)[:, 0] >= 0.5
+        )
+    return shrink_masks(masks, MASK_STRIDE)
 
 
 __all__ = ["match_points", "nanodet_masks_losses"]

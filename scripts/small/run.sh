@@ -108,6 +108,6 @@ python "$here/several.py" "$run/pbrec-mt-small" --data "$run/testsets/choice/gen
 python "$root/scripts/calibrate.py" "$run/pbrec-mt-small" --cpu --data "$run/testsets/choice/generalized.jsonl"
 python "$root/scripts/evaluate.py" "$run/pbrec-mt-small" --cpu --referents any \
     --data "$run/testsets/test/generalized.jsonl" --output_dir "$run/evaluation"
-python "$here/baselines.py" --detector "$run/pbrec-mt-small/box_detector" --size 512 --images "$run/testsets/test/images" \
+python "$here/baselines.py" --detector "$detector" --size 512 --images "$run/testsets/test/images" \
     "$run/testsets/test/expressions_heldout.jsonl" "$run/testsets/test/expressions_composed.jsonl" \
     "$run/testsets/test/generalized.jsonl"

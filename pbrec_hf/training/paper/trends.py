@@ -24,12 +24,13 @@ from safetensors.torch import save_file
 
 from ...hub.bundled import bundled_checkpoint
 from ...hub.configs import shipped_folder
-from ...hub.writing import replaced_file
+from ...hub.writing import replaced_file, replaced_folder
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
 from ..small import pool as pools
 from ..small.pool_data import Pool
 from ..small.recipe import Recipe, read_recipe
+from ..small.train import neck_channels
 from ..small.words import Words
 from .trends_data import KINDS, Picture, pictures_of
 from .trends_page import page
@@ -107,16 +108,19 @@ class Trends:
         if self._held is None:
             phase = self.recipe.phases[0]
             made = dict.fromkeys(phase.kinds, self.args.chunks) | dict.fromkeys(KINDS.values(), 1)
+            processor = PbrecProcessor.from_pretrained(self.checkpoint)
+            if not (detector := self.args.out / "detector").is_dir():
+                with replaced_folder(detector) as folder:
+                    processor.box_detector.save_pretrained(folder)
             for kind, chunks in made.items():
-                pools.make(self.args.data, self.checkpoint / "box_detector", self.pool, kind, chunks)
+                pools.make(self.args.data, detector, self.pool, kind, chunks)
             files = [file for kind in phase.kinds for file in pools.chunks_of(self.pool, kind)[: self.args.chunks]]
             model, tokenizer = starting_model(self.checkpoint, 0, self.recipe.model)
             words = Words(tokenizer, model.model.text_model.eval())
             if (kept := self.args.out / "words.safetensors").exists():
                 words.load(kept)
-            pool = Pool(files, words, single=True)
+            pool = Pool(files, words, neck_channels(model), single=True)
             words.save(kept)
-            processor = PbrecProcessor.from_pretrained(self.checkpoint)
             held_out = pools.split_photographs(self.args.data)[1]
             pictures = {
                 kind: pictures_of(held_out, self.pool, kind, processor, words, self.args.pictures) for kind in KINDS

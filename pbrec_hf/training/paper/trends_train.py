@@ -23,7 +23,7 @@ from ..small.model import align
 from ..small.pool_data import Batch, Pool
 from ..small.recipe import Recipe
 from ..small.steps import disturb, forward, loss_of
-from ..small.train import half_precision, rate_at
+from ..small.train import half_precision, neck_channels, rate_at
 from .variants import Variant
 
 FROZEN = ("backbone.", "text_model.")
@@ -93,7 +93,7 @@ def train_variant(
     for step, batch in zip(range(phase.steps), batches):  # noqa: B905 (the batches have no end)
         for group in optimizer.param_groups:
             group["lr"] = rate_at(phase, step)
-        batch.features = disturb(batch.features, recipe.neck_dropout, phase.channel_noise)
+        batch.features = disturb(batch.features, neck_channels(model), recipe.neck_dropout, phase.channel_noise)
         with half_precision() if bf16 else contextlib.nullcontext():
             losses = losses_of(model, batch, recipe, variant)
         optimizer.zero_grad()

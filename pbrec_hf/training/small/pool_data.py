@@ -21,7 +21,6 @@ from ...small.objects import SHAPE
 from .pool import MIN_CENTRAL, Sayings
 from .words import Words
 
-NECK = 96  # channels of the neck, empty in scenes without a picture
 # Square roots of class probabilities (see `objects.visible`): surely there, surely not there.
 SURE, UNSEEN = 0.63, 0.28
 # What people say of persons and things although nothing annotates it: to be ignored.
@@ -75,9 +74,11 @@ class Chunk:
     Args:
         path: the file.
         classes: number of the detector's classes.
+        neck: channels of its neck, which are empty in scenes without a picture.
     """
 
-    def __init__(self, path: Path, classes: int):
+    def __init__(self, path: Path, classes: int, neck: int):
+        self.neck = neck
         with safe_open(path, "pt") as file:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             stored = json.loads(file.metadata()["expressions"])
@@ -100,7 +101,8 @@ class Chunk:
         copied = described[self.tensors["index"][scene, points].long()].T
         at_points = self.tensors["at_points"][scene][:, points]
         first, shape = at_points.split((len(at_points) - len(SHAPE), len(SHAPE)))
-        neck = self.tensors["neck"][scene][:, points] if "neck" in self.tensors else first.new_zeros(NECK, len(points))
+        given = self.tensors.get("neck")
+        neck = first.new_zeros(self.neck, len(points)) if given is None else given[scene][:, points]
         return torch.cat((neck, first, copied, shape)).float()
 
     def central(self, scene: int) -> Tensor:
@@ -138,7 +140,8 @@ class Pool:
     Args:
         files: chunks of the pool.
         words: reads their expressions.
-        classes: number of the detector's classes.
+        neck: channels of the detector's neck.
+        classes: number of its classes.
         fillers: share of the generated expressions that get words that say nothing.
         single: leave out the expressions that mean several objects, or none, and scenes without any other.
 
@@ -147,11 +150,17 @@ class Pool:
     """
 
     def __init__(
-        self, files: Sequence[Path], words: Words, classes: int = 80, fillers: float = 0.0, single: bool = False
+        self,
+        files: Sequence[Path],
+        words: Words,
+        neck: int,
+        classes: int = 80,
+        fillers: float = 0.0,
+        single: bool = False,
     ):
         if not files:
             raise ValueError("The pool has no files of these kinds: run scripts/small/pool.py first.")
-        self.chunks = [Chunk(path, classes) for path in files]
+        self.chunks = [Chunk(path, classes, neck) for path in files]
         self.words, self.classes = words, classes
         if single:
             for chunk in self.chunks:

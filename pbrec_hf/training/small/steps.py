@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ...comprehension.positions import sine_positions_2d
 from ...geometry.points import grid_points
 from ...modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
-from .pool_data import NECK, Batch
+from .pool_data import Batch
 
 HIDDEN = -1e4  # a logit that no point in the picture has
 
@@ -69,16 +69,17 @@ def peaks_hit(logits: Tensor, batch: Batch) -> Tensor:
     return batch.centerness.gather(1, logits.argmax(1, keepdim=True)) > 0
 
 
-def disturb(features: Tensor, neck_dropout: float, noise: float) -> Tensor:
+def disturb(features: Tensor, neck: int, neck_dropout: float, noise: float) -> Tensor:
     """
     The map (I, C, P') as another camera or detector might have made it, so that no photograph is learnt by heart.
 
     Args:
+        neck: how many of the channels are those of the neck, which come first.
         neck_dropout: share of the scenes whose channels of the neck are set to 0.
         noise: each channel of a scene is multiplied by exp(noise · N(0, 1)), and a fifth of `noise` of them set to 0.
     """
     keep = (torch.rand(len(features), 1, 1) >= neck_dropout).float()
-    features = torch.cat((features[:, :NECK] * keep, features[:, NECK:]), dim=1)
+    features = torch.cat((features[:, :neck] * keep, features[:, neck:]), dim=1)
     if noise > 0:
         size = (*features.shape[:2], 1)
         features = features * (noise * torch.randn(size)).exp() * (torch.rand(size) >= noise / 5)

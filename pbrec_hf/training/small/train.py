@@ -70,6 +70,11 @@ class Training:
         """The parameters that train."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    @property
+    def neck(self) -> int:
+        """Channels of the detector's neck."""
+        return neck_channels(self.model)
+
     def run(self, number: int) -> None:
         """Run phase `number`, from its last evaluation on, unless it is done."""
         phase, done = self.recipe.phases[number], self.out / f"phase{number}"
@@ -79,7 +84,7 @@ class Training:
             self.model.load_state_dict(mean_state([self.out / f"phase{earlier}" for earlier in phase.start]))
         unfinished = self.out / f"phase{number}.partial.safetensors"
         if phase.steps:
-            pool = Pool(chunks_of(self.pool, *phase.kinds), self.words, fillers=self.recipe.fillers)
+            pool = Pool(chunks_of(self.pool, *phase.kinds), self.words, self.neck, fillers=self.recipe.fillers)
             logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
             self._train(number, phase, pool, unfinished)
         with replaced_folder(done) as folder:
@@ -111,7 +116,7 @@ class Training:
         for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(phase, step)
-            batch.features = disturb(batch.features, recipe.neck_dropout, phase.channel_noise)
+            batch.features = disturb(batch.features, self.neck, recipe.neck_dropout, phase.channel_noise)
             with half_precision() if self.bf16 else contextlib.nullcontext():
                 center, mass = forward(self.model, batch)
             present = batch.present[batch.index]
@@ -171,10 +176,12 @@ def prepare(
         words.load(file)
     else:
         for kinds in sorted({tuple(phase.kinds) for phase in recipe.phases if phase.steps}):
-            Pool(chunks_of(pool, *kinds), words, fillers=recipe.fillers)
+            Pool(chunks_of(pool, *kinds), words, neck_channels(model), fillers=recipe.fillers)
         words.save(file)
     held_out = {
-        kind: list(itertools.islice(Pool(chunks_of(pool, kind), words).batches(1, 10, 12, None, 0), 6))
+        kind: list(
+            itertools.islice(Pool(chunks_of(pool, kind), words, neck_channels(model)).batches(1, 10, 12, None, 0), 6)
+        )
         for kind in HELD_OUT
     }
     return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16)

@@ -46,4 +46,4 @@ def test_mistakes_are_told(tmp_path, before, after, told):
 
 def test_a_pool_without_files_is_told():
     with pytest.raises(ValueError, match="no files of these kinds"):
-        Pool([], words=None)
+        Pool([], words=None, neck=96)

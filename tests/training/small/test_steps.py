@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pbrec_hf.training.small.steps import loss_of
+from pbrec_hf.training.small.steps import disturb, loss_of
 
 
 def by_hand(logits, targets, present, ranking):
@@ -29,3 +29,10 @@ def test_the_loss_is_the_one_by_hand(ranking):
     present = [[True] * 4, [True, True, True, False], [True] * 4, [True, True, True, False]]
     tensors = torch.tensor(logits), torch.tensor(targets), torch.tensor(present)
     assert loss_of(*tensors, ranking).item() == pytest.approx(by_hand(logits, targets, present, ranking), rel=1e-5)
+
+
+def test_only_the_channels_of_the_neck_are_dropped():
+    features = torch.ones(3, 7, 4)
+    changed = disturb(features, neck=5, neck_dropout=1.0, noise=0.0)
+    assert not changed[:, :5].any() and (changed[:, 5:] == 1).all()
+    assert torch.equal(disturb(features, neck=5, neck_dropout=0.0, noise=0.0), features)

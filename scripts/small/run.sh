@@ -23,7 +23,7 @@ case $recipe in
 train.yaml) photographs=16 composed=14 ;;
 train_short.yaml) photographs=10 composed=8 ;;
 train_generalized.yaml) photographs=6 composed=3 layouts=8 ;;
-train_plus.yaml) photographs=6 composed=4 layouts=6 ;;
+train_plus.yaml) photographs=2 composed=1 layouts=4 ;;
 *) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml, train_generalized.yaml or train_plus.yaml" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
@@ -39,9 +39,9 @@ train_detector() {
 case $recipe in
 train_plus.yaml)
     nanodet=$data/../nanodet_plus/nanodet-plus-m-1.5x-416
-    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/untaught" --one_look
+    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/untaught" --scale 0.875
     train_detector --model "$run/untaught" --teacher "$run/untaught" --annotations "$data/instances_train2017.json" \
-        --held_out 0 --epochs 6 --learning_rate 1e-4 --weight_decay 1e-4 --out "$run/taught"
+        --held_out 0 --epochs 1 --learning_rate 1e-5 --weight_decay 1e-4 --out "$run/taught"
     detector=$run/taught/last
     python "$here/transplant.py" --checkpoint "$start" --detector "$detector" --data "$data" --out "$run/start"
     init=$run/start/model
@@ -91,13 +91,9 @@ train_short.yaml)
     branches 1 2
     set -- "$run/model/phase1" "$run/model/phase2"
     ;;
-train_generalized.yaml)
+train_generalized.yaml | train_plus.yaml)
     fusion --init "$init" --threads "$threads"
     set -- "$run/model/phase0"
-    ;;
-train_plus.yaml)
-    fusion --init "$init" --threads "$threads"
-    set -- "$run/model/phase1"
     ;;
 esac
 python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$detector" \

@@ -1,4 +1,4 @@
-"""A NanoDet for pbrec-mt-small from ncnn's files, with its mirrored look switched on unless --one_look.
+"""A NanoDet for pbrec-mt-small from ncnn's files, with its mirrored look switched on unless it gets a --scale.
 
 python scripts/small/detector.py nanodet-m-416.safetensors nanodet-m-416.param FOLDER
 """
@@ -17,11 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("weights", type=Path, help="safetensors named by node of the graph")
     parser.add_argument("param", type=Path, help="ncnn's graph")
     parser.add_argument("out", type=Path, metavar="FOLDER")
-    parser.add_argument("--one_look", action="store_true", help="the detector sees the canvas, and no mirror image")
+    parser.add_argument("--scale", type=float, help="it sees the canvas at this size alone, and no mirror image")
     args = parser.parse_args(arguments)
     if (args.out / "config.json").is_file():
         return
     detector, _ = convert_nanodet_files(args.weights, args.param)
-    detector.config.mirrored = not args.one_look
+    detector.config.mirrored = args.scale is None
+    detector.config.scales = [args.scale or 1.0]
     with replaced_folder(args.out) as folder:
         detector.save_pretrained(folder)

@@ -1,6 +1,6 @@
 """What pbrec-mt-small has to beat: answers read off the detector's boxes without any learning from language.
 
-    python scripts/small/baselines.py --detector pbrec_hf/checkpoints/pbrec-mt-small/box_detector \
+    python scripts/small/baselines.py --detector NANODET \
         --images IMAGES expressions_refcoco_dev.jsonl [more.jsonl …]
 
 Per file, with the number of cases and a 95 % interval (Wilson): the largest detection; the best detection of the true

@@ -187,6 +187,11 @@ def prepare(
     return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16)
 
 
+def neck_channels(model: PbrecForReferringExpression) -> int:
+    """Channels of the neck of the detector in the backbone, the first ones of its map."""
+    return int(model.model.backbone.config.detector.trunk.neck_channels)
+
+
 def rate_at(phase: Phase, step: int) -> float:
     """The learning rate of a step: linear warm-up of a cosine."""
     share = 0.5 * (1 + math.cos(math.pi * step / phase.steps))

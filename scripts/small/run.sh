@@ -11,8 +11,7 @@
 #     generated expressions, both from nothing on NanoDet-m;
 #   train_generalized.yaml, which goes on from START, on its NanoDet-m, with expressions for several things and none;
 #   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on.
-# START: a trained pbrec-mt-small, by default the bundled one. The bundled weights went through train.yaml,
-#   train_generalized.yaml and train_plus.yaml, each from the one before.
+# START: a trained pbrec-mt-small, by default the bundled one, which went through train.yaml and train_generalized.yaml.
 # On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
 # and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
 # the units the phases take about twice as long.

@@ -8,7 +8,7 @@ from places import ROOT
 from pbrec_hf.training.small.pool_data import Pool
 from pbrec_hf.training.small.recipe import read_recipe
 
-RECIPES = sorted((ROOT / "hub_configs/pbrec-mt-small").glob("*.yaml"))
+RECIPES = sorted((ROOT / "hub_configs/pbrec-mt-small").glob("train*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

@@ -68,9 +68,19 @@ def voters(result: Grounded, expressions: list[str]) -> list[tuple[Image.Image, 
 
 
 def uploaded(payload: Any) -> PictureSource | None:
-    """What was uploaded, unopened, for the one reader of pictures: `ImageData` of Gradio → an open file, or data."""
-    if payload is None or payload.path is None:
-        return None if payload is None else payload.url
+    """
+    What was uploaded, unopened, for the one reader of pictures: `ImageData` of Gradio → an open file, or data.
+
+    Raises:
+        gradio.Error: it is an address, which would let a visitor read the server's files and network.
+    """
+    if payload is None:
+        return None
+    if payload.path is None:
+        if payload.url is not None and not payload.url.startswith("data:"):
+            raise _gradio().Error("Upload the photograph itself, or send it as data:image/…;base64,…; no address.")
+        url: str | None = payload.url
+        return url
     file = BytesIO(Path(payload.path).read_bytes())
     file.name = payload.orig_name or "The photograph"
     return file

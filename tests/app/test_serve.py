@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import gradio
 import numpy as np
 import pytest
 import torch
 from checkpoints import save_tiny_checkpoint
+from gradio.data_classes import ImageData
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -21,7 +23,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from test_image_processing import bomb_png
 
 from pbrec_hf.app.screen import at_screen_size
-from pbrec_hf.app.serve import build_page, describe, launch, score_maps, split_expressions, voters
+from pbrec_hf.app.serve import build_page, describe, launch, score_maps, split_expressions, uploaded, voters
 from pbrec_hf.hub.space import write_space
 from pbrec_hf.inference.grounder import Grounder
 
@@ -218,3 +220,11 @@ def test_a_visit(space_address, browser, tmp_path):
     assert len(find("#maps img")) >= 2 and len(find("#proposals img")) >= 2
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in severe if space_address in message]
+
+
+@pytest.mark.parametrize("url", ["/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:1/a.png", "~/a.png"])
+def test_an_address_in_place_of_a_photograph_is_refused(url):
+    with pytest.raises(gradio.Error, match="Upload the photograph itself"):
+        uploaded(ImageData(url=url))
+    assert uploaded(ImageData(url="data:image/png;base64,AAAA")) == "data:image/png;base64,AAAA"
+    assert uploaded(None) is None

@@ -1,18 +1,20 @@
 """Model cards, rendered from data: what a checkpoint is, was trained on and scores, and what it is not fit for.
 
 `CardInfo` is one checkpoint's data, read from YAML; `render_card` turns it into the README.md of a Hub repository,
-with the measured results as `model-index`. Numbers of the paper are shown as the paper's and never enter
-`model-index`: they were not measured on the weights that the card describes.
+with the measured results as `model-index`. What was measured on data that chose something of the checkpoint is shown
+and labelled, and does not enter `model-index`; nor do numbers of the paper, which are of other weights.
 """
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
 from ..configuration_pbrec import TASKS
-from .results import Reliability, Result, reliability_table, require_choice, table_of
+from ..selection.settings import SelectionSettings
+from .results import HUB, Reliability, Result, reliability_table, require_choice, table_of, unchosen
+from .selection_words import selection_in_words
 from .writing import replaced_file
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "model_card.md"
@@ -34,6 +36,7 @@ class CardInfo:
         leakage: which test images the detectors or the data have seen.
         datasets, base_models: ids for the Hub.
         detectors: a sentence for each frozen detector.
+        selection: how its processor selects answers.
         limits: further limits, a sentence each.
         results: measured on these weights.
         reliability: the same, of how far its scores can be believed.
@@ -53,6 +56,7 @@ class CardInfo:
     datasets: list[str] = field(default_factory=list)
     base_models: list[str] = field(default_factory=list)
     detectors: list[str] = field(default_factory=list)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     limits: list[str] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     reliability: list[Reliability] = field(default_factory=list)
@@ -94,6 +98,7 @@ def read_cards(path: str | Path) -> dict[str, CardInfo]:
         try:
             for kind in ("results", "paper"):
                 values[kind] = [Result(**row) for row in values.get(kind, [])]
+            values["selection"] = SelectionSettings.of(values.get("selection"))
             values["reliability"] = [Reliability(**row) for row in values.get("reliability", [])]
             cards[name] = CardInfo(name=name, **values)
         except TypeError as error:
@@ -118,7 +123,7 @@ def render_card(info: CardInfo, repo: str | None = None) -> str:
         datasets=info.datasets or None,
         base_model=info.base_models or None,
         model_name=info.name,
-        eval_results=[_eval_result(result) for result in info.results] or None,
+        eval_results=[_eval_result(result) for result in unchosen(info.results)] or None,
     )
     card = ModelCard.from_template(
         data,
@@ -128,6 +133,7 @@ def render_card(info: CardInfo, repo: str | None = None) -> str:
         results=table_of(info.results),
         paper=table_of(info.paper),
         reliability=reliability_table(info.reliability),
+        selection=selection_in_words(info.selection),
     )
     return str(card).rstrip() + "\n"
 
@@ -154,13 +160,36 @@ def render_cards(folder: str | Path) -> list[Path]:
 def _eval_result(result: Result) -> EvalResult:
     return EvalResult(
         task_type=PIPELINE_TAG if result.task == "grounding" else "image-segmentation",
-        dataset_type=result.dataset,
+        dataset_type=result.dataset.removeprefix(HUB),
         dataset_name=result.dataset_name,
         dataset_split=result.split,
         metric_type=result.metric,
         metric_name=result.metric_name,
         metric_value=result.value,
+        dataset_args=None if result.count is None else {"cases": result.count},
     )
 
 
-__all__ = ["CardInfo", "Reliability", "Result", "read_cards", "render_card", "render_cards"]
+def hub_results(info: CardInfo) -> str | None:
+    """
+    The text of `.eval_results/pbrec_hf.yaml`, from which the Hub makes leaderboards; None without results for it.
+
+    Only results on data sets of the Hub ("hub:owner/name") are told, and only where nothing was chosen on them.
+    """
+    entries = [
+        EvalResultEntry(
+            dataset_id=result.dataset.removeprefix(HUB),
+            task_id=f"{result.split}_{result.metric}",
+            value=result.value,
+            notes=", ".join(
+                [f"{result.metric_name}, split {result.split}"]
+                + ([] if result.count is None else [f"{result.count:,} expressions"])
+            ),
+        )
+        for result in unchosen(info.results)
+        if result.dataset.startswith(HUB)
+    ]
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) if entries else None
+
+
+__all__ = ["CardInfo", "Reliability", "Result", "hub_results", "read_cards", "render_card", "render_cards"]

@@ -3,6 +3,7 @@
 What is written here is loaded strictly first: a damaged checkpoint is not published.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,25 @@ from huggingface_hub.utils import httpx
 
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
-from .cards import read_cards, render_card
+from .cards import CardInfo, hub_results, read_cards, render_card
 from .opening import opening
 from .remote_code import PIPELINE, write_code
 from .writing import replaced_folder
 
 TASK = "referring-expression"
+ORIGIN = "training_data.json"  # what a checkpoint was trained and chosen on, see `training/origin.py`
 
 
-def write_checkpoint(source: str, destination: str | Path, with_code: bool = False, card: str | None = None) -> None:
+RESULTS = ".eval_results/pbrec_hf.yaml"
+
+
+def write_checkpoint(
+    source: str,
+    destination: str | Path,
+    with_code: bool = False,
+    card: str | None = None,
+    results: str | None = None,
+) -> None:
     """
     Write a whole checkpoint (model, processor, detectors) to `destination`.
 
@@ -30,6 +41,7 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
         destination: a folder that does not exist yet, or is empty.
         with_code: also write the modules that `trust_remote_code=True` runs where this package is not installed.
         card: text of README.md.
+        results: text of `RESULTS`, see `hub_results`.
 
     Raises:
         FileExistsError: `destination` holds something.
@@ -50,8 +62,12 @@ def write_checkpoint(source: str, destination: str | Path, with_code: bool = Fal
         processor.save_pretrained(folder)
         if with_code:
             write_code(folder, model, processor)
-        if card is not None:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        for name, text in (("README.md", card), (RESULTS, results)):
+            if text is not None:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+        if (origin := Path(source) / ORIGIN).is_file():
+            shutil.copyfile(origin, folder / ORIGIN)
 
 
 def upload(
@@ -109,11 +125,7 @@ def card_text(checkpoint: str, card: str | Path | None, repo: str) -> str | None
         ValueError: there is no card at all, or none of this name.
     """
     if card is not None:
-        cards = read_cards(card)
-        name = repo.split("/")[-1]
-        if name not in cards:
-            raise ValueError(f"{card} has no card {name!r}, only {', '.join(cards)}: add it under this name.")
-        return render_card(cards[name], repo)
+        return render_card(_card_of(card, repo), repo)
     readme = Path(checkpoint) / "README.md"
     if readme.is_file():
         return readme.read_text(encoding="utf-8")
@@ -122,6 +134,24 @@ def card_text(checkpoint: str, card: str | Path | None, repo: str) -> str | None
     if not found:
         raise ValueError(f"Neither {checkpoint} nor {repo} has a README.md: give the card's data with --card.")
     return None
+
+
+def results_text(card: str | Path | None, repo: str) -> str | None:
+    """
+    The text of `RESULTS` that goes with a card; None without a card's data, or without results for leaderboards.
+
+    Raises:
+        ValueError: there is no card of this name.
+    """
+    return None if card is None else hub_results(_card_of(card, repo))
+
+
+def _card_of(card: str | Path, repo: str) -> CardInfo:
+    cards = read_cards(card)
+    name = repo.split("/")[-1]
+    if name not in cards:
+        raise ValueError(f"{card} has no card {name!r}, only {', '.join(cards)}: add it under this name.")
+    return cards[name]
 
 
 def require_checkpoint(folder: str | Path) -> None:
@@ -153,4 +183,13 @@ def _told_in_one_line(repo: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["TASK", "card_text", "require_checkpoint", "upload", "write_checkpoint"]
+__all__ = [
+    "ORIGIN",
+    "RESULTS",
+    "TASK",
+    "card_text",
+    "require_checkpoint",
+    "results_text",
+    "upload",
+    "write_checkpoint",
+]

@@ -12,6 +12,7 @@ METRICS = {
     "giou": "gIoU",
     "ciou": "cIoU",
 }
+HUB = "hub:"  # before the id of a data set on the Hub
 _SHARES = ("ece", "auroc", "present_auroc", "n_acc", "t_acc", "threshold", "exists_threshold")
 
 
@@ -22,10 +23,14 @@ class Result:
 
     Attributes:
         task: one of `TASKS`.
-        dataset, split: ids of what it was measured on.
+        dataset, split: ids of what it was measured on; "hub:owner/name" of a data set on the Hub.
         dataset_name: for readers.
         metric: one of `METRICS`.
         value: in per cent.
+        count: how many expressions it is of; None = not told, as in the paper.
+        chosen: whether anything of the checkpoint was chosen on this set (its epoch, its selection, a threshold …), so
+            that the number flatters. It is labelled, and no program is told of it.
+        source: where the data come from and why they are not public, if they are not.
 
     Raises:
         ValueError: a field is not legal.
@@ -37,12 +42,19 @@ class Result:
     split: str
     metric: str
     value: float
+    count: int | None = None
+    chosen: bool = False
+    source: str = ""
 
     def __post_init__(self) -> None:
         require_choice("task", self.task, TASKS)
         require_choice("metric", self.metric, tuple(METRICS))
         if not isinstance(self.value, int | float) or not 0 <= self.value <= 100:
             raise ValueError(f"value={self.value!r} of {self.dataset} {self.split}: give per cent from 0 to 100.")
+        if self.count is not None and (not isinstance(self.count, int) or self.count < 1):
+            raise ValueError(f"count={self.count!r} of {self.dataset} {self.split}: give how many cases there were.")
+        if not isinstance(self.chosen, bool):
+            raise ValueError(f"chosen={self.chosen!r} of {self.dataset} {self.split}: give true or false.")
 
     @property
     def metric_name(self) -> str:
@@ -98,9 +110,24 @@ class Reliability:
 
 
 def table_of(results: list[Result]) -> str:
-    """Markdown with a row per result; empty without any."""
-    rows = [f"| {r.dataset_name} | {r.split} | {r.task} | {r.metric_name} | {r.value:.2f} |" for r in results]
-    return "\n".join(["| data | split | task | metric | % |", "|---|---|---|---|---|", *rows]) if rows else ""
+    """Markdown with a row per result, its number of cases and what a reader has to know of it; empty without any."""
+    if not results:
+        return ""
+    names = ["data", "split", "task", "metric", "%"]
+    counted, noted = any(r.count for r in results), any(r.chosen or r.source for r in results)
+    names += ["cases"] * counted + ["remark"] * noted
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for r in results:
+        cells = [r.dataset_name, r.split, r.task, r.metric_name, f"{r.value:.2f}"]
+        remark = "; ".join(filter(None, ("chosen on these cases, which flatters" if r.chosen else "", r.source)))
+        cells += ["–" if r.count is None else f"{r.count:,}"] * counted + [remark] * noted
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def unchosen(results: list[Result]) -> list[Result]:
+    """Those of sets on which nothing was chosen: what programs may be told of."""
+    return [result for result in results if not result.chosen]
 
 
 def reliability_table(entries: list[Reliability]) -> str:
@@ -133,4 +160,4 @@ def require_choice(name: str, value: str, legal: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(legal)}.")
 
 
-__all__ = ["METRICS", "Reliability", "Result", "reliability_table", "require_choice", "table_of"]
+__all__ = ["HUB", "METRICS", "Reliability", "Result", "reliability_table", "require_choice", "table_of", "unchosen"]

@@ -31,12 +31,13 @@ def write_card(
 
     Args:
         config: the run.
-        scores: of the validation of these weights, which become measured results.
+        scores: of the validation of these weights, which become measured results, labelled as chosen on these cases.
     """
     trained_on = config.dataset or Path(str(config.data)).stem
     measured = measured_on(config)
     results = [
-        Result(task, measured[0], *measured, metric, 100 * scores[name])
+        # Validation chose the epoch and fitted the calibration, so its scores flatter and are labelled.
+        Result(task, measured[0], *measured, metric, 100 * scores[name], int(scores["count"]), chosen=True)
         for name, (task, metric) in _METRICS.items()
         if measured is not None and name in scores
     ]
@@ -54,6 +55,7 @@ def write_card(
         leakage="Not examined: whoever publishes this checkpoint should say which test images its parts have seen.",
         base_models=[config.init] if config.init and not Path(config.init).exists() else [],
         detectors=_detectors(config, processor),
+        selection=processor.settings,
         results=results,
         reliability=reliability,
     )

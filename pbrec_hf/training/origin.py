@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-FILE = "training_data.json"
+from ..hub.publishing import ORIGIN as FILE
 
 
 @dataclass(frozen=True)

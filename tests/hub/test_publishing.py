@@ -25,6 +25,7 @@ mine:
   leakage: None of the test photographs.
   results:
     - {task: grounding, dataset: mine, dataset_name: My things, split: test, metric: accuracy, value: 55.5}
+    - {task: grounding, dataset: "hub:me/things", dataset_name: U, split: test, metric: accuracy, value: 4.4, count: 7}
 """
 
 
@@ -50,6 +51,7 @@ def test_publish_your_own(push, hub, checkpoint, tmp_path, capsys):
     )
     files = hub.files("owner/mine")
     assert {"README.md", "modeling_pbrec.py", "box_detector/model.safetensors"} < set(files)
+    assert b"me/things" in files[".eval_results/pbrec_hf.yaml"] and b"55.5" not in files[".eval_results/pbrec_hf.yaml"]
     assert [len(commits) for commits in hub.repos["model", "owner/mine"].branches.values()] == [
         2
     ]  # created, published

@@ -23,7 +23,9 @@ def inputs():
 def test_it_is_that_of_eager_attention(inputs, kind, layer):
     eager, model = tiny_model(3), tiny_model(3)
     eager.set_attn_implementation("eager")
-    model.set_attn_implementation(kind)
+    if kind == "eager":
+        model.set_attn_implementation(kind)
+    assert model.config._attn_implementation == kind  # sdpa is what models are made with
     with torch.no_grad():
         known = eager(**inputs, output_attentions=True).attentions[layer][:, :, 16, :16]
         plain = model(**inputs)

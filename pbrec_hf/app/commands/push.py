@@ -45,14 +45,15 @@ def run(options: argparse.Namespace) -> int:
         require_hub(f"to publish {options.repo}")
     require_models(options.checkpoint)
     silence_libraries()
-    from ...hub.publishing import card_text, require_checkpoint, upload, write_checkpoint
+    from ...hub.publishing import card_text, require_checkpoint, results_text, upload, write_checkpoint
     from ...hub.space import write_space
 
     require_checkpoint(options.checkpoint)
     card = card_text(options.checkpoint, options.card, options.repo)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "model"
-        write_checkpoint(options.checkpoint, folder, options.with_code, card)
+        results = results_text(options.card, options.repo)
+        write_checkpoint(options.checkpoint, folder, options.with_code, card, results)
         space = folder.with_name(f"{folder.name}-space")
         if options.space:
             write_space(options.repo, space)

@@ -76,7 +76,7 @@ def test_what_chose_the_checkpoint_is_labelled_and_no_program_is_told():
     assert "| 55.50 | 5,657 | a set that cannot be shipped |" in text
     (result,) = ModelCard(text).data.eval_results
     assert result.metric_value == 55.5
-    assert "cases" not in render_card(replace(INFO, results=[replace(RESULT, count=None)]))
+    assert "| cases |" not in render_card(replace(INFO, results=[replace(RESULT, count=None)], paper=[]))
 
 
 def test_leaderboards_are_told_of_data_sets_of_the_hub_on_which_nothing_was_chosen():

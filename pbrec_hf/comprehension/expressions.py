@@ -3,13 +3,20 @@
 Training and answering read expressions alike: both tokenize here.
 """
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 Texts = str | Sequence[str] | Sequence[Sequence[str]]
+# Padding and truncation are the state of a fast tokenizer, which every call sets anew.
+_turns = {"lock": threading.RLock()}
+if hasattr(os, "register_at_fork"):  # where another thread of the parent may have held the lock
+    os.register_at_fork(after_in_child=lambda: _turns.update(lock=threading.RLock()))
 
 
 def as_groups(text: Any, pictures: int, nested: bool) -> list[list[str]]:
@@ -79,8 +86,16 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, expressions: list[str], **setti
         "verbose": False,
         **settings,
     }
-    tokens = tokenizer(expressions, **settings)
+    with taking_turns():
+        tokens = tokenizer(expressions, **settings)
     return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """For all uses of a tokenizer: threads that set its padding at the same time would get each other's."""
+    with _turns["lock"]:
+        yield
 
 
 def _is_visible(character: str) -> bool:
@@ -91,4 +106,4 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) else [value]
 
 
-__all__ = ["Texts", "as_groups", "is_nested", "tokenize"]
+__all__ = ["Texts", "as_groups", "is_nested", "taking_turns", "tokenize"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from .expressions import tokenize
+from .expressions import taking_turns, tokenize
 
 logger = logging.get_logger(__name__)
 _WORD = re.compile(r"\w+|[^\w\s]+")
@@ -42,9 +42,10 @@ def read_expressions(
     Raises:
         ValueError: as `tokenize`.
     """
-    tokens = tokenize(tokenizer, expressions, **settings)
-    truncated = _report_cut(tokenizer, expressions, tokens, settings["max_length"])
-    unread = unread_words(tokenizer, expressions, tokens["input_ids"], known)
+    with taking_turns():
+        tokens = tokenize(tokenizer, expressions, **settings)
+        truncated = _report_cut(tokenizer, expressions, tokens, settings["max_length"])
+        unread = unread_words(tokenizer, expressions, tokens["input_ids"], known)
     for word in dict.fromkeys(word for words in unread for word in words):
         logger.warning_once(
             f"{word[:40]!r} is not read, since the model was not trained with it: use words of its language, and see "

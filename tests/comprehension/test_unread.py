@@ -1,6 +1,10 @@
 """Words that a model cannot read are told from those that it can."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import torch
 from checkpoints import tiny_processor
 from transformers import AutoTokenizer
 
@@ -59,3 +63,22 @@ def test_each_unread_word_is_told_once(caplog):
     assert read["unread"] == [[], ["okapi"], ["okapi"], ["okapi", "🦫"]]
     assert read["readable"].tolist() == [True, True, False, False]
     assert [record.getMessage().split()[0] for record in caplog.records] == ["'okapi'", "'🦫'"]
+
+
+def test_threads_read_with_padding_of_their_own():
+    tokenizer = tiny_processor().tokenizer
+    short, long = ["left dog"], ["the left dog on the right", "cat", "a red car on the left dog"]
+    expected = [read_expressions(tokenizer, texts, max_length=6) for texts in (short, long)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(
+                pool.map(lambda n: read_expressions(tokenizer, (short, long)[n % 2], max_length=6), range(400))
+            )
+    finally:
+        sys.setswitchinterval(interval)
+    for number, read in enumerate(found):
+        wanted = expected[number % 2]
+        assert all(torch.equal(read[name], wanted[name]) for name in ("input_ids", "attention_mask", "truncated"))
+        assert read["unread"] == wanted["unread"]

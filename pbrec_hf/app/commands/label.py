@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..label.formats import FORMATS, Options, require_formats
-from ..label.photographs import Sources, expressions_of
 from ..options import add_model, require_models, threshold_of
 from ..output import countdown, silence_libraries
 from . import Commands, new_verb
@@ -74,6 +73,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Label; status 1 where photographs are broken."""
+    from ..label.photographs import Sources, expressions_of
+
     require_formats(options.formats)
     threshold = threshold_of(options.threshold)
     asked = expressions_of(options.expressions)

@@ -13,10 +13,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..labelled import Labelled
+if TYPE_CHECKING:
+    from ..labelled import Labelled
 
-Add = Callable[[Labelled], None]
+Add = Callable[["Labelled"], None]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_without_tiles_the_whole_answers_alone(grounder, picture):
 
 
 def test_the_bundled_checkpoint_finds_a_small_animal_in_a_large_photograph():
-    (row,) = [row for row in demo_photographs() if "giraffe on left" in row["expressions"]]
+    (row,) = [row for row in demo_photographs() if "both giraffes" in row["expressions"]]
     animals = Image.open(row["image"])
     grounder = Grounder()
     expected = grounder(animals, ["the giraffe"]).answers[0]["boxes"][0] * 0.35 + torch.tensor([1500, 80] * 2)

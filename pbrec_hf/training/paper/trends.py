@@ -57,7 +57,7 @@ class Trends:
         self._held: tuple[Pool, dict[str, list[Picture]]] | None = None
         recipe = {name: value for name, value in vars(self.recipe).items() if name not in ("phases", "seed")}
         recipe |= {"phase": vars(self.recipe.phases[0]), "chunks": args.chunks}
-        self.settings = {"recipe": recipe, "levels": args.levels, "pictures": args.pictures}
+        self.settings = {"recipe": recipe, "levels": args.levels, "pictures": args.pictures, "bf16": args.bf16}
 
     def require_same_settings(self) -> None:
         """

@@ -50,10 +50,11 @@ def _introduction(report: Report, seeds: Sequence[int]) -> str:
     if report["levels"] is not None:
         levels = " --levels " + " ".join(f"{level:g}" for level in report["levels"])
         weighed = " (`--levels` are their weights, fine to coarse; the paper uses P5 alone)"
+    half = " --bf16" if report["bf16"] else ""
     command = (
         "```bash\n"
         f"python scripts/paper/trends.py --data DATA --out RUN --seeds {named} --chunks {recipe['chunks']} \\\n"
-        f"    --pictures {report['pictures']}{levels} --json docs/trends/small.json --page docs/trends.md\n"
+        f"    --pictures {report['pictures']}{levels}{half} --json docs/trends/small.json --page docs/trends.md\n"
         "```"
     )
     return "\n".join(

@@ -96,7 +96,7 @@ def test_the_page_has_a_row_for_each_training_and_k_and_tells_unfinished_ones():
     phase = {"steps": 5, "images": 2, "expressions": 3, "rate": 0.1}
     recipe = {"phase": phase, "weight_decay": 0.02, "model": {"d_model": 8}, "chunks": 1}
     report = {"runs": runs_of(figures), "recipe": recipe, "levels": [0.0, 1.0], "machine": "x"}
-    report |= {"versions": {"torch": "2"}, "pictures": 4}
+    report |= {"versions": {"torch": "2"}, "pictures": 4, "bf16": False}
     text = page(report)
     assert "--pictures 4 --levels 0 1 --json" in text and "14 trainings of 16" in text
     assert "| hard |  | 71.93 |  | 51.00 ± 1.00 |  | 51.00 ± 1.00 |  |" in text

@@ -79,7 +79,7 @@ def open_formats(names: Sequence[str], options: Options) -> Iterator[Add]:
             context: AbstractContextManager[Add] = getattr(import_module(f"{__name__}.{module}"), function)(options)
             adds.append(stack.enter_context(context))
 
-        def add(labelled: Labelled) -> None:
+        def add(labelled: "Labelled") -> None:
             if labelled.error is None:
                 for each in adds:
                     each(labelled)

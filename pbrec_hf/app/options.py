@@ -1,6 +1,7 @@
 """Options that several commands share, and what they stand for."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,25 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", help="answers that score less count as none: a number, or auto = that of the calibration"
     )
+
+
+def add_any(parser: Any, read: Callable[[str], Any] = str) -> None:
+    """
+    The same where one thing is the default: `--any` for as many as there are, or none.
+
+    Args:
+        parser: or a group of its arguments.
+        read: what `--threshold` becomes.
+    """
+    parser.add_argument(
+        "--any", dest="referents", action="store_const", const="any", default="one",
+        help="find as many things as an expression means, or none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threshold", type=read,
+        help="leave out answers that score less: a number, or auto for the checkpoint's own (default: 0; auto with "
+        "--any)",
+    )  # fmt: skip
 
 
 def threshold_of(text: str | None) -> float | str | None:

@@ -84,8 +84,10 @@ class DetectorReference:
 
         Raises:
             OSError: it cannot be fetched or read.
-            ValueError: there is no detector in the repository.
+            ValueError: there is no detector in the repository, or it is part of another one, which alone is loaded.
         """
+        if self.part_of is not None:
+            raise ValueError(f"This detector is part of that of {self.part_of!r}: load their processor.")
         options = {**options, "revision": self.revision} if self.revision else dict(options)
         return open_detector(self.repo_id, self.settings, options)
 

@@ -21,8 +21,6 @@ from .writing import replaced_folder
 
 TASK = "referring-expression"
 ORIGIN = "training_data.json"  # what a checkpoint was trained and chosen on, see `training/origin.py`
-
-
 RESULTS = ".eval_results/pbrec_hf.yaml"
 
 

@@ -1,13 +1,6 @@
 """How a checkpoint selects its answers, in the words of its card: from its settings, beside what the paper does."""
 
-from ..selection.settings import SelectionSettings
-
-PAPER = SelectionSettings()  # the defaults are the paper's
-# The settings that say which proposal is the only answer, and what belongs to its mask.
-DECIDES = (
-    "choose", "top_k", "ranking", "quality_power", "candidates_only", "level_weights", "interpolate",
-    "masks_follow_boxes", "mask_threshold",
-)  # fmt: skip
+from ..selection.settings import SelectionSettings, paper_selection
 
 
 def selection_in_words(settings: SelectionSettings) -> str:
@@ -27,11 +20,11 @@ def selection_in_words(settings: SelectionSettings) -> str:
         )
         how += " most is the answer (equation 7)"
     masks = " Its mask is the one proposed at the point of the box." if settings.masks_follow_boxes else ""
-    differs = [name for name in DECIDES if getattr(settings, name) != getattr(PAPER, name)]
+    differs = [name for name, value in paper_selection().items() if getattr(settings, name) != value]
     named = ", ".join(f"{name}={getattr(settings, name)!r}" for name in differs)
     paper = f" This is not the paper's selection ({named}), which is a vote of 12." if differs else ""
     paper = paper or " This is the paper's selection."
     return f"{how}.{masks}{paper}"
 
 
-__all__ = ["DECIDES", "PAPER", "selection_in_words"]
+__all__ = ["selection_in_words"]

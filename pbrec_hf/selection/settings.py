@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 RANKINGS = ("score_times_quality", "score")
 INTERPOLATED = ("probabilities", "logits")
 CHOICES = ("vote", "fit")
+# The fields that say which proposal is the only answer, and what belongs to its mask.
+DECIDES = (
+    "choose", "top_k", "ranking", "quality_power", "candidates_only", "level_weights", "interpolate",
+    "masks_follow_boxes", "mask_threshold",
+)  # fmt: skip
 
 
 @dataclass
@@ -106,6 +112,11 @@ class SelectionSettings:
         return cls(**(values or {}))
 
 
+def paper_selection() -> dict[str, Any]:
+    """The paper's values of the fields that decide: the defaults."""
+    return {name: getattr(SelectionSettings(), name) for name in DECIDES}
+
+
 def _fields() -> str:
     return ", ".join(SelectionSettings.__dataclass_fields__)
 
@@ -125,4 +136,12 @@ def require_threshold(threshold: object) -> None:
         raise ValueError(f"threshold={threshold!r}: give a number from 0 to 1.")
 
 
-__all__ = ["CHOICES", "INTERPOLATED", "RANKINGS", "SelectionSettings", "require_threshold"]
+__all__ = [
+    "CHOICES",
+    "DECIDES",
+    "INTERPOLATED",
+    "RANKINGS",
+    "SelectionSettings",
+    "paper_selection",
+    "require_threshold",
+]

@@ -5,20 +5,20 @@ SHA-256 of every file and the position in the run. A folder without a manifest, 
 damaged and skipped. Knows nothing of models.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from ..hub.writing import PARTIAL, flush, one_line_errors, replaced_file
+from .digests import file_sha256
 
 logger = logging.get_logger(__name__)
 
@@ -120,8 +120,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Write `manifest.json`: `values` and the SHA-256 of every file, all of which are on the disk before it is."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with open(path, "rb") as file:
-            files[path.relative_to(folder).as_posix()] = _sha256(file)
+        files[path.relative_to(folder).as_posix()] = file_sha256(path)
         flush(path)
     _write_json(folder / _MANIFEST, {**values, "files": files})
 
@@ -131,20 +130,12 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
         partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _read(path: Path) -> Checkpoint | None:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         for name, digest in manifest["files"].items():
-            with open(path / name, "rb") as file:
-                if _sha256(file) != digest:
-                    raise ValueError(f"{name} differs from what was written")
+            if file_sha256(path / name) != digest:
+                raise ValueError(f"{name} differs from what was written")
         return Checkpoint(path, manifest["position"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning(f"Checkpoint {path} is damaged ({error}) and is skipped.")

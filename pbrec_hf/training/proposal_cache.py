@@ -24,6 +24,7 @@ from ..hub.writing import replaced_file
 from ..image_processing_pbrec import PbrecImageProcessor
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
+from .digests import add_weights
 
 KINDS = tuple(PROPOSALS)
 
@@ -52,9 +53,7 @@ def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> s
         # Where it was loaded from, and by which version, does not change a proposal.
         plain = {name: value for name, value in _known(settings).items() if name not in _NO_MATTER}
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
-    for name, value in sorted(detector.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    add_weights(digest, detector)
     return digest.hexdigest()
 
 

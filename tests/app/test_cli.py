@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from checkpoints import save_tiny_checkpoint
 from PIL import Image
 from places import SCENES
 from test_image_processing import bomb_png
@@ -16,13 +15,6 @@ from pbrec_hf.app.demo import demo_photographs
 from pbrec_hf.app.drawing import draw_answers
 from pbrec_hf.images.segmentation import rle_to_mask
 from pbrec_hf.inference.grounder import Grounder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

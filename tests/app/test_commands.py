@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import save_tiny_checkpoint
 from places import ROOT, SCENES
 from training_data import write_data
 
@@ -26,13 +25,6 @@ SCRIPTS = sorted(
 
 def python(*arguments, cwd=None):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from checkpoints import save_tiny_checkpoint
 from hub_tables import PICTURES, REFERENTS, mask_of, parquet, picture_rows, publish, referent_row
 
 from pbrec_hf.app.cli import main
@@ -13,13 +12,6 @@ from pbrec_hf.images.segmentation import rle_to_mask
 
 TEXTS = (["left dog", "the dog"], ["red car"], ["right dog", "the cat"], ["girl on the left"], ["the red car"])
 BOXES = ([0, 0, 64, 48], [20, 4, 40, 40], [2, 3, 60, 30], [0, 10, 50, 38], [30, 0, 34, 48])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture

@@ -6,18 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from checkpoints import save_tiny_checkpoint
 from PIL import Image
 
 from pbrec_hf.app.cli import main, parse
 from pbrec_hf.app.questions import separate
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from urllib.error import HTTPError
 
 import numpy as np
 import pytest
-from checkpoints import save_tiny_checkpoint
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -36,13 +35,6 @@ def png():
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +208,7 @@ def test_uploads_are_fetched_with_the_token_and_from_label_studio_alone():
 def test_its_options_belong_to_it(capsys, checkpoint):
     for arguments, message in (
         (["--document_root", "."], "--document_root is for the ML backend: add --label-studio"),
+        (["--any"], "--any is for the ML backend: add --label-studio"),
         (["--label-studio", "--document_root", "missing"], "--document_root missing: there is no such"),
         (["--label-studio", "--threshold", "2"], "--threshold 2: give a number"),
         (["--label-studio", "--port", "0"], "--port 0: give a number from 1"),

@@ -302,6 +302,8 @@ def test_a_part_of_nothing_is_told(tmp_path):
     (tmp_path / "processor_config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="'box_detector' is part of that of 'masks', which holds none"):
         PbrecProcessor.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="part of that of 'masks': load their processor"):
+        DetectorReference(part_of="masks").load({})
     for fields in ({"part_of": "points"}, {"part_of": "masks", "repo_id": "org/name"}):
         with pytest.raises(ValueError, match="give 'boxes' or 'masks', and nothing else"):
             DetectorReference(**fields)

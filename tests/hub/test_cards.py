@@ -11,8 +11,7 @@ from places import ROOT
 
 from pbrec_hf import bundled_checkpoint
 from pbrec_hf.hub.cards import CardInfo, Reliability, Result, hub_results, read_cards, render_card
-from pbrec_hf.hub.selection_words import DECIDES
-from pbrec_hf.selection.settings import SelectionSettings
+from pbrec_hf.selection.settings import DECIDES, SelectionSettings
 from pbrec_hf.training.paper.report import published
 
 CARDS = read_cards(ROOT / "model_cards" / "cards.yaml")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...images.fetching import MOST_BYTES
 from ...images.sources import require_there
-from ..options import add_model, require_models, require_picture_name, save_picture
+from ..options import add_any, add_model, require_models, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from ..questions import STDIN, separate
 from . import Commands, new_verb
@@ -58,15 +58,7 @@ def add(commands: Commands) -> None:
         help="print JSON: expression, score, box, mask as COCO RLE; of several pictures, the image, too; "
         "with --any, the answers of each expression and their count",
     )  # fmt: skip
-    parser.add_argument(
-        "--any", dest="referents", action="store_const", const="any", default="one",
-        help="find as many things as an expression means, or none",
-    )  # fmt: skip
-    parser.add_argument(
-        "--threshold", type=threshold,
-        help="leave out answers that score less: a number, or auto for the checkpoint's own (default: 0; auto with "
-        "--any)",
-    )  # fmt: skip
+    add_any(parser, threshold)
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     add_model(parser)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..label.formats import FORMATS, Options, require_formats
-from ..options import add_model, require_models, threshold_of
+from ..options import add_any, add_model, require_models, threshold_of
 from ..output import countdown, silence_libraries
 from . import Commands, new_verb
 
@@ -47,13 +47,7 @@ def add(commands: Commands) -> None:
         "--format", nargs="+", default=["jsonl", "coco"], dest="formats", metavar="FORMAT",
         help=f"one or more of {', '.join(FORMATS)} (default: jsonl coco)",
     )  # fmt: skip
-    parser.add_argument(
-        "--any", dest="referents", action="store_const", const="any", default="one",
-        help="find as many things as an expression means, or none",
-    )  # fmt: skip
-    parser.add_argument(
-        "--threshold", help="leave out answers that score less: a number, or auto (default: 0; auto with --any)"
-    )
+    add_any(parser)
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     parser.add_argument(
         "--tiles", type=int, nargs="?", const=3, default=1, metavar="N",

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ...images.fetching import MOST_BYTES
-from ..options import add_model, require_models, require_paths, threshold_of
+from ..options import add_any, add_model, require_models, require_paths, threshold_of
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -28,13 +28,7 @@ def add(commands: Commands) -> None:
         "--label-studio", dest="label_studio", action="store_true", help="an ML backend instead of the page"
     )
     studio.add_argument("--document_root", type=Path, help="folder of the local files that Label Studio serves")
-    studio.add_argument(
-        "--any", dest="referents", action="store_const", const="any", default="one",
-        help="find as many things as an expression means, or none",
-    )  # fmt: skip
-    studio.add_argument(
-        "--threshold", help="leave out answers that score less: a number, or auto (default: 0; auto with --any)"
-    )
+    add_any(studio)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,8 +42,9 @@ def run(options: argparse.Namespace) -> int:
     silence_libraries()
     if options.label_studio:
         return _serve_label_studio(options, port)
-    for name in ("document_root", "threshold"):
-        if getattr(options, name) is not None:
+    given = {"document_root": options.document_root, "threshold": options.threshold, "any": options.referents == "any"}
+    for name, value in given.items():
+        if value not in (None, False):
             raise ValueError(f"--{name} is for the ML backend: add --label-studio, or leave it out.")
     from ...inference.grounder import Grounder
     from ..serve import build_page, launch

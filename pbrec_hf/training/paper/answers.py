@@ -5,7 +5,6 @@ stopped, several tables share answers, and a change of weights, detectors, data 
 number of processes that a launcher started.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,18 +18,17 @@ from ...hub.opening import opening
 from ...inference.folding import prepare_to_answer
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
+from ...selection.settings import paper_selection
 from ..build import add_detectors
+from ..digests import file_sha256
 from ..evaluation import Way, predict_in_ways
 from ..origin import Origin, origin_of
 from ..predictions import Prediction, read_predictions, write_predictions
 from ..proposal_cache import detector_hash, filled_caches
 from .sources import data_sha256, digest_of, network_sha256
 
-# The paper's selection: 12 proposals vote, boxes are ranked by center-ness × the detector's, masks by mass-ness alone.
-PAPER_SELECTION: dict[str, Any] = {
-    "choose": "vote", "top_k": 12, "ranking": "score_times_quality", "quality_power": 1.0, "candidates_only": False,
-    "level_weights": None, "masks_follow_boxes": False,
-}  # fmt: skip
+# 12 proposals vote; boxes are ranked by center-ness × the detector's quality, masks by mass-ness alone.
+PAPER_SELECTION = paper_selection()
 BOXES = Way(threshold=0.0, masks=False, kinds=("boxes",), selection=PAPER_SELECTION)
 MASKS = Way(threshold=0.0, kinds=("masks",), selection=PAPER_SELECTION | {"ranking": "score"})
 
@@ -153,10 +151,4 @@ class Answering:
                 raise ValueError(f"{self.source} has no detector that proposes {kind}: give --{option}.")
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-__all__ = ["BOXES", "MASKS", "PAPER_SELECTION", "Answering", "Asking", "file_sha256"]
+__all__ = ["BOXES", "MASKS", "PAPER_SELECTION", "Answering", "Asking"]

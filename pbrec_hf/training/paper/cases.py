@@ -64,4 +64,11 @@ def mask_ious(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict
     }
 
 
-__all__ = ["ACCURACY", "MEAN_IOU", "OVERALL_IOU", "Measured", "box_accuracy", "mask_ious"]
+def of_kind(kind: str, predictions: Sequence[Prediction], rows: datasets.Dataset) -> tuple[str, Measured]:
+    """The metric of "boxes" (accuracy) or "masks" (mean IoU), and its value; errors as above."""
+    if kind == "boxes":
+        return ACCURACY, box_accuracy(predictions, rows)
+    return MEAN_IOU, mask_ious(predictions, rows)[MEAN_IOU]
+
+
+__all__ = ["ACCURACY", "MEAN_IOU", "OVERALL_IOU", "Measured", "box_accuracy", "mask_ious", "of_kind"]

@@ -14,7 +14,7 @@ from ..build import load_rows
 from ..origin import Origin
 from ..run import require_joined
 from .answers import Answering, Asking
-from .report import PaperTable
+from .report import PaperTable, paper_number
 from .sources import about_data, chosen_note, require_unseen
 
 PAPER_SETS = ("refcoco/unc", "refcoco+/unc", "refcocog/umd")
@@ -44,6 +44,17 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="data sets that checkpoints were trained on which do not say so themselves, such as refcoco/unc; or none",
     )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The one split that Tables 4 and 5 are of."""
+    parser.add_argument("--dataset", default="refcoco+/unc", help="default: %(default)s")
+    parser.add_argument("--split", default="val", help="default: %(default)s")
+
+
+def paper_of_split(table: str, row: str, column: str, key: str, split: str) -> float | None:
+    """The paper's number in a cell of Table 4 or 5, if it is of this split."""
+    return paper_number(table, row, column) if f"{key} {split}" == "refcoco+/unc val" else None
 
 
 class Bench:
@@ -170,4 +181,13 @@ def evaluation_splits(key: str) -> list[str]:
     return [split for split in published_counts(key) if split != "train"]
 
 
-__all__ = ["PAPER_SETS", "Bench", "add_checkpoints", "add_data", "evaluation_splits", "trained_sets"]
+__all__ = [
+    "PAPER_SETS",
+    "Bench",
+    "add_checkpoints",
+    "add_data",
+    "add_split",
+    "evaluation_splits",
+    "paper_of_split",
+    "trained_sets",
+]

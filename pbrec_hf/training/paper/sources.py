@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from torch import nn
 
 from ...data.provenance import provenance
 from ...data.refer.folder import in_split, read_references
 from ...data.refer.leakage import training_images
 from ...data.refer.refcoco import CONFIGS, config_key, refer_folder
+from ..digests import add_weights
 from ..origin import Origin
 
 _NO_MATTER = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -28,9 +28,7 @@ def network_sha256(network: nn.Module, config: Any) -> str:
     digest = hashlib.sha256()
     plain = {name: value for name, value in config.to_dict().items() if name not in _NO_MATTER}
     digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    add_weights(digest, network)
     return digest.hexdigest()
 
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from ...configuration_pbrec import PbrecConfig
 from ...data.refer.refcoco import config_key
 from .answers import BOXES, MASKS
-from .cases import ACCURACY, MEAN_IOU, Measured, box_accuracy, mask_ious
-from .options import Bench, add_checkpoints, add_data
-from .report import Figure, PaperTable, paper_number, published
+from .cases import of_kind
+from .options import Bench, add_checkpoints, add_data, add_split, paper_of_split
+from .report import Figure, PaperTable, published
 from .results import DETECTORS
 
-ASKED = {"grounding": (BOXES, ACCURACY), "segmentation": (MASKS, MEAN_IOU)}
+ASKED = {"grounding": BOXES, "segmentation": MASKS}
 
 
 def row_of(config: PbrecConfig) -> str:
@@ -40,8 +40,7 @@ def measured(arguments: Sequence[str] | None = None) -> PaperTable:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id")
-    parser.add_argument("--dataset", default="refcoco+/unc", help="default: %(default)s")
-    parser.add_argument("--split", default="val", help="default: %(default)s")
+    add_split(parser)
     add_data(parser)
     add_checkpoints(parser)
     options = parser.parse_args(arguments)
@@ -60,14 +59,12 @@ def measured(arguments: Sequence[str] | None = None) -> PaperTable:
         bench.require_unseen(source, origin, {key: [options.split]})
         table.subjects[row] = checkpoint.about()
         tasks = [task for task in ASKED if task in checkpoint.model.config.tasks]
-        found, digests = checkpoint.answer(rows, [ASKED[task][0] for task in tasks])
+        found, digests = checkpoint.answer(rows, [ASKED[task] for task in tasks])
         for task, predictions, digest in zip(tasks, found, digests, strict=False):  # other processes have none
-            value: Measured = (
-                box_accuracy(predictions, rows) if task == "grounding" else mask_ious(predictions, rows)[MEAN_IOU]
-            )
-            paper = paper_number("table4", row, task) if column == "refcoco+/unc val" else None
+            metric, value = of_kind("boxes" if task == "grounding" else "masks", predictions, rows)
+            paper = paper_of_split("table4", row, task, key, options.split)
             note = bench.note(origin, key, options.split)
-            table.figures.append(Figure(row, task, ASKED[task][1], *value, paper, note))
+            table.figures.append(Figure(row, task, metric, *value, paper, note))
             table.predictions[f"{row}, {task}"] = digest
     order = list(published()["table4"])
     table.figures.sort(key=lambda figure: order.index(figure.row))

@@ -14,9 +14,9 @@ from typing import Any
 from ...data.refer.refcoco import config_key
 from ..evaluation import Way
 from .answers import PAPER_SELECTION
-from .cases import ACCURACY, MEAN_IOU, box_accuracy, mask_ious
-from .options import Bench, add_checkpoints, add_data
-from .report import Figure, PaperTable, paper_number
+from .cases import of_kind
+from .options import Bench, add_checkpoints, add_data, add_split, paper_of_split
+from .report import Figure, PaperTable
 from .results import DETECTORS
 
 TOPS = (1, 4, 8, 12, 16)
@@ -45,8 +45,7 @@ def measured(arguments: Sequence[str] | None = None) -> PaperTable:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id")
-    parser.add_argument("--dataset", default="refcoco+/unc", help="default: %(default)s")
-    parser.add_argument("--split", default="val", help="default: %(default)s")
+    add_split(parser)
     parser.add_argument("--top_k", type=int, nargs="+", default=TOPS, help="numbers of proposals that vote")
     add_data(parser)
     add_checkpoints(parser)
@@ -71,10 +70,8 @@ def measured(arguments: Sequence[str] | None = None) -> PaperTable:
     found, digests = checkpoint.answer(rows, [way_of(*cell) for cell in asked])
     for (ranking, top_k), predictions, digest in zip(asked, found, digests, strict=False):  # other processes have none
         row = f"k = {top_k}"
-        boxes = RANKINGS[ranking][0] == "boxes"
-        metric = ACCURACY if boxes else MEAN_IOU
-        value = box_accuracy(predictions, rows) if boxes else mask_ious(predictions, rows)[MEAN_IOU]
-        paper = paper_number("table5", row, ranking) if column == "refcoco+/unc val" else None
+        metric, value = of_kind(RANKINGS[ranking][0], predictions, rows)
+        paper = paper_of_split("table5", row, ranking, key, options.split)
         note = bench.note(origin, key, options.split)
         table.figures.append(Figure(row, ranking, metric, *value, paper, note))
         table.predictions[f"{row}, {ranking}"] = digest

@@ -71,7 +71,7 @@ class Trends:
             with replaced_file(path) as partial:
                 partial.write_text(json.dumps(self.settings, indent=1), encoding="utf-8")
         known = json.loads(path.read_text(encoding="utf-8"))
-        if differing := [name for name, value in self.settings.items() if known[name] != value]:
+        if differing := [name for name, value in self.settings.items() if known.get(name) != value]:
             raise ValueError(
                 f"The runs in {self.args.out} were made with other settings ({', '.join(differing)}; see {path}): "
                 "give the same, or another --out."

@@ -10,7 +10,6 @@ import datasets
 import numpy as np
 import pytest
 import yaml
-from checkpoints import save_tiny_checkpoint
 from filelock import FileLock
 from PIL import Image
 from places import ROOT
@@ -28,13 +27,6 @@ from pbrec_hf.inference.grounder import Grounder
 
 EXPRESSIONS = ["left dog", "the girl"]
 ASK = ["--any", "--threshold", "0.0055"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_tiny_checkpoint(folder, masks=True)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ takes any number of points, and a step costs a quarter.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,10 @@ class Batch:
     attention_mask: Tensor
     centerness: Tensor
     massness: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 class Chunk:

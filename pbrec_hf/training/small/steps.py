@@ -17,7 +17,7 @@ def forward(model: PbrecForReferringExpression, batch: Batch) -> tuple[Tensor, T
     inner = model.model
     weight = inner.image_projection.weight[:, :, 0, 0]
     features = batch.features.transpose(1, 2) @ weight.T + inner.image_projection.bias
-    middles = grid_points(*model.config.grid, model.config.stride)
+    middles = grid_points(*model.config.grid, model.config.stride, device=batch.stand.device)
     shift = (batch.stand - middles) / model.config.stride
     positions = sine_positions_2d(batch.masks.view(-1, *model.config.grid), model.config.d_model, shift)
     positions = positions.gather(1, batch.points[..., None].expand(-1, -1, positions.shape[-1]))
@@ -78,9 +78,10 @@ def disturb(features: Tensor, neck: int, neck_dropout: float, noise: float) -> T
         neck_dropout: share of the scenes whose channels of the neck are set to 0.
         noise: each channel of a scene is multiplied by exp(noise · N(0, 1)), and a fifth of `noise` of them set to 0.
     """
-    keep = (torch.rand(len(features), 1, 1) >= neck_dropout).float()
+    keep = (torch.rand(len(features), 1, 1, device=features.device) >= neck_dropout).float()
     features = torch.cat((features[:, :neck] * keep, features[:, neck:]), dim=1)
     if noise > 0:
-        size = (*features.shape[:2], 1)
-        features = features * (noise * torch.randn(size)).exp() * (torch.rand(size) >= noise / 5)
+        scales = features[:, :, :1]
+        kept = torch.rand_like(scales) >= noise / 5
+        features = features * (noise * torch.randn_like(scales)).exp() * kept
     return features

@@ -1,13 +1,14 @@
 """Training of pbrec-mt-small's fusion encoder on the stored maps of the pool. Resumable; logs figures as it goes.
 
     python scripts/small/train.py --recipe hub_configs/pbrec-mt-small/train.yaml --pool POOL --detector DIR \
-        --texts refcoco_expressions.txt --out RUN [--phases 0] [--threads 1] [--bf16]
+        --texts refcoco_expressions.txt --out RUN [--phases 0] [--threads 1] [--bf16] [--device cuda]
 
 Runs the recipe's phases one after the other, or those that are named. Phases with the same start can run at the same
 time, a program on a core each. The trunk stays frozen. Every phase ends in a folder for `from_pretrained` (RUN/phase0
 …); export.py packs them. A phase draws new batches after every evaluation and is saved there, so that an interrupted
 run resumes from its last evaluation as if nothing had happened. RUN/words.safetensors keeps the expressions as the
-frozen text encoder reads them: delete it together with the phases if the recipe changes.
+frozen text encoder reads them: delete it together with the phases if the recipe changes. On a GPU the pool lies there
+as a whole (resident.py), and draws other batches than on the CPU.
 """
 
 import argparse
@@ -36,9 +37,12 @@ from .model import build, mean_state
 from .pool import chunks_of
 from .pool_data import Batch, Pool, Words
 from .recipe import Phase, Recipe, read_recipe
+from .resident import ResidentPool
 from .steps import HIDDEN, disturb, forward, loss_of, peak_accuracy, peaks_hit
 
 HELD_OUT = ("heldout", "composed_heldout")
+WORDS = "words.safetensors"
+CPU = torch.device("cpu")
 logger = logging.getLogger(__name__)
 
 
@@ -54,6 +58,7 @@ class Training:
         pool: folder of the scenes.
         out: folder of the phases.
         bf16: compute matrix products in bfloat16.
+        device: of the model; on one that is not the CPU, the pool lies there as a whole.
     """
 
     recipe: Recipe
@@ -64,6 +69,7 @@ class Training:
     pool: Path
     out: Path
     bf16: bool = False
+    device: torch.device = CPU
 
     @property
     def trained(self) -> list[Tensor]:
@@ -84,15 +90,18 @@ class Training:
             self.model.load_state_dict(mean_state([self.out / f"phase{earlier}" for earlier in phase.start]))
         unfinished = self.out / f"phase{number}.partial.safetensors"
         if phase.steps:
+            known = len(self.words.known)
             pool = Pool(chunks_of(self.pool, *phase.kinds), self.words, self.neck, fillers=self.recipe.fillers)
+            if len(self.words.known) > known:
+                self.words.save(self.out / WORDS)
             logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
-            self._train(number, phase, pool, unfinished)
+            self._train(number, phase, pool if self.device == CPU else ResidentPool(pool, self.device), unfinished)
         with replaced_folder(done) as folder:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         unfinished.unlink(missing_ok=True)
 
-    def _train(self, number: int, phase: Phase, pool: Pool, saved: Path) -> None:
+    def _train(self, number: int, phase: Phase, pool: Pool | ResidentPool, saved: Path) -> None:
         optimizer = AdamW(self.trained, weight_decay=self.recipe.weight_decay, betas=(0.9, 0.98))
         for layer in self.model.model.fusion.layers:
             layer.dropout.p = phase.dropout
@@ -105,19 +114,19 @@ class Training:
             logger.info("phase %d step %d peak accuracy %s", number, done, json.dumps(figures))
             _save_state(saved, self.model, optimizer, done)
 
-    def _run_steps(self, number: int, phase: Phase, pool: Pool, optimizer: AdamW, steps: range) -> None:
+    def _run_steps(self, number: int, phase: Phase, pool: Pool | ResidentPool, optimizer: AdamW, steps: range) -> None:
         """Some steps of a phase, with draws that depend on the seed, the phase and the first of these steps alone."""
         recipe = self.recipe
         seed = recipe.seed + number + 1000 * steps.start
         torch.manual_seed(seed)
         batches = pool.batches(seed, phase.images, phase.expressions, phase.points, recipe.negatives)
         began, seen, trained = time.time(), 0, self.trained
-        mean: dict[str, float] = {}
+        mean: dict[str, Tensor] = {}
         for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(phase, step)
             batch.features = disturb(batch.features, self.neck, recipe.neck_dropout, phase.channel_noise)
-            with half_precision() if self.bf16 else contextlib.nullcontext():
+            with half_precision(self.device) if self.bf16 else contextlib.nullcontext():
                 center, mass = forward(self.model, batch)
             present = batch.present[batch.index]
             losses = {
@@ -130,11 +139,11 @@ class Training:
             optimizer.step()
             seen += len(batch.index)
             for name, loss in losses.items():
-                mean[name] = 0.98 * mean.get(name, loss.item()) + 0.02 * loss.item()
+                mean[name] = 0.98 * mean.get(name, loss.detach()) + 0.02 * loss.detach()
             if step % 100 == 0:
                 hits = peaks_hit(center.float().masked_fill(~present, HIDDEN), batch)
-                mean["hit"] = hits[batch.centerness.sum(1) > 0].float().mean().item()
-                shown = {name: round(value, 3) for name, value in mean.items()}
+                mean["hit"] = hits[batch.centerness.sum(1) > 0].float().mean()
+                shown = {name: round(value.item(), 3) for name, value in mean.items()}
                 speed = seen / (time.time() - began)
                 logger.info("phase %d step %d: %s; %.0f expressions/s", number, step, shown, speed)
 
@@ -147,6 +156,7 @@ def prepare(
     out: Path,
     bf16: bool = False,
     init: Path | None = None,
+    device: torch.device = CPU,
 ) -> Training:
     """
     Build or load the model and read the expressions of all phases.
@@ -157,6 +167,7 @@ def prepare(
         pool: folder of the scenes.
         out: folder of the run.
         init: folder of a model to go on from.
+        bf16, device: of `Training`.
 
     Raises:
         ValueError: there is neither `init` nor what an untrained model is built from.
@@ -169,22 +180,21 @@ def prepare(
         model, tokenizer = build(detector, texts.read_text().splitlines(), **recipe.model)
     else:
         raise ValueError("Give --init, a model to go on from, or --detector and --texts, to build one.")
-    model.model.backbone.requires_grad_(False)
+    model.to(device).model.backbone.requires_grad_(False)
     model.model.text_model.requires_grad_(False).eval()
     words = Words(tokenizer, model.model.text_model)
-    if (file := out / "words.safetensors").exists():
+    if (file := out / WORDS).exists():
         words.load(file)
-    else:
-        for kinds in sorted({tuple(phase.kinds) for phase in recipe.phases if phase.steps}):
-            Pool(chunks_of(pool, *kinds), words, neck_channels(model), fillers=recipe.fillers)
-        words.save(file)
     held_out = {
-        kind: list(
-            itertools.islice(Pool(chunks_of(pool, kind), words, neck_channels(model)).batches(1, 10, 12, None, 0), 6)
-        )
+        kind: [batch.to(device) for batch in itertools.islice(_whole(pool, kind, words, neck_channels(model)), 6)]
         for kind in HELD_OUT
     }
-    return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16)
+    return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16, device)
+
+
+def _whole(pool: Path, kind: str, words: Words, neck: int) -> Iterator[Batch]:
+    """Batches of a kind of scenes with all of their points."""
+    return Pool(chunks_of(pool, kind), words, neck).batches(1, 10, 12, None, 0)
 
 
 def neck_channels(model: PbrecForReferringExpression) -> int:
@@ -200,9 +210,12 @@ def rate_at(phase: Phase, step: int) -> float:
 
 
 @contextlib.contextmanager
-def half_precision() -> Iterator[None]:
-    """Matrix products in bfloat16; attention written out, whose backward pass is faster in it than sdpa's."""
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+def half_precision(device: torch.device = CPU) -> Iterator[None]:
+    """Matrix products in bfloat16; on a CPU, attention is written out: its backward pass is faster than sdpa's."""
+    with (
+        torch.autocast(device.type, torch.bfloat16),
+        sdpa_kernel(SDPBackend.MATH) if device == CPU else contextlib.nullcontext(),
+    ):
         yield
 
 
@@ -243,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--phases", type=int, nargs="+", help="default: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
+    parser.add_argument("--device", type=torch.device, default=CPU, help="cpu or cuda; default: %(default)s")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
@@ -252,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError(
             f"--phases {unknown}: give some of 0 to {len(recipe.phases) - 1}, the phases of {args.recipe}."
         )
-    training = prepare(recipe, args.detector, args.texts, args.pool, args.out, args.bf16, args.init)
+    training = prepare(recipe, args.detector, args.texts, args.pool, args.out, args.bf16, args.init, args.device)
     logger.info("%d trained parameters", sum(parameter.numel() for parameter in training.trained))
     for number in numbers:
         training.run(number)

@@ -39,7 +39,11 @@ class Words:
         for start in range(0, len(new), batch):
             chosen = new[start : start + batch]
             tokens = tokenize(self.tokenizer, chosen, max_length=MAX_TOKENS)
-            states = self.encoder(**tokens).last_hidden_state.half()
+            states = (
+                self.encoder(**{name: value.to(self.encoder.device) for name, value in tokens.items()})
+                .last_hidden_state.half()
+                .cpu()
+            )
             for text, state, length in zip(chosen, states, tokens["attention_mask"].sum(1).tolist(), strict=True):
                 self.known[text] = state[:length].clone()
 

@@ -151,8 +151,11 @@ class FcosDetector(Detector):
             ValueError: a side is not a multiple of 32.
         """
         require_multiple(pixel_values.shape, STRIDE)
-        offset = pixel_values.new_tensor(self.config.pixel_offset)[:, None, None]
-        p5 = self.smooth(self.lateral(self.body(pixel_values + offset)))
+        if any(
+            self.config.pixel_offset
+        ):  # a copy from the host, at which a GPU waits and no CUDA graph can be captured
+            pixel_values = pixel_values + pixel_values.new_tensor(self.config.pixel_offset)[:, None, None]
+        p5 = self.smooth(self.lateral(self.body(pixel_values)))
         towers = {"classification": self.classification_tower(p5), "regression": self.regression_tower(p5)}
         raw = _per_point(self.distance_output(towers["regression"]))
         return FcosOutput(

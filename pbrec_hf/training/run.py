@@ -66,7 +66,7 @@ def train(config: TrainingConfig) -> Scores:
     model, processor = load_model_and_processor(config)
     processor.calibration = None  # what `init` has is of its own weights; validation fits another
     if config.channels_last:
-        use_channels_last(model)
+        use_channels_last(model, sharded=accelerator.distributed_type == DistributedType.FSDP)
     if config.compile:
         model.compile()
     rows, held_out = training_rows(config), validation_rows(config)

@@ -78,7 +78,7 @@ class FullSize:
 
     def __init__(self, folder: str, masks: bool = False):
         self.path = str(Path(folder) / "photograph.jpg")
-        _photograph().save(self.path, quality=90)
+        photograph().save(self.path, quality=90)
         torch.manual_seed(0)
         self.model = optimize_for_inference(PbrecForReferringExpression(PbrecConfig()).eval())
         detector = SoloDetector(SoloConfig()) if masks else FcosDetector(FcosConfig())
@@ -102,7 +102,7 @@ class FullSize:
             self.processor.post_process_referring_expression(self.model(**inputs), inputs)
 
 
-def _photograph() -> Image.Image:
+def photograph() -> Image.Image:
     """640 × 480 with smooth structure, so that its JPEG decodes as slowly as a real one."""
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -55,6 +55,7 @@ class Choices:
     tokens: int = RELEASED_LENGTH
     fused: bool = False
     expressions: int = 1
+    compiled: bool = False
 
 
 def computes_in_bfloat16() -> bool:
@@ -142,36 +143,56 @@ class Steps:
         batch: pictures.
         size, canvas: of the network, and of the pictures in pixels.
         clock: seconds, such as `time.perf_counter`; on a busy machine `time.process_time`, of all threads.
+        device: by default a GPU, if there is one.
     """
 
-    def __init__(self, repeats: int, batch: int, size: str, canvas: int, clock: Callable[[], float]):
+    def __init__(
+        self,
+        repeats: int,
+        batch: int,
+        size: str,
+        canvas: int,
+        clock: Callable[[], float] = time.perf_counter,
+        device: torch.device | None = None,
+    ):
         self.repeats, self.batch, self.size, self.canvas, self.clock = repeats, batch, size, canvas, clock
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def released(self) -> float:
         """Seconds of a step with the released arithmetic."""
         model = Released(self.size, self.canvas).to(self.device)
         inputs = self._inputs(Choices())
-        return self._time(AdamW(parameter_groups(model.network, CONFIG)), lambda: model(**inputs))
+        return self.time(AdamW(parameter_groups(model.network, CONFIG)), lambda: model(**inputs))
 
     def ours(self, choices: Choices) -> float:
         """Seconds of a step of the package."""
+        return self.time(*self.built(choices))
+
+    def built(self, choices: Choices) -> tuple[AdamW, Callable[[], Tensor]]:
+        """The optimiser of a new model of the package, and its loss on a batch."""
         model = new_model(self.size, self.canvas, "sdpa").to(self.device, memory_format=torch.channels_last)
         inputs = self._inputs(choices)
         inputs["image_index"] = torch.arange(self.batch, device=self.device).repeat_interleave(choices.expressions)
-        plain = AdamW(parameter_groups(model, CONFIG), fused=False, foreach=False)
+        if choices.fused:
+            optimizer = build_optimizer(model, CONFIG)
+        else:
+            optimizer = AdamW(parameter_groups(model, CONFIG), fused=False, foreach=False)
+        if choices.compiled:
+            # The self-test on a CPU traces, but does not wait for a compiler.
+            model.compile(backend="inductor" if self.device.type == "cuda" else "eager")
 
         def loss() -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=choices.bfloat16):
                 return model(**inputs).loss
 
-        return self._time(build_optimizer(model, CONFIG) if choices.fused else plain, loss)
+        return optimizer, loss
 
     def _inputs(self, choices: Choices) -> dict[str, Tensor]:
         values = new_batch(self.batch, choices.expressions, self.canvas, choices.tokens)
         return {name: value.to(self.device) for name, value in values.items()}
 
-    def _time(self, optimizer: AdamW, loss: Callable[[], Tensor]) -> float:
+    def time(self, optimizer: AdamW, loss: Callable[[], Tensor]) -> float:
+        """Median seconds of a step, after a few that do not count."""
         times = []
         for _ in range(WARM_UP + self.repeats):
             start = self.clock()

@@ -25,3 +25,10 @@ def test_only_small_strided_pointwise_convolutions_keep_their_layout(channels, k
 
 def test_a_group_counts_its_own_channels():
     assert not use_channels_last(nn.Conv2d(32, 32, 1, stride=2, groups=4))
+
+
+def test_weights_that_will_be_sharded_keep_their_layout():
+    """FSDP2 says «does not support non-contiguous parameters» of the other one."""
+    model = nn.Conv2d(32, 32, 3)
+    assert not use_channels_last(model, sharded=True)
+    assert model.weight.is_contiguous()

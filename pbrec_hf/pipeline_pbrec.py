@@ -163,7 +163,7 @@ class ReferringExpressionPipeline(Pipeline):
         good = [item for item in items if "batch" in item]
         answers: Iterator[dict[str, Any]] = iter(())
         if good:
-            batch = _merge([item["batch"] for item in good])
+            batch = join_batches([item["batch"] for item in good])
             asked = {name: batch[name] for name in ("expressions", "image_index")}
             batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"], **asked))
             outputs = self.model(**batch)
@@ -228,8 +228,13 @@ def _gathered(items: list[Any]) -> dict[str, list[Any]]:
     return {"items": items}  # not a lambda: processes that are spawned get it pickled
 
 
-def _merge(batches: list[BatchFeature]) -> BatchFeature:
-    """Batches of single pictures → one batch; tokens are padded to the longest expression."""
+def join_batches(batches: list[BatchFeature]) -> BatchFeature:
+    """
+    Batches of single pictures, made without proposals → one batch; tokens are padded to the longest expression.
+
+    Args:
+        batches: what the processor returned for each.
+    """
     merged = BatchFeature()
     for name in ("pixel_values", "pixel_mask", "letterbox", "truncated", "readable"):
         merged[name] = torch.cat([batch[name] for batch in batches])
@@ -264,4 +269,4 @@ def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {**mask_to_rle(mask)}
 
 
-__all__ = ["ReferringExpressionPipeline"]
+__all__ = ["ReferringExpressionPipeline", "join_batches"]

@@ -19,6 +19,7 @@ from .screen import at_screen_size
 
 if TYPE_CHECKING:
     import gradio
+    from fastapi import FastAPI
 
 MOST_EXPRESSIONS = 10
 _SOME_THRESHOLD = 0.3  # of raw scores, where no calibration tells a better one
@@ -86,9 +87,13 @@ def uploaded(payload: Any) -> PictureSource | None:
     return file
 
 
-def build_page(grounder: Grounder) -> "gradio.Blocks":
+def build_page(grounder: Grounder, documented: bool = True) -> "gradio.Blocks":
     """
-    The page, to be launched by [`launch`].
+    The page, to be launched by [`launch`] or mounted by [`mount`].
+
+    Args:
+        grounder: answers.
+        documented: whether the page's own API is described there.
 
     Raises:
         ImportError: without the extra `serve`.
@@ -150,7 +155,8 @@ def build_page(grounder: Grounder) -> "gradio.Blocks":
         # Without a threshold, whoever asks for all gets everything.
         several.change(lambda all_of_them: usual if all_of_them else 0, several, threshold, api_visibility="private")
         asked, shown = [photograph, text, top_k, threshold, several], [picture, table, maps, proposals]
-        button.click(answer, asked, shown, api_name="ground")
+        visibility = "public" if documented else "undocumented"
+        button.click(answer, asked, shown, api_name="ground", api_visibility=visibility)
     return page
 
 
@@ -172,13 +178,12 @@ def launch(
     Raises:
         OSError: the port cannot be listened on.
     """
-    gradio = _gradio()
     try:
         _, address, _ = page.launch(
             server_name=host,
             server_port=port,
             max_file_size=most_bytes,
-            theme=gradio.themes.Default(font=_FONTS, font_mono=["monospace"]),
+            theme=_theme(),
             prevent_thread_lock=not wait,
             quiet=not wait,
         )
@@ -189,6 +194,27 @@ def launch(
     return str(address)
 
 
+def mount(
+    application: "FastAPI", page: "gradio.Blocks", most_bytes: int = MOST_BYTES, mcp: bool = False, queue: int = 32
+) -> None:
+    """
+    Put the page at `/` of an application, behind its own routes.
+
+    Args:
+        most_bytes: of an uploaded file.
+        mcp: whether its documented functions are tools of an MCP server.
+        queue: visitors who wait for answers; more are turned away.
+    """
+    page.queue(max_size=queue)
+    _gradio().mount_gradio_app(
+        application, page, "/", max_file_size=most_bytes, theme=_theme(), mcp_server=mcp, run_history=False
+    )
+
+
+def _theme() -> Any:
+    return _gradio().themes.Default(font=_FONTS, font_mono=["monospace"])
+
+
 def _gradio() -> Any:
     try:
         import gradio
@@ -197,4 +223,4 @@ def _gradio() -> Any:
     return gradio
 
 
-__all__ = ["build_page", "launch"]
+__all__ = ["build_page", "launch", "mount"]

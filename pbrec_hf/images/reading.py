@@ -113,7 +113,7 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Imag
     except _WithoutPlugin:
         raise
     except PIL.Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is too large ({error}): scale the picture down first.") from error
+        raise TooLargeError(f"{name} is too large ({error}): scale the picture down first.") from error
     except PIL.UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that Pillow can read: give a JPEG or PNG file.") from error
     except PermissionError:
@@ -122,6 +122,10 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[PIL.Image.Imag
         raise ValueError(f"{name} is damaged ({error}): get the file again.") from error
     with image:
         yield image, name
+
+
+class TooLargeError(ValueError):
+    """A picture has more pixels than are decoded."""
 
 
 class _WithoutPlugin(ValueError):
@@ -174,9 +178,11 @@ def _upright_size(image: PIL.Image.Image) -> tuple[int, int]:
 def _require_small(image: PIL.Image.Image, name: str) -> None:
     size = f"{image.width}×{image.height} pixels"
     if image.width * image.height > MOST_PIXELS:
-        raise ValueError(f"{name} has {size}, more than {MOST_PIXELS // 10**6} million: scale it down.")
+        raise TooLargeError(f"{name} has {size}, more than {MOST_PIXELS // 10**6} million: scale it down.")
     if max(image.size) > LONGEST_SIDE:
-        raise ValueError(f"{name} has {size}, a side longer than {LONGEST_SIDE}: scale it down, or cut it into parts.")
+        raise TooLargeError(
+            f"{name} has {size}, a side longer than {LONGEST_SIDE}: scale it down, or cut it into parts."
+        )
 
 
 def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
@@ -275,4 +281,13 @@ def _from_array(array: np.ndarray | Tensor) -> PIL.Image.Image:
     return _upright_rgb(PIL.Image.fromarray(np.ascontiguousarray(values)), "The array")
 
 
-__all__ = ["LONGEST_SIDE", "MOST_PIXELS", "PictureSource", "is_pixels", "load_picture", "load_pixels", "picture_size"]
+__all__ = [
+    "LONGEST_SIDE",
+    "MOST_PIXELS",
+    "PictureSource",
+    "TooLargeError",
+    "is_pixels",
+    "load_picture",
+    "load_pixels",
+    "picture_size",
+]

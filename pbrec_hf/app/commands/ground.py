@@ -22,6 +22,7 @@ from ...images.fetching import MOST_BYTES
 from ...images.sources import require_there
 from ..options import add_any, add_model, require_models, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
+from ..plain import all_answers, of_expression, one_answer
 from ..questions import STDIN, separate
 from . import Commands, new_verb
 
@@ -111,7 +112,7 @@ class _Printer:
             if self.as_json:
                 image = {"image": name} if self.several else {}
                 print("[" if self.empty else ", ", end="")
-                form = _one_as_json if self.most is None else _any_as_json
+                form = _one_as_json if self.most is None else all_answers
                 print(json.dumps({**image, **form(expression, answer)}), end="")
             else:
                 print(f"{name}: " if self.several else "", end="")
@@ -157,33 +158,8 @@ def _in_words(answer: dict[str, Any], row: int) -> str:
 
 def _one_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
     empty = dict.fromkeys(("score", "box", "box_source", "mask", "mask_source"))
-    found = _as_json(answer, 0) if len(answer["scores"]) else empty
-    return {"expression": expression, **_of_expression(answer), **found}
-
-
-def _any_as_json(expression: str, answer: dict[str, Any]) -> dict[str, Any]:
-    found = [_as_json(answer, row) for row in range(len(answer["scores"]))]
-    return {"expression": expression, "count": len(found), **_of_expression(answer), "answers": found}
-
-
-def _of_expression(answer: dict[str, Any]) -> dict[str, Any]:
-    """What is known of an expression apart from its answers."""
-    known = {} if answer["exists"] is None else {"exists": answer["exists"]}
-    return known | ({"unread": answer["unread"]} if answer["unread"] else {})
-
-
-def _as_json(answer: dict[str, Any], row: int) -> dict[str, Any]:
-    from ...images.segmentation import mask_to_rle
-
-    raw = {} if answer["exists"] is None else {"raw_score": answer["raw_scores"][row].item()}
-    return {
-        "score": answer["scores"][row].item(),
-        **raw,
-        "box": answer["boxes"][row].tolist(),
-        "box_source": answer["box_source"],
-        "mask": mask_to_rle(answer["masks"][row, 0]),
-        "mask_source": answer["mask_source"],
-    }
+    found = one_answer(answer, 0) if len(answer["scores"]) else empty
+    return {"expression": expression, **of_expression(answer), **found}
 
 
 def _load(name: str) -> "Image.Image":

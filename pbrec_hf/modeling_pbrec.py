@@ -10,21 +10,20 @@ Notable features:
 Knows nothing of detectors, boxes or pixels of the original picture.
 """
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
+from .comprehension.encoders import freeze_modules, image_backbone, text_encoder
 from .comprehension.fusion import PbrecFusionEncoder, PbrecHead, PbrecPreTrainedModel, linear
 from .comprehension.labels import center_targets
 from .comprehension.loss import point_loss
@@ -107,8 +106,7 @@ _UNREAD = {
 }
 
 
-# Kinds of attention, and what transformers' classes say of them.
-_ATTENTION = {"sdpa": "_supports_sdpa", "flash": "_supports_flash_attn", "flex": "_supports_flex_attn"}
+_AT_ONCE = 4  # expressions that a CPU scores together
 
 
 class PbrecModel(PbrecPreTrainedModel):
@@ -118,7 +116,7 @@ class PbrecModel(PbrecPreTrainedModel):
 
     def __init__(self, config: PbrecConfig):
         super().__init__(config)
-        self.backbone = _image_backbone(cast(PreTrainedConfig, config.backbone_config))
+        self.backbone = image_backbone(cast(PreTrainedConfig, config.backbone_config))
         # CODEPATH: on in every published recipe; off for those who train a backbone with statistics of its own.
         if config.freeze_batch_norm:
             freeze_batch_norm(self.backbone)
@@ -126,7 +124,7 @@ class PbrecModel(PbrecPreTrainedModel):
         bound = math.sqrt(3 / channels)  # Kaiming-uniform with a = 1
         projection = nn.Conv2d(channels, config.d_model, kernel_size=1)
         self.image_projection = starting(projection, weight=uniform(bound), bias=constant(0))
-        self.text_model = _text_encoder(cast(PreTrainedConfig, config.text_config))
+        self.text_model = text_encoder(cast(PreTrainedConfig, config.text_config))
         self.text_projection = linear(self.text_model.config.hidden_size, config.d_model)
         self.fusion = PbrecFusionEncoder(config)
         self.post_init()
@@ -134,7 +132,7 @@ class PbrecModel(PbrecPreTrainedModel):
 
     def freeze_parts(self) -> None:
         """Stop the training of the backbone's modules that the config names; loading a checkpoint does so again."""
-        _freeze_modules(self.backbone, self.config.frozen_backbone_modules)
+        freeze_modules(self.backbone, self.config.frozen_backbone_modules)
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings of the text encoder."""
@@ -202,8 +200,12 @@ class PbrecModel(PbrecPreTrainedModel):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        words = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.fuse(words, attention_mask, image_features, **kwargs)
+        return self.fuse(self.read(input_ids, attention_mask), attention_mask, image_features, **kwargs)
+
+    def read(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The text encoder's last hidden states (E, L, its hidden size) of tokens and mask (E, L)."""
+        words: Tensor = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return words
 
     def fuse(
         self,
@@ -309,12 +311,20 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             image_features = self.get_image_features(cast(Tensor, pixel_values), pixel_mask, detected)
         index = image_of_each(image_index, input_ids.shape[0], image_features.features.shape[0])
         passed_on.pop("num_items_in_batch", None)  # the Trainer's; the loss is a mean over points
-        fused = self.model(
-            input_ids, image_features.gather(index.to(image_features.features.device)), attention_mask, **passed_on
-        )
-        points = fused.last_hidden_state[:, : image_features.features.shape[1]]
-        center_logits = self.center_head(points) if self.center_head is not None else None
-        mass_logits = self.mass_head(points) if self.mass_head is not None else None
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        index = index.to(image_features.features.device)
+        words = self.model.read(input_ids, attention_mask)
+        fused, centers, masses = [], [], []
+        for some in _parts(words.shape[0], words.device, passed_on):
+            features = image_features.gather(index[some])
+            fused.append(self.model.fuse(words[some], attention_mask[some], features, **passed_on))
+            points = fused[-1].last_hidden_state[:, : features.features.shape[1]]
+            if self.center_head is not None:
+                centers.append(self.center_head(points))
+            if self.mass_head is not None:
+                masses.append(self.mass_head(points))
+        center_logits, mass_logits = (torch.cat(parts) if parts else None for parts in (centers, masses))
         if centerness_labels is None and boxes is not None and center_logits is not None:
             centerness_labels = center_targets(boxes, referent_index, image_features.points, index, self.config)
         center_loss = _loss("centerness_labels", "grounding", center_logits, centerness_labels)
@@ -327,9 +337,26 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             center_logits=center_logits,
             mass_logits=mass_logits,
             image_features=image_features,
-            hidden_states=fused.hidden_states,
-            attentions=fused.attentions,
+            hidden_states=fused[0].hidden_states,
+            attentions=fused[0].attentions,
         )
+
+
+def _parts(expressions: int, device: torch.device, asked: Mapping[str, Any]) -> list[slice]:
+    """
+    Slices of expressions to score one after the other.
+
+    On a CPU, tensors of a few expressions stay in its cache, which those of many do not.
+
+    Args:
+        expressions: E.
+        device: of the model.
+        asked: further outputs that were asked for; those are of all expressions at once.
+    """
+    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or device.type != "cpu" or any(asked.values())
+    if whole or expressions <= _AT_ONCE:
+        return [slice(None)]
+    return [slice(start, start + _AT_ONCE) for start in range(0, expressions, _AT_ONCE)]
 
 
 def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:
@@ -338,40 +365,6 @@ def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None
     if logits is None:
         raise ValueError(f"`{argument}` given, but the model has no head for {task!r}: add it to `config.tasks`.")
     return point_loss(logits, labels)
-
-
-def _image_backbone(config: PreTrainedConfig) -> Any:
-    """
-    Any backbone of `AutoBackbone`.
-
-    transformers hands the attention that a model is loaded with down to its parts, and refuses convolutional networks
-    for not having it: they keep their own.
-    """
-    asked = config._attn_implementation or ""
-    backbone_class = AutoBackbone._model_mapping.get(type(config), None)
-    flag = next((flag for kind, flag in _ATTENTION.items() if asked.startswith(kind)), None)
-    if flag is not None and backbone_class is not None and not getattr(backbone_class, flag, False):
-        config._attn_implementation = "eager"
-    return AutoBackbone.from_config(config)
-
-
-def _text_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """Any encoder of `AutoModel`, without the pooler that some of them carry and nothing here reads."""
-    model_class: Any = MODEL_MAPPING.get(type(config), None)
-    poolable = model_class is not None and "add_pooling_layer" in inspect.signature(model_class).parameters
-    return AutoModel.from_config(config, **({"add_pooling_layer": False} if poolable else {}))
-
-
-def _freeze_modules(backbone: nn.Module, names: Sequence[str]) -> None:
-    for name in names:
-        try:
-            module = backbone if name == "*" else backbone.get_submodule(name)
-        except AttributeError as error:
-            raise ValueError(
-                f"frozen_backbone_modules has {name!r}, which {type(backbone).__name__} does not have; its parts are "
-                f"{', '.join(child for child, _ in backbone.named_children())}. Give names of its modules, or ['*']."
-            ) from error
-        module.requires_grad_(False)
 
 
 __all__ = ["PbrecForReferringExpression", "PbrecImageFeatures", "PbrecModel", "PbrecOutput", "PbrecPreTrainedModel"]

@@ -100,6 +100,7 @@ class PbrecAttention(nn.Module):
         hidden_states: Tensor,
         positioned: Tensor,
         attention_mask: Tensor | None = None,
+        attended: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tensor | None]:
         """
@@ -107,6 +108,7 @@ class PbrecAttention(nn.Module):
             hidden_states: (E, T, d_model), input of the values.
             positioned: (E, T, d_model), hidden states plus positions, input of queries and keys.
             attention_mask: as the selected attention implementation expects it.
+            attended: int64 (K,), the only positions that have keys and values; None = all T. The mask is of these.
 
         Returns:
             (E, T, d_model), and the attention weights (E, heads, T, T) if the implementation returns them.
@@ -114,6 +116,9 @@ class PbrecAttention(nn.Module):
         shape = hidden_states.shape[:-1]
         heads = (*shape, -1, self.head_dim)
         query = self.q_proj(positioned).view(heads).transpose(1, 2)
+        if attended is not None:
+            hidden_states, positioned = hidden_states[:, attended], positioned[:, attended]
+        heads = (shape[0], hidden_states.shape[1], -1, self.head_dim)
         key = self.k_proj(positioned).view(heads).transpose(1, 2)
         value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
         attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -185,6 +190,26 @@ class PbrecPreTrainedModel(StrictModel):
     _supports_attention_backend = True
 
 
+def _attended(config: PbrecConfig, mask: Any) -> Tensor | None:
+    """
+    The positions int64 (K,) that any expression attends to, where leaving out the others saves time.
+
+    A backbone that names objects lets most points be scored, but not attended to: without their keys and values,
+    answers are the same and attention takes a third of its time.
+
+    Args:
+        config: of the encoder.
+        mask: of its attention.
+    """
+    # The weights that eager attention returns are of all positions; a graph cannot depend on a mask.
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or config._attn_implementation != "sdpa":
+        return None
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim != 4:
+        return None
+    kept = mask.flatten(0, -2).any(dim=0)
+    return None if kept.all() else kept.nonzero().squeeze(1)
+
+
 class PbrecFusionEncoder(PbrecPreTrainedModel):
     """Transformer encoder over the points of a picture, followed by the tokens of an expression."""
 
@@ -219,6 +244,10 @@ class PbrecFusionEncoder(PbrecPreTrainedModel):
         mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
         )
+        if (attended := _attended(self.config, mask)) is not None:
+            mask = mask[..., attended]
+            mask = None if mask.dtype == torch.bool and mask.all() else mask
+            kwargs["attended"] = attended  # type: ignore[typeddict-unknown-key]
         for layer in self.layers:
             hidden_states = layer(hidden_states, positions, mask, **kwargs)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden_states))

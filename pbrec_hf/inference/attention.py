@@ -47,7 +47,7 @@ def answer_with_attention(
         outputs: PbrecOutput = model(**inputs)
     finally:
         hook.remove()
-    positioned = seen[-1]
+    positioned = torch.cat(seen)  # a CPU scores a few expressions at a time
     features = outputs.image_features
     assert features is not None  # every forward pass on pictures returns them
     expressions, points = len(positioned), features.features.shape[1]

@@ -23,7 +23,7 @@ class ConvNormRelu(nn.Sequential):
         """
         super().__init__()
         conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        for name, part in zip(names, (conv, nn.GroupNorm(groups, out_channels), nn.ReLU()), strict=True):
+        for name, part in zip(names, (conv, nn.GroupNorm(groups, out_channels), nn.ReLU(inplace=True)), strict=True):
             self.add_module(name, part)
 
 

@@ -100,7 +100,7 @@ def _require_sound(outputs: Any, inputs: Mapping[str, Any]) -> None:
         parts[f"the quality of the proposed {kind}"] = getattr(proposals, "quality", None)
         parts[f"the boxes of the proposed {kind}"] = getattr(proposals, "boxes", None)
     for name, tensor in parts.items():
-        if tensor is not None and not tensor.isfinite().all():
+        if tensor is not None and not _is_finite(tensor):
             raise ValueError(
                 f"Not all numbers in {name} are finite: the weights or a config (image_std, layer_norm_eps …) are "
                 "damaged, or the precision is too low. Load the checkpoint again, or use float32."
@@ -115,6 +115,11 @@ def _require_sound(outputs: Any, inputs: Mapping[str, Any]) -> None:
                 f"The quality of the proposed {kind} runs from {low:g} to {high:g}, "
                 "but is a number from 0 to 1: scores are probability × quality. Correct the detector."
             )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite, in one pass over the tensor."""
+    return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:

@@ -335,11 +335,23 @@ def _classes_on(
     levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
     if corners:
         levels = [F.max_pool2d(F.pad(level, (0, 1, 0, 1)), 2, stride=1) for level in levels]
-    resized = [
-        F.adaptive_max_pool2d(level, grid) if size[0] >= grid[0] else F.interpolate(level, grid, mode="nearest")
-        for level, size in zip(levels, grids, strict=True)
-    ]
-    return torch.stack(resized).amax(0)
+    highest = _resized(levels[0], grid)
+    for level in levels[1:]:
+        highest = torch.maximum(highest, _resized(level, grid))
+    return highest
+
+
+def _resized(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The highest values of a map (I, C, rows, cols) in the cells of another grid."""
+    rows, cols = level.shape[-2:]
+    if (rows, cols) == grid:
+        return level
+    if rows < grid[0]:
+        return F.interpolate(level, grid, mode="nearest")
+    if rows % grid[0] or cols % grid[1]:
+        return F.adaptive_max_pool2d(level, grid)
+    # The same, and many times as fast.
+    return F.max_pool2d(level, (rows // grid[0], cols // grid[1]))
 
 
 def _rgb(pixel_values: Tensor) -> Tensor:

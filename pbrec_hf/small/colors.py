@@ -29,7 +29,7 @@ def hue_saturation_value(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def color_indices(rgb: Tensor) -> Tensor:
     """Index into `COLOR_NAMES` of every pixel of `rgb` (…, 3) in [0, 1]: int64 (…)."""
     hue, saturation, value = hue_saturation_value(rgb)
-    bins = torch.bucketize(hue, torch.tensor(_HUE_ENDS, dtype=hue.dtype, device=hue.device))
+    bins = (hue[..., None] > torch.tensor(_HUE_ENDS, dtype=hue.dtype, device=hue.device)).sum(-1)
     name = torch.tensor([_INDEX[color] for color in _HUE_NAMES], device=rgb.device)[bins]
     warm = (name == _INDEX["red"]) | (name == _INDEX["orange"]) | (name == _INDEX["yellow"])
     # Skin, wood and sand: orange of moderate value or saturation.
@@ -45,7 +45,8 @@ def color_indices(rgb: Tensor) -> Tensor:
 def color_maps(rgb: Tensor) -> Tensor:
     """One-hot maps float32 (…, 11, H, W) of the colour names of `rgb` (…, 3, H, W) in [0, 1]."""
     indices = color_indices(rgb.movedim(-3, -1))
-    return torch.nn.functional.one_hot(indices, len(COLOR_NAMES)).movedim(-1, -3).float()
+    names = torch.arange(len(COLOR_NAMES), device=rgb.device)
+    return (indices[..., None, :, :] == names[:, None, None]).float()
 
 
 __all__ = ["COLOR_NAMES", "color_indices", "color_maps", "hue_saturation_value"]

@@ -190,15 +190,14 @@ class NanoDetDetector(Detector):
         grids = tuple((features.shape[-2], features.shape[-1]) for features in feature_maps)
         values = [head(features) for head, features in zip(self.heads.values(), feature_maps, strict=True)]
         strides = strides_of_points(self.config, grids, pixel_values.device).to(values[0].dtype)
-        class_logits, distance_logits = torch.cat(values, dim=1).split(
-            [self.num_classes, 4 * self.config.num_bins], dim=-1
-        )
+        sizes = [self.num_classes, 4 * self.config.num_bins]
+        levels = zip(*(level.split(sizes, dim=-1) for level in values), strict=True)
+        class_logits, distance_logits = (torch.cat(level, dim=1) for level in levels)
         distance_logits = distance_logits.unflatten(-1, (4, self.config.num_bins))
-        bins = torch.arange(self.config.num_bins, dtype=distance_logits.dtype, device=distance_logits.device)
         return NanoDetOutput(
             class_logits=class_logits,
             scores=class_logits.detach().float().sigmoid(),
-            distances=(distance_logits.softmax(-1) @ bins) * strides[:, None],
+            distances=_means(distance_logits) * strides[:, None],
             distance_logits=distance_logits,
             points=self._points(grids, pixel_values.device),
             grids=grids,
@@ -287,6 +286,14 @@ class NanoDetDetector(Detector):
         survivors = torch.zeros_like(eligible)
         survivors[index[keep]] = True
         return survivors
+
+
+def _means(logits: Tensor) -> Tensor:
+    """Means (…) of the distributions over 0, 1 … whose logits (…, num_bins) are given."""
+    # A softmax over a short last dimension runs row by row, over the first one in vectors: ten times as fast.
+    probabilities = logits.movedim(-1, 0).contiguous().softmax(0)
+    bins = torch.arange(len(probabilities), dtype=logits.dtype, device=logits.device)
+    return torch.tensordot(bins, probabilities, dims=1)
 
 
 def places_of(

@@ -79,13 +79,20 @@ def average_outputs(one: NanoDetOutput, other: NanoDetOutput) -> NanoDetOutput:
         output.distances + _shift(output.points, points).to(output.distances.dtype) for output in (one, other)
     ]
     return NanoDetOutput(
-        class_logits=scores.logit(eps=torch.finfo(scores.dtype).eps).to(one.class_logits.dtype),
+        class_logits=_logits(scores).to(one.class_logits.dtype),
         scores=scores,
         distances=first * distances[0] + second * distances[1],
         points=points,
         grids=one.grids,
         feature_maps=tuple((a + b) / 2 for a, b in zip(one.feature_maps, other.feature_maps, strict=True)),
     )
+
+
+def _logits(probabilities: Tensor) -> Tensor:
+    """Logits of probabilities, bounded; `torch.logit` does not run in vectors."""
+    eps = torch.finfo(probabilities.dtype).eps
+    bounded = probabilities.clamp(eps, 1 - eps)
+    return (bounded / (1 - bounded)).log()
 
 
 def _shift(points: Tensor, to: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
 """Description channels of detected objects: classes, colours, order among similar objects, neighbours.
 
-Pure functions over the boxes and class probabilities of the detections in one picture. All channels are soft values in
+Pure functions over the boxes and class probabilities of the detections in one picture; those that describe take any
+leading dimensions, of several pictures with as many objects each. All channels are soft values in
 [0, 1]; uncertain detections have small values. Every channel has a name ("object:dog", "upper:red", "like:left:1"), so
 that a projection of the channels can be initialised with word vectors. Coordinates are canvas pixels, boxes XYXY.
 Knows nothing of expressions and networks.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
+from ..geometry.boxes import box_centers
 from .colors import COLOR_NAMES
 
 # An object is compared with the objects of its class, and with all objects of the picture.
@@ -22,6 +24,7 @@ COUNTS = (1, 2, 3, 4)
 PARTS = ("whole", "upper", "lower")
 # Regions of clothes, as shares of an object's height from its top: start and end.
 UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
+_SAMPLES = 8  # points along each side of a region, whose colours are averaged
 RELATIONS = ("overlaps", "left of", "right of", "above", "below")
 SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
 
@@ -54,7 +57,7 @@ def describe_objects(
         (n, channels) in the order of `object_channel_names`, without the shape channels.
     """
     kind = torch.nn.functional.normalize(classes, dim=-1)
-    like = (kind @ kind.T).clamp(max=1) ** 2
+    like = (kind @ kind.mT).clamp(max=1) ** 2
     everything = torch.ones_like(like)
     parts = [visible(classes), colors]
     parts += [_order_among(boxes, weight, group, canvas) for group in (like, everything)]
@@ -81,16 +84,29 @@ def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tenso
     """
     left, top, right, bottom = boxes.unbind(-1)
     width, height = right - left, bottom - top
-    regions = [
-        torch.stack((left + inset * width, top + start * height, right - inset * width, top + end * height), dim=-1)
-        for inset, start, end in ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART))
-    ]
-    scale = colors.shape[-1] / canvas[1]
-    shares = [
-        roi_align(colors[None], [region], output_size=4, spatial_scale=scale, sampling_ratio=2, aligned=True)
-        for region in regions
-    ]
-    return torch.cat([share.mean((2, 3)) for share in shares], dim=-1)
+    shares = []
+    for inset, start, end in ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART)):
+        across = _averaging(left + inset * width, right - inset * width, canvas[1], colors.shape[-1])
+        down = _averaging(top + start * height, top + end * height, canvas[0], colors.shape[-2])
+        # Interpolation is separable: first over the columns of the map, then over its rows.
+        columns = torch.einsum("...nw,...chw->...nch", across, colors)
+        shares.append((columns * down[..., None, :]).sum(-1))
+    return torch.cat(shares, dim=-1)
+
+
+def _averaging(start: Tensor, end: Tensor, side: int, cells: int) -> Tensor:
+    """
+    Weights (…, n, cells) of the cells of an axis in the average over n intervals, as RoIAlign takes it.
+
+    Args:
+        start, end: (…, n) in canvas pixels.
+        side: of the canvas, in pixels.
+        cells: of the map over it.
+    """
+    steps = (torch.arange(_SAMPLES, dtype=start.dtype, device=start.device) + 0.5) / _SAMPLES
+    places = (start[..., None] + (end - start)[..., None] * steps) * (cells / side) - 0.5
+    at = torch.arange(cells, dtype=start.dtype, device=start.device)
+    return (1 - (places.clamp(0, cells - 1)[..., None] - at).abs()).clamp(min=0).mean(-2)
 
 
 def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -109,15 +125,14 @@ def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int
         (n, 29): a rank channel for each of `ORDERS` and `RANKS`, "middle", and `COUNTS`.
     """
     size = boxes.new_tensor([canvas[1], canvas[0]])
-    center = (boxes[:, :2] + boxes[:, 2:]) / 2 / size
-    extent = ((boxes[:, 2:] - boxes[:, :2]) / size).clamp(min=1e-3)
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2 / size
+    extent = ((boxes[..., 2:] - boxes[..., :2]) / size).clamp(min=1e-3)
     log_area = extent.log().sum(-1)
-    nearness = log_area / 2 + 3 * boxes[:, 3] / size[1]
-    others = group * weight[None]
-    others = others - torch.diag_embed(others.diagonal())
+    nearness = log_area / 2 + 3 * boxes[..., 3] / size[1]
+    others = group * weight[..., None, :] * _apart(weight)
 
     def count(values: Tensor, softness: float) -> Tensor:
-        return (others * torch.sigmoid((values[:, None] - values[None]) / softness)).sum(-1)
+        return (others * torch.sigmoid((values[..., :, None] - values[..., None, :]) / softness)).sum(-1)
 
     x, y = center.unbind(-1)
     counts = torch.stack(
@@ -129,7 +144,7 @@ def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int
     )  # fmt: skip
     ranks = _triangles(counts, RANKS).flatten(-2)
     total = others.sum(-1)
-    middle = _triangles(counts[:, 0] - counts[:, 1], (0,)) * (total / 2).clamp(max=1)[:, None]
+    middle = _triangles(counts[..., 0] - counts[..., 1], (0,)) * (total / 2).clamp(max=1)[..., None]
     sizes = _triangles((total + 1).clamp(max=COUNTS[-1]), COUNTS)
     return torch.cat((ranks, middle, sizes), dim=-1)
 
@@ -155,13 +170,13 @@ def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int
     left, top, right, bottom = boxes.unbind(-1)
     width, height = (right - left).clamp(min=1), (bottom - top).clamp(min=1)
     x, y = (left + right) / 2, (top + bottom) / 2
-    shared_x = (torch.minimum(right[:, None], right[None]) - torch.maximum(left[:, None], left[None])).clamp(min=0)
-    shared_y = (torch.minimum(bottom[:, None], bottom[None]) - torch.maximum(top[:, None], top[None])).clamp(min=0)
-    area = width * height
-    overlap = shared_x * shared_y / torch.minimum(area[:, None], area[None])
-    rows = shared_y / torch.minimum(height[:, None], height[None])
-    cols = shared_x / torch.minimum(width[:, None], width[None])
-    dx, dy = (x[None] - x[:, None]) / canvas[1], (y[None] - y[:, None]) / canvas[0]
+    shared_x = _pairs(torch.minimum, right) - _pairs(torch.maximum, left)
+    shared_y = _pairs(torch.minimum, bottom) - _pairs(torch.maximum, top)
+    shared_x, shared_y = shared_x.clamp(min=0), shared_y.clamp(min=0)
+    overlap = shared_x * shared_y / _pairs(torch.minimum, width * height)
+    rows = shared_y / _pairs(torch.minimum, height)
+    cols = shared_x / _pairs(torch.minimum, width)
+    dx, dy = _pairs(_beyond, x) / canvas[1], _pairs(_beyond, y) / canvas[0]
     near = torch.exp(-3 * (dx**2 + dy**2).sqrt())
     share = torch.stack(
         (
@@ -170,14 +185,29 @@ def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int
             near * rows * (-dx / 0.05).clamp(0, 1),
             near * cols * (dy / 0.05).clamp(0, 1),
             near * cols * (-dy / 0.05).clamp(0, 1),
-        )
-    )
-    others = weight[None] * (1 - torch.eye(len(boxes), device=boxes.device, dtype=boxes.dtype))
+        ),
+        dim=-2,
+    )  # (…, n, 5, n)
+    if not boxes.shape[-2]:
+        return classes.new_zeros((*classes.shape[:-1], len(RELATIONS) * classes.shape[-1]))
+    share = share * (weight[..., None, :] * _apart(weight))[..., None, :]
     # Of several neighbours of a class, the strongest relation counts.
-    related = (share * others)[..., None] * classes[None, None]
-    if not len(boxes):
-        return classes.new_zeros((0, len(RELATIONS) * classes.shape[1]))
-    return related.amax(2).transpose(0, 1).flatten(1)
+    related = share[..., None] * classes[..., None, None, :, :]
+    return related.amax(-2).flatten(-2)
+
+
+def _pairs(function: Callable[[Tensor, Tensor], Tensor], values: Tensor) -> Tensor:
+    """A function of the values (…, n) of the row's and the column's object: (…, n, n)."""
+    return function(values[..., :, None], values[..., None, :])
+
+
+def _beyond(one: Tensor, other: Tensor) -> Tensor:
+    return other - one
+
+
+def _apart(values: Tensor) -> Tensor:
+    """(n, n), 0 where an object of values (…, n) would be paired with itself, otherwise 1."""
+    return 1 - torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
 
 
 def place_objects(
@@ -202,35 +232,61 @@ def place_objects(
     if not len(boxes):
         none = torch.full((len(points),), -1, dtype=torch.long, device=points.device)
         return none, points.new_zeros((len(points), len(SHAPE)))
-    center, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.25 * stride)
-    offset = (points[:, None] - center[None]) / extent[None]  # in [-½, ½] inside
-    inside = (offset.abs() < 0.5).all(-1)
-    nearness = ((0.5 - offset.abs()) / (0.5 + offset.abs())).clamp(min=0)
-    central = nearness.prod(-1).sqrt()
-    best, index = (central * weight.clamp(min=1e-3).sqrt()[None]).masked_fill(~inside, 0).max(-1)
-    index = index.masked_fill(best <= 0, -1)
-    rows = torch.arange(len(points), device=points.device)
-    central_here = central[rows, index]
-    for point, item in _orphan_claims(index, torch.cdist(points, center), stride):
-        index[point], central_here[point] = item, 1.0
+    extent, offset, central, index = owners_of_points(boxes, weight, points, stride)
+    claimed = torch.zeros_like(central[:, 0], dtype=torch.bool)
+    for point, item in _orphan_claims(index, torch.cdist(points, box_centers(boxes)), stride):
+        index[point], claimed[point] = item, True
+    return index, shape_channels(index, claimed, extent, offset, central, weight, canvas)
+
+
+def owners_of_points(
+    boxes: Tensor, weight: Tensor, points: Tensor, stride: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    The object of each point, before objects without a point claim one; arguments as of `place_objects`, batched.
+
+    Returns:
+        Sizes (…, n, 2) of the enlarged boxes; offsets (…, P, n, 2) of points from centres, in [-½, ½] inside;
+        center-ness (…, P, n); and int64 (…, P), the object of each point, -1 = none.
+    """
+    extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.25 * stride)
+    offset = (points[..., None, :] - box_centers(boxes)[..., None, :, :]) / extent[..., None, :, :]
+    far = offset.abs()
+    inside = (far < 0.5).all(-1)
+    nearness = ((0.5 - far) / (0.5 + far)).clamp(min=0)
+    central = (nearness[..., 0] * nearness[..., 1]).sqrt()
+    rank = (central * weight.clamp(min=1e-3).sqrt()[..., None, :]).masked_fill(~inside, 0)
+    best, index = rank.max(-1)
+    return extent, offset, central, index.masked_fill(best <= 0, -1)
+
+
+def shape_channels(
+    index: Tensor,
+    claimed: Tensor,
+    extent: Tensor,
+    offset: Tensor,
+    central: Tensor,
+    weight: Tensor,
+    canvas: tuple[int, int],
+) -> Tensor:
+    """
+    The shape channels (…, P, 9) in the order of `SHAPE`.
+
+    Args:
+        index: int64 (…, P), the object of each point, -1 = none.
+        claimed: bool (…, P), the points that became the only ones of their objects, and so count as their centres.
+        extent, offset, central: of `owners_of_points`.
+        weight, canvas: as of `place_objects`.
+    """
     found = index >= 0
-    width, height = (extent[index] / extent.new_tensor([canvas[1], canvas[0]])).unbind(-1)
-    inner = offset[rows, index].clamp(-0.5, 0.5) + 0.5
-    shape = torch.stack(
-        (
-            torch.ones_like(best),
-            weight[index],
-            width,
-            height,
-            (width * height).sqrt(),
-            height / (width + height),
-            inner[:, 0],
-            inner[:, 1],
-            central_here,
-        ),
-        dim=-1,
-    )
-    return index, shape * found[:, None]
+    at = index.clamp(min=0)[..., None]
+    width, height = (extent / extent.new_tensor([canvas[1], canvas[0]])).unbind(-1)
+    width, height, score = (values.gather(-1, at[..., 0]) for values in (width, height, weight))
+    inner = [values.gather(-1, at)[..., 0].clamp(-0.5, 0.5) + 0.5 for values in offset.unbind(-1)]
+    middle = central.gather(-1, at)[..., 0].masked_fill(claimed, 1.0)
+    area = (width * height).sqrt()
+    values = (torch.ones_like(width), score, width, height, area, height / (width + height), *inner, middle)
+    return torch.stack(values, dim=-1) * found[..., None]
 
 
 def _orphan_claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[int, int]]:
@@ -261,4 +317,12 @@ def _orphan_claims(index: Tensor, distance: Tensor, reach: float) -> list[tuple[
     return claims
 
 
-__all__ = ["describe_objects", "object_channel_names", "part_colors", "place_objects", "visible"]
+__all__ = [
+    "describe_objects",
+    "object_channel_names",
+    "owners_of_points",
+    "part_colors",
+    "place_objects",
+    "shape_channels",
+    "visible",
+]

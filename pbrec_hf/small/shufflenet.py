@@ -8,9 +8,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import initialization as init
 
+from ..layers.fused_convolutions import conv_leaky_relu
 from ..layers.initialization import starting
 
 
@@ -51,7 +51,7 @@ class ConvAct(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(I, C_in, h, w) -> (I, C_out, h/stride, w/stride), rounded up."""
-        return F.leaky_relu(self.conv(features), self.negative_slope)
+        return conv_leaky_relu(features, self.conv, self.negative_slope)
 
 
 class SeparableConv(nn.Module):
@@ -94,6 +94,14 @@ class RightBranch(nn.Module):
         return self.pointwise_out(self.depthwise(self.pointwise_in(features)))
 
 
+def interleaved(one: Tensor, other: Tensor) -> Tensor:
+    """The channels of two maps (I, C, h, w) in turns, (I, 2 · C, h, w): concatenated, then shuffled in two groups."""
+    if one.stride(1) == 1:  # channels-last memory, where the shuffle of torch takes longer than the convolutions
+        both = torch.stack((one.movedim(1, -1), other.movedim(1, -1)), dim=-1)
+        return both.flatten(-2).movedim(-1, 1)
+    return torch.stack((one, other), dim=2).flatten(1, 2)
+
+
 class ShuffleBlock(nn.Module):
     """ShuffleNetV2 block. The first block of a stage halves the map, and both its branches take all channels."""
 
@@ -109,7 +117,7 @@ class ShuffleBlock(nn.Module):
             kept, changed = features.chunk(2, dim=1)
         else:
             kept, changed = self.branch_left(features), features
-        return F.channel_shuffle(torch.cat([kept, self.branch_right(changed)], dim=1), 2)
+        return interleaved(kept, self.branch_right(changed))
 
 
 class ShuffleStage(nn.Module):

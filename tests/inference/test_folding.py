@@ -10,7 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from pbrec_hf.detectors.fcos import FcosConfig, FcosDetector
 from pbrec_hf.inference import folding
 from pbrec_hf.inference.folding import optimize_for_inference
-from pbrec_hf.layers import residual_blocks
+from pbrec_hf.layers import fused_convolutions
 from pbrec_hf.layers.residual_blocks import fused_block
 
 
@@ -48,7 +48,7 @@ def test_fused_blocks_compute_what_the_plain_ones_do(fused, depth, monkeypatch):
     from torchvision.models import resnet18, resnet50
     from transformers import ResNetBackbone, ResNetConfig
 
-    monkeypatch.setattr(residual_blocks, "_works", lambda: fused)
+    monkeypatch.setattr(fused_convolutions, "_works", lambda: fused)
     kind = {18: "basic", 50: "bottleneck"}[depth]
     config = ResNetConfig(depths=[1, 2, 1, 1], embedding_size=8, hidden_sizes=[16, 16, 24, 32], layer_type=kind)
     theirs = {18: resnet18, 50: resnet50}[depth](norm_layer=FrozenBatchNorm2d)
@@ -87,13 +87,13 @@ def test_operators_that_fail_or_compute_something_else_are_not_used(monkeypatch)
             return self(features, *arguments)
 
     for operators in (Wrong(), Wrong(RuntimeError("unknown")), Wrong(TypeError("arguments"))):
-        monkeypatch.setattr(residual_blocks, "_pointwise", lambda operators=operators: operators)
-        assert not residual_blocks._works.__wrapped__()
+        monkeypatch.setattr(fused_convolutions, "_pointwise", lambda operators=operators: operators)
+        assert not fused_convolutions._works.__wrapped__()
 
 
 def test_trying_the_operators_leaves_the_random_state_alone():
     state = torch.random.get_rng_state()
-    residual_blocks._works.__wrapped__()
+    fused_convolutions._works.__wrapped__()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

@@ -260,13 +260,19 @@ def _require_finite(where: str, model: PreTrainedModel) -> None:
     broken = [
         name
         for name, tensor in model.state_dict().items()
-        if tensor.is_floating_point() and not tensor.is_meta and not torch.isfinite(tensor).all()
+        if tensor.is_floating_point() and not tensor.is_meta and not torch.isfinite(_plain(tensor)).all()
     ]
     if broken:
         raise ValueError(
             f"Weights of {where} are not finite numbers: {_some(broken)}. The training that wrote them diverged, or "
             "the file is damaged; take an earlier checkpoint."
         )
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    # A quantised tensor is a class of its library's, which knows little more than products.
+    quantized = type(tensor).dequantize is not torch.Tensor.dequantize
+    return tensor.dequantize() if quantized else tensor
 
 
 def _some(keys: list[str], most: int = 5) -> str:

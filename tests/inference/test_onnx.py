@@ -5,9 +5,12 @@ import onnxruntime
 import pytest
 import torch
 from checkpoints import tiny_model, tiny_processor
+from documents import blocks, commands
+from PIL import Image
 from transformers import AutoImageProcessor
 
 from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
+from pbrec_hf.app.cli import parse
 from pbrec_hf.inference.onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 
 TEXTS = (["left dog"], ["the cat on the left", "red car", "the girl", "dog"])
@@ -20,7 +23,7 @@ def run(path, **inputs) -> list[np.ndarray]:
     return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})
 
 
-def test_the_graphs_equal_the_model(tmp_path):
+def test_the_graphs_equal_the_model(tmp_path, monkeypatch):
     model, processor = tiny_model(), tiny_processor()
     export_onnx(model, processor, tmp_path)
     photo = np.random.default_rng(1).integers(0, 255, (50, 120, 3), dtype=np.uint8)
@@ -44,6 +47,22 @@ def test_the_graphs_equal_the_model(tmp_path):
         )
         np.testing.assert_allclose(center, expected.center_logits, atol=1e-4)
         np.testing.assert_allclose(mass, expected.mass_logits, atol=1e-4)
+    the_documented_use(tmp_path, photo, monkeypatch)
+
+
+def the_documented_use(folder, photo, monkeypatch):
+    """docs/exporting.md, on these graphs under the name that it gives them."""
+    (bash,) = blocks("docs/exporting.md", "bash")
+    ((program, *arguments),) = commands(bash)
+    options = parse(arguments)
+    assert program == "pbrec-hf" and options.model
+    monkeypatch.chdir(folder)
+    options.destination.symlink_to(folder)
+    Image.fromarray(photo).save("photo.jpg")
+    (code,) = blocks("docs/exporting.md", "python")
+    names: dict = {}
+    exec(compile(code.text, code.page, "exec"), names)
+    assert [part.shape for part in names["logits"]] == [(2, 16)] * 2
 
 
 def test_half_precision_is_refused(tmp_path):

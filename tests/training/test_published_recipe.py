@@ -1,13 +1,12 @@
-"""The README's command for many GPUs runs as it is printed, with small stand-ins for the data and weights it names."""
+"""The command of docs/refcoco.md for many GPUs runs as it is printed, on small stand-ins for data and weights."""
 
-import re
-import shlex
 import shutil
 import subprocess
 
 import pytest
 import torch
 from checkpoints import tiny_model, tiny_processor
+from documents import blocks, commands
 from places import ROOT
 from refer_folders import write_refer_folder
 from torchvision.models import get_model, get_model_weights
@@ -23,9 +22,13 @@ NETWORKS = (
 
 
 def printed_command() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    (block,) = (block for block in blocks if "multi_gpu.yaml" in block)
-    return shlex.split(block.replace("\\\n", " "))
+    (command,) = (
+        command
+        for block in blocks("docs/refcoco.md", "bash")
+        for command in commands(block)
+        if command[0] == "accelerate"
+    )
+    return command
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What `mkdocs build` needs of this repository beside `docs/`."""

@@ -10,7 +10,8 @@
 #   train.yaml, or train_short.yaml, whose three phases take two hours in place of five and answer as many of the
 #     generated expressions, both from nothing on NanoDet-m;
 #   train_generalized.yaml, which goes on from START, on its NanoDet-m, with expressions for several things and none;
-#   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on.
+#   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on;
+#   train_gpu.yaml, the same on a GPU, with more scenes and more steps.
 # START: a trained pbrec-mt-small, by default the bundled one, which went through train.yaml and train_generalized.yaml.
 # On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
 # and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
@@ -23,7 +24,8 @@ train.yaml) photographs=16 composed=14 ;;
 train_short.yaml) photographs=10 composed=8 ;;
 train_generalized.yaml) photographs=6 composed=3 layouts=8 ;;
 train_plus.yaml) photographs=2 composed=1 layouts=4 ;;
-*) echo "RECIPE=$recipe: choose train.yaml, train_short.yaml, train_generalized.yaml or train_plus.yaml" >&2; exit 2 ;;
+train_gpu.yaml) photographs=11 composed=5 layouts=16 ;;
+*) echo "RECIPE=$recipe: choose one of $(cd "$(dirname "$0")/../../hub_configs/pbrec-mt-small" && echo train*.yaml)" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
 root=$here/../..
@@ -36,11 +38,11 @@ train_detector() {
         --canvas 512 --workers 0 "$@"
 }
 case $recipe in
-train_plus.yaml)
+train_plus.yaml | train_gpu.yaml)
     nanodet=$data/../nanodet_plus/nanodet-plus-m-1.5x-416
     python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/untaught" --scale 0.875
     train_detector --model "$run/untaught" --teacher "$run/untaught" --annotations "$data/instances_train2017.json" \
-        --held_out 0 --epochs 1 --learning_rate 1e-5 --weight_decay 1e-4 --out "$run/taught"
+        --held_out 0 --epochs 4 --learning_rate 1.5e-5 --weight_decay 1e-4 --out "$run/taught"
     detector=$run/taught/last
     python "$here/transplant.py" --checkpoint "$start" --detector "$detector" --data "$data" --out "$run/start"
     init=$run/start/model
@@ -94,6 +96,11 @@ train_generalized.yaml | train_plus.yaml)
     fusion --init "$init" --threads "$threads"
     set -- "$run/model/phase0"
     ;;
+train_gpu.yaml)  # each branch is a program of its own, so that both start from `init`
+    fusion --init "$init" --phases 0 --device cuda
+    fusion --init "$init" --phases 1 --device cuda
+    set -- "$run/model/phase0" "$run/model/phase1"
+    ;;
 esac
 python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$detector" \
     --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
@@ -106,3 +113,4 @@ python "$root/scripts/evaluate.py" "$run/pbrec-mt-small" --cpu --referents any \
 python "$here/baselines.py" --detector "$detector" --size 512 --images "$run/testsets/test/images" \
     "$run/testsets/test/expressions_heldout.jsonl" "$run/testsets/test/expressions_composed.jsonl" \
     "$run/testsets/test/generalized.jsonl"
+python "$here/kinds.py" "$run/pbrec-mt-small" --testsets "$run/testsets/test"

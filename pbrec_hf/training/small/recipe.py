@@ -24,6 +24,7 @@ class Phase:
         evaluate: steps between evaluations, after each of which the phase is saved.
         dropout: of the fusion encoder.
         channel_noise: strength of the noise on the channels; see `steps.disturb`.
+        neck_dropout: instead of the recipe's; None = the recipe's.
     """
 
     steps: int
@@ -38,6 +39,7 @@ class Phase:
     evaluate: int = 0
     dropout: float = 0.0
     channel_noise: float = 0.0
+    neck_dropout: float | None = None
 
     def __post_init__(self) -> None:
         needed = ("kinds", "points", "images", "expressions", "rate", "warmup", "evaluate")

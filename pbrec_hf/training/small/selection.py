@@ -34,6 +34,13 @@ FITS: list[dict[str, Any]] = [
     {"choose": "fit", "candidates_only": True, "quality_power": power} for power in (0.2, 0.4, 0.6, 0.8, 1.0)
 ]
 
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The lines of a file of a test set."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
 
 class Pictures:
     """
@@ -41,22 +48,23 @@ class Pictures:
 
     Args:
         model, processor: the checkpoint, with a box detector.
-        testsets: folder of the sets.
-        kind: which of them.
+        rows: of the set, see `read_rows`.
+        images: folder of its pictures.
     """
 
-    def __init__(self, model: PbrecForReferringExpression, processor: PbrecProcessor, testsets: Path, kind: str):
-        by_picture: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for line in (testsets / f"expressions_{kind}.jsonl").read_text().splitlines():
-            row = json.loads(line)
+    def __init__(
+        self, model: PbrecForReferringExpression, processor: PbrecProcessor, rows: Sequence[Row], images: Path
+    ):
+        by_picture: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
             by_picture[row["file_name"]].append(row)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self.seen: list[tuple[PbrecOutput, Mapping[str, Any]]] = []
-        for name, rows in by_picture.items():
-            inputs = processor(str(testsets / "images" / name), [row["expression"] for row in rows])
+        for name, said in by_picture.items():
+            inputs = processor(str(images / name), [row["expression"] for row in said])
             with torch.inference_mode():
                 self.seen.append((model(**inputs), inputs))
-            self.rows += rows
+            self.rows += said
 
     def answer(self, settings: SelectionSettings) -> tuple[Tensor, Tensor]:
         """Boxes (n, 4) XYXY in original pixels and scores (n,) of all rows, when `settings` choose."""
@@ -68,6 +76,17 @@ class Pictures:
             boxes.append(Letterbox.of(inputs["letterbox"][0]).boxes_to_original(chosen))
             scores.append(group.score)
         return torch.cat(boxes), torch.cat(scores)
+
+    def proposed(self, settings: SelectionSettings) -> Tensor:
+        """The largest IoU (n,) of any proposal that `settings` may choose with what each row means."""
+        best, truth = [], self.truth()
+        for outputs, inputs in self.seen:
+            boxes = rank_and_choose(outputs, inputs, settings)["boxes"].boxes
+            assert boxes is not None  # a group of box proposals
+            there = Letterbox.of(inputs["letterbox"][0]).boxes_to_original(boxes.flatten(0, -2)).view_as(boxes)
+            meant, truth = truth[: len(there)], truth[len(there) :]
+            best += [box_iou(one[None], those).amax() for one, those in zip(meant, there, strict=True)]
+        return torch.stack(best)
 
     def truth(self) -> Tensor:
         """Boxes (n, 4) XYXY in original pixels of what the rows mean."""
@@ -106,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     full = PbrecProcessor.from_pretrained(args.checkpoint)
     processor = PbrecProcessor(full.image_processor, full.tokenizer, box_detector=full.box_detector)
     kinds = ("heldout", "flipped", "composed", "absent")
-    sets = {kind: Pictures(model, processor, args.testsets, kind) for kind in kinds}
+    rows = {kind: read_rows(args.testsets / f"expressions_{kind}.jsonl") for kind in kinds}
+    sets = {kind: Pictures(model, processor, rows[kind], args.testsets / "images") for kind in kinds}
     widths = torch.tensor([row["width"] for row in sets["heldout"].rows])[:, None]
     most, best = -1, VOTES[0]
     for way in VOTES + FITS:

@@ -119,13 +119,14 @@ class Training:
         recipe = self.recipe
         seed = recipe.seed + number + 1000 * steps.start
         torch.manual_seed(seed)
+        neck_dropout = recipe.neck_dropout if phase.neck_dropout is None else phase.neck_dropout
         batches = pool.batches(seed, phase.images, phase.expressions, phase.points, recipe.negatives)
         began, seen, trained = time.time(), 0, self.trained
         mean: dict[str, Tensor] = {}
         for step, batch in zip(steps, batches):  # noqa: B905 (the batches have no end)
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(phase, step)
-            batch.features = disturb(batch.features, self.neck, recipe.neck_dropout, phase.channel_noise)
+            batch.features = disturb(batch.features, self.neck, neck_dropout, phase.channel_noise)
             with half_precision(self.device) if self.bf16 else contextlib.nullcontext():
                 center, mass = forward(self.model, batch)
             present = batch.present[batch.index]

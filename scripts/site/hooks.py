@@ -35,6 +35,7 @@ SHOWN = {
 }
 # Picture mark, label, target, anchor; the label may hold brackets.
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+_BEGINS = (r"\|", r"- ", r"\d+\. ")  # of tables and lists
 _CODE = re.compile(r"(^ *```.*?^ *```)", re.DOTALL | re.MULTILINE)
 
 
@@ -63,8 +64,25 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links to files of the repository become links within the site."""
     place = page.file.src_uri
     source = next((name for name, shown in SHOWN.items() if shown == place), f"docs/{place}")
-    parts = _CODE.split(markdown)
+    parts = _CODE.split(_spaced(markdown))
     return "".join(part if number % 2 else _linked(part, source, place) for number, part in enumerate(parts))
+
+
+def _spaced(text: str) -> str:
+    """With what Python-Markdown asks beside others: empty lines before tables and lists, items indented by 4."""
+    lines: list[str] = []
+    fenced, before = False, ""
+    for line in text.split("\n"):
+        fence = line.startswith("```")
+        if not fenced and not fence:
+            line = f" {line}" if re.match(r" {3}\S", line) or line.startswith("     ") else line
+            begins = [kind for kind in _BEGINS if re.match(kind, line) and not re.match(kind, before)]
+            if begins and before.strip() and not before.startswith(" "):
+                lines.append("")
+        fenced ^= fence
+        lines.append(line)
+        before = line
+    return "\n".join(lines)
 
 
 def on_page_content(html: str, page: Page, files: Files, **_: Any) -> str:

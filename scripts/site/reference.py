@@ -5,6 +5,7 @@ Docstrings are rendered by mkdocstrings, which reads the code without running it
 
 import argparse
 import ast
+import re
 from pathlib import Path
 
 import pbrec_hf
@@ -40,7 +41,7 @@ def _dotted(path: Path) -> str:
 
 def _public() -> str:
     rows = [
-        f"| [`{name}`][pbrec_hf.{module}.{name}] | {_first_line(PACKAGE.joinpath(*module.split('.')), name)} |"
+        f"| [`{name}`][pbrec_hf.{module}.{name}] | {_said(PACKAGE.joinpath(*module.split('.')), name)} |"
         for name, module in sorted(pbrec_hf._PUBLIC.items(), key=lambda pair: pair[0].lower())
     ]
     return "\n".join(
@@ -55,12 +56,16 @@ def _public() -> str:
     )
 
 
-def _first_line(path: Path, name: str) -> str:
+def _said(path: Path, name: str) -> str:
+    """The first sentence of a docstring: of the name, or of its module if that one only lists fields."""
     file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if getattr(node, "name", None) == name:
-            lines = (ast.get_docstring(node) or "").splitlines()
-            return next((line for line in lines if line and not line.startswith("Args:")), "").replace("|", "\\|")
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    node = next(node for node in module.body if getattr(node, "name", None) == name)
+    for text in (ast.get_docstring(node), ast.get_docstring(module)):
+        if text and not text.startswith(("Args:", "Attributes:")) and "see the module docstring" not in text:
+            paragraph = " ".join(text.split("\n\n")[0].split())
+            sentence = re.split(r"(?<=[.])\s", paragraph)[0].removesuffix(":")
+            return re.sub(r"\[(`[^`]+`)\]", r"\1", sentence).replace("|", "\\|")
     return ""
 
 

@@ -38,6 +38,13 @@ def test_pages_have_what_the_repository_has(site):
     assert "--expressions_per_image" in verbs and "--document_root" in verbs
 
 
+def test_tables_lists_and_code_are_rendered_as_such(site):
+    """Readers of Markdown differ in where they want empty lines and how they want items indented."""
+    for page in site.rglob("index.html"):
+        html = page.read_text(encoding="utf-8")
+        assert not re.findall(r"<p>\||\|---|```|<p>(?:- |1\. )|<p>[^<]*\n(?:- |\d\. )", html), page
+
+
 def test_the_paper_leads_into_the_code(site):
     page = (site / "paper" / "index.html").read_text(encoding="utf-8")
     led = re.findall(r'href="\.\./(reference/\w+)/#(pbrec_hf\.[\w.]+)"', page)

@@ -3,6 +3,7 @@
 backbone and text encoder → one vector per point and per token → fusion encoder → two MLP heads → logits per point.
 
 Notable features:
+
 - many expressions share an image: `image_index` says which, and the image is encoded once;
 - `get_image_features` + `forward(image_features=…)` serve a cache of encoded images;
 - arithmetic of the released code (see `comprehension/fusion.py`), without its weights that no output reads.

@@ -7,6 +7,7 @@ top-left corners. Expects letterboxed, ImageNet-normalised canvases whose sides 
 differentiable; `propose` and `detect` run without gradients.
 
 Notable features:
+
 - `scales`: multi-scale inference. The canvas is processed at several sizes, each with its own grids, and all proposals
   compete: large objects are detected best on a small canvas, small objects on a large one.
 - `mirrored`: test-time flip. The canvas and its mirror image are processed, and both outputs are averaged

@@ -22,7 +22,7 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "pbrec_hf" / "assets" / "demo"
+PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "pbrec_hf" / "assets" / "photographs" / "images"
 CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
   <RectangleLabels name="label" toName="image">

@@ -4,6 +4,9 @@ Runs on this machine (`pbrec-hf serve`) and as a Gradio Space. Needs `pip instal
 nothing from other servers. Uploads are bounded in bytes and pixels; drawings have at most the size of a screen.
 """
 
+import html
+from abc import ABCMeta
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ from PIL import Image
 from ..images.fetching import MOST_BYTES
 from ..images.reading import PictureSource
 from ..inference.grounder import Grounded, Grounder
+from .demo import demo_photographs
 from .drawing import draw_answers
 from .explain import box_proposals, score_map
 from .screen import at_screen_size
@@ -25,16 +29,31 @@ MOST_EXPRESSIONS = 10
 _SOME_THRESHOLD = 0.3  # of raw scores, where no calibration tells a better one
 _STEP = 0.01  # of the threshold
 _FONTS = ["system-ui", "sans-serif"]
+# Gradio's galleries cut squares, and scroll inside of the page. Here pictures keep their shape, and none is cut off.
+_STYLE = """
+#maps .grid-wrap, #proposals .grid-wrap { height: auto; max-height: none; overflow: visible; }
+#maps .grid-container, #proposals .grid-container {
+    grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); align-items: start;
+    height: auto; padding-top: 2rem;
+}
+#maps .gallery-item, #maps .thumbnail-item, #maps .thumbnail-item img,
+#proposals .gallery-item, #proposals .thumbnail-item, #proposals .thumbnail-item img {
+    aspect-ratio: auto; width: 100%; height: auto;
+}
+#reason { color: #b91c1c; font-weight: 600; }
+.dark #reason { color: #fca5a5; }
+"""
 
 
 def split_expressions(text: str) -> list[str]:
     """
-    One expression per line, empty lines left out.
+    One expression per line; or between semicolons, for the keyboards of phones. Empty ones are left out.
 
     Raises:
         ValueError: no expression, or more than `MOST_EXPRESSIONS`.
     """
-    expressions = [line.strip() for line in text.splitlines() if line.strip()]
+    parts = [part.strip() for line in text.splitlines() for part in line.split(";")]
+    expressions = list(filter(None, parts))
     if not expressions:
         raise ValueError("Write what to find, such as: the dog on the left.")
     if len(expressions) > MOST_EXPRESSIONS:
@@ -49,7 +68,7 @@ def describe(result: Grounded, expressions: list[str]) -> list[list[str]]:
         for score, box in zip(answer["scores"].tolist(), answer["boxes"].tolist(), strict=True):
             rows.append([expression, f"{score:.2f}", ", ".join(str(round(value)) for value in box)])
         if not len(answer["scores"]):
-            rows.append([expression, "nothing found", ""])
+            rows.append([expression, "", "nothing found"])
     return rows
 
 
@@ -87,6 +106,16 @@ def uploaded(payload: Any) -> PictureSource | None:
     return file
 
 
+@cache
+def _upload_component() -> Any:
+    """Gradio's image that leaves opening the file to `uploaded`: its own has no words for a damaged one."""
+    image = _gradio().Image
+    # If a visitor's session changes a component, Gradio makes another of its class: a method set on one would be lost.
+    # Gradio's own metaclass writes a file of stubs beside the source of each class; its parent's does not.
+    methods = {"preprocess": lambda self, payload: uploaded(payload)}
+    return ABCMeta.__new__(type(image), image.__name__, (image,), methods)
+
+
 def build_page(grounder: Grounder, documented: bool = True) -> "gradio.Blocks":
     """
     The page, to be launched by [`launch`] or mounted by [`mount`].
@@ -101,21 +130,19 @@ def build_page(grounder: Grounder, documented: bool = True) -> "gradio.Blocks":
     gradio = _gradio()
     votes = grounder.processor.settings.choose == "vote"
     calibration = grounder.processor.calibration
-    usual = _SOME_THRESHOLD if calibration is None else calibration.threshold
+    exact = _SOME_THRESHOLD if calibration is None else calibration.threshold
+    usual = round(round(exact / _STEP) * _STEP, 2)  # where the slider can stand
 
-    def answer(
+    def answers(
         photograph: PictureSource | None, text: str, top_k: int, threshold: float, several: bool
     ) -> tuple[Any, ...]:
-        try:
-            if photograph is None:
-                raise ValueError("Choose a photograph first.")
-            expressions = split_expressions(text)
-            # Left where the calibration has it, the slider means all that the calibration says.
-            auto = several and calibration is not None and abs(threshold - usual) < _STEP / 2
-            limit, referents = "auto" if auto else threshold, "any" if several else "one"
-            result = grounder(photograph, expressions, int(top_k), limit, False, referents)
-        except (OSError, ValueError) as error:
-            raise gradio.Error(str(error), print_exception=False) from error
+        if photograph is None:
+            raise ValueError("Choose a photograph first.")
+        expressions = split_expressions(text)
+        # Left where the calibration has it, the slider means all that the calibration says.
+        auto = several and calibration is not None and abs(threshold - usual) < _STEP / 2
+        limit, referents = "auto" if auto else threshold, "any" if several else "one"
+        result = grounder(photograph, expressions, int(top_k), limit, False, referents)
         shown = at_screen_size(result, grounder.processor.settings.mask_threshold)
         return (
             draw_answers(shown.image, shown.answers),
@@ -124,40 +151,86 @@ def build_page(grounder: Grounder, documented: bool = True) -> "gradio.Blocks":
             voters(shown, expressions),
         )
 
+    def to_people(*given: Any) -> tuple[Any, ...]:
+        # Gradio's own messages vanish after seconds, and leave the word Error.
+        try:
+            return gradio.HTML(visible=False), *answers(*given)
+        except (OSError, ValueError) as error:
+            return gradio.HTML(f"<p role='alert'>{html.escape(str(error))}</p>", visible=True), None, None, [], []
+
+    def to_programs(*given: Any) -> tuple[Any, ...]:
+        try:
+            return answers(*given)
+        except (OSError, ValueError) as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+
     with gradio.Blocks(title="Referring expressions", analytics_enabled=False) as page:
-        gradio.Markdown("# Find what a sentence means\nA photograph, and one expression per line.")
+        gradio.Markdown("# Find what a sentence means\nGive a photograph, and say what to find in it.")
         with gradio.Row():
             with gradio.Column():
-                photograph = gradio.Image(label="Photograph", sources=["upload", "clipboard"])
-                photograph.preprocess = uploaded  # Gradio's own opens the file, and has no words for a damaged one
+                photograph = _upload_component()(label="Photograph", sources=["upload", "clipboard"])
                 text = gradio.Textbox(
-                    label="Expressions", placeholder="the dog on the left", lines=3, elem_id="expressions"
+                    label="Expressions",
+                    info="Enter finds. Shift+Enter, or a semicolon, begins another expression.",
+                    placeholder="the dog on the left",
+                    lines=1,  # more would make Enter a new line, and Shift+Enter the one that finds
+                    max_lines=MOST_EXPRESSIONS,
+                    elem_id="expressions",
                 )
                 several = gradio.Checkbox(label="As many as there are, or none", elem_id="any")
                 threshold = gradio.Slider(
                     0, 1, value=0, step=_STEP, label="Leave out answers that score less", elem_id="threshold"
                 )
                 button = gradio.Button("Find", variant="primary", elem_id="find")
+                reason = gradio.HTML(visible=False, elem_id="reason")
                 with gradio.Accordion("Settings", open=False, visible=votes):
                     top_k = gradio.Slider(1, 50, value=12, step=1, label="Proposals that vote")
             with gradio.Column():
-                picture = gradio.Image(type="pil", label="Answers", elem_id="answers")
-                table = gradio.Dataframe(
-                    headers=["expression", "score", "box"], label="In numbers", interactive=False, elem_id="numbers"
+                picture = gradio.Image(
+                    type="pil", label="Answers", elem_id="answers", buttons=["download", "fullscreen"]
                 )
-        maps = gradio.Gallery(label="Where it looked", elem_id="maps", columns=3, object_fit="contain")
+                table = gradio.Dataframe(
+                    headers=["expression", "score", "box"],
+                    label="In numbers",
+                    interactive=False,
+                    wrap=True,
+                    column_widths=["45%", "20%", "35%"],
+                    elem_id="numbers",
+                )
+        examples = gradio.Row()
+        maps = gradio.Gallery(label="Where it looked", elem_id="maps", object_fit="contain")
         proposals = gradio.Gallery(
             label=f"The proposals that {'voted' if votes else 'were chosen from'}",
             elem_id="proposals",
-            columns=3,
             object_fit="contain",
         )
         # Without a threshold, whoever asks for all gets everything.
         several.change(lambda all_of_them: usual if all_of_them else 0, several, threshold, api_visibility="private")
+        photograph.change(lambda: gradio.HTML(visible=False), None, reason, api_visibility="private")
         asked, shown = [photograph, text, top_k, threshold, several], [picture, table, maps, proposals]
+        gradio.on([button.click, text.submit], to_people, asked, [reason, *shown], api_visibility="private")
         visibility = "public" if documented else "undocumented"
-        button.click(answer, asked, shown, api_name="ground", api_visibility=visibility)
+        programs = gradio.Button(visible=False)
+        programs.click(to_programs, asked, shown, api_name="ground", api_visibility=visibility)
+        with examples:
+            gradio.Examples(
+                _examples(usual, top_k.value),
+                asked,
+                [reason, *shown],
+                to_people,
+                cache_examples=False,
+                run_on_click=True,
+                visible_columns=[0],
+                examples_per_page=20,
+                elem_id="examples",
+            )
     return page
+
+
+def _examples(threshold: float, top_k: int) -> list[list[Any]]:
+    """What the page asks where an example is chosen: of each photograph of the demo, everything that is meant."""
+    rows = {row["image"]: row["expressions"] for row in reversed(demo_photographs())}
+    return [[str(path), "\n".join(rows[path]), top_k, threshold, True] for path in reversed(rows)]
 
 
 def launch(
@@ -183,7 +256,7 @@ def launch(
             server_name=host,
             server_port=port,
             max_file_size=most_bytes,
-            theme=_theme(),
+            **_looks(),
             prevent_thread_lock=not wait,
             quiet=not wait,
         )
@@ -206,13 +279,12 @@ def mount(
         queue: visitors who wait for answers; more are turned away.
     """
     page.queue(max_size=queue)
-    _gradio().mount_gradio_app(
-        application, page, "/", max_file_size=most_bytes, theme=_theme(), mcp_server=mcp, run_history=False
-    )
+    _gradio().mount_gradio_app(application, page, "/", max_file_size=most_bytes, mcp_server=mcp, **_looks())
 
 
-def _theme() -> Any:
-    return _gradio().themes.Default(font=_FONTS, font_mono=["monospace"])
+def _looks() -> dict[str, Any]:
+    theme = _gradio().themes.Default(font=_FONTS, font_mono=["monospace"])
+    return {"theme": theme, "css": _STYLE, "footer_links": ["api", "gradio", "settings"]}
 
 
 def _gradio() -> Any:

@@ -1,0 +1,20 @@
+# The service of pbrec_hf with its bundled checkpoint: docs/serving.md.
+#   docker build -t pbrec_hf .
+#   docker run --memory 4g -p 127.0.0.1:7860:7860 pbrec_hf
+FROM python:3.12-slim
+
+# Wheels of PyTorch for CPUs. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128, and --gpus all,
+# --device cuda when it runs.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+
+RUN pip install --index-url "$TORCH_INDEX" "torch>=2.10" "torchvision>=0.25"
+RUN --mount=type=bind,target=/source,rw pip install "/source[heic,mcp,serve]"
+
+RUN useradd --create-home pbrec
+USER pbrec
+WORKDIR /home/pbrec
+EXPOSE 7860
+HEALTHCHECK --start-period=60s --timeout=5s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/health', timeout=4)"]
+ENTRYPOINT ["pbrec-hf", "serve", "--host", "0.0.0.0"]

@@ -37,6 +37,7 @@ SHORT = {
 }
 # Programs of others, and why nothing more is checked.
 FOREIGN = {
+    "docker": "tests/test_dockerfile.py checks what it reads; CI builds the image",
     "git": "makes releases",
     "twine": "uploads",
     "hf": "logs in",

@@ -1,83 +1,170 @@
-"""How cost grows: time and memory against expressions per photograph, photographs, and points.
+"""How cost grows: time and memory against expressions per photograph, photographs, points, and queries.
 
-    python -m scripts.benchmarks.growth --out growth.png
+    python -m scripts.benchmarks.growth --out growth.png --json growth.json
 
-Each measurement runs in a process of its own, because a process never gives its peak memory back. The network is the
-bundled checkpoint's comprehension stage; more points come from a larger canvas.
+Each measurement runs in a process of its own, because a process never gives its peak memory back. Expressions,
+photographs and points are those of the bundled checkpoint's network, all in one call; more points come from a larger
+canvas. Queries are those of an RT-DETR (R18, random weights) that proposes boxes to it, from canvas to answer.
+
+Time is that of the processor, in one thread: other work on the machine hardly weighs on it. A slope is the exponent of
+a power law fitted to the upper half of the values: 0 is constant, 1 proportional, 2 quadratic.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
+EXPRESSIONS, PHOTOGRAPHS, POINTS, QUERIES = (
+    "expressions per photograph", "photographs", "points", "queries of a set detector"
+)  # fmt: skip
 AXES = {
-    "expressions per photograph": [1, 2, 4, 8, 16, 32, 64],
-    "photographs": [1, 2, 4, 8, 16, 32, 64],
-    "points": [400, 576, 784, 1024, 1296, 1600],
+    EXPRESSIONS: [1, 4, 16, 64, 128, 256],
+    PHOTOGRAPHS: [1, 4, 16, 64, 128, 256],
+    POINTS: [256, 400, 576, 784, 1024, 1296, 1600],
+    QUERIES: [100, 300, 500, 700, 900],
 }
+MEASURES = {"seconds": "processor seconds, one thread", "megabytes": "MB above the loaded model"}
+Row = dict[str, float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("growth.png"), help="picture to write (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="AXIS", help="only these")
     parser.add_argument("--one", nargs=2, metavar=("AXIS", "VALUE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_measure(options.one[0], int(options.one[1]), options.threads)))
+        print(json.dumps(_measure(options.one[0], int(options.one[1]))))
         return
-    rows = {axis: [_in_a_process(axis, value, options.threads) for value in values] for axis, values in AXES.items()}
+    rows = {axis: _along(axis) for axis in options.axes}
     for axis, measured in rows.items():
-        for value, row in zip(AXES[axis], measured, strict=True):
-            print(f"{axis:<28} {value:5d}  {row['seconds'] * 1000:9.1f} ms  {row['megabytes']:8.1f} MB")
+        told = ", ".join(f"{key} ∝ n^{slope(measured, key):.2f}" for key in MEASURES)
+        print(f"{axis}: {told}")
+    if options.json is not None:
+        slopes = {axis: {key: slope(measured, key) for key in MEASURES} for axis, measured in rows.items()}
+        options.json.write_text(json.dumps({"rows": rows, "slopes": slopes}, indent=1) + "\n", encoding="utf-8")
     _plot(rows, options.out)
     print(f"picture written to {options.out}")
 
 
-def _in_a_process(axis: str, value: int, threads: int) -> dict:
-    command = [sys.executable, "-m", "scripts.benchmarks.growth", "--threads", str(threads), "--one", axis, str(value)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+def _along(axis: str) -> list[Row]:
+    """The rows of an axis, as far as memory reaches."""
+    import psutil
+
+    measured: list[Row] = []
+    for value in AXES[axis]:
+        last = measured[-1] if measured else {"value": 1, "megabytes": 0}
+        need = last["megabytes"] * value / last["value"] * 1.2
+        if need > psutil.virtual_memory().available / 2**20:
+            print(f"{axis:<28} {value:5d}  not measured: needs about {need:.0f} MB", flush=True)
+            break
+        command = [sys.executable, "-m", "scripts.benchmarks.growth", "--one", axis, str(value)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+        row = {"value": value, **json.loads(done.stdout.splitlines()[-1])}
+        print(f"{axis:<28} {value:5d}  {row['seconds'] * 1000:9.1f} ms  {row['megabytes']:8.1f} MB", flush=True)
+        measured.append(row)
+    return measured
 
 
-def _measure(axis: str, value: int, threads: int) -> dict:
+def slope(rows: Sequence[Row], key: str) -> float:
+    """The exponent of the power law that fits `key` of the upper half of the rows best."""
+    upper = rows[len(rows) // 2 :] if len(rows) > 3 else rows
+    across = [math.log(row["value"]) for row in upper]
+    up = [math.log(max(row[key], 1e-6)) for row in upper]
+    middle, height = sum(across) / len(across), sum(up) / len(up)
+    spread = sum((x - middle) ** 2 for x in across)
+    return sum((x - middle) * (y - height) for x, y in zip(across, up, strict=True)) / spread
+
+
+def _measure(axis: str, value: int) -> Row:
+    import torch
+
+    from .peak import MEGABYTE, PeakMemory
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    run = _answering(value) if axis == QUERIES else _network(axis, value)
+    with torch.inference_mode(), PeakMemory(0.005) as memory:
+        run()
+    times = []
+    with torch.inference_mode():
+        for _ in range(1 if value > 64 and axis == PHOTOGRAPHS else 3):
+            start = time.process_time()
+            run()
+            times.append(time.process_time() - start)
+    return {"seconds": sorted(times)[len(times) // 2], "megabytes": (memory.peak - memory.before) / MEGABYTE}
+
+
+def _network(axis: str, value: int) -> Callable[[], object]:
+    """The bundled checkpoint's network, all at once."""
     import torch
 
     from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
 
-    from .peak import MEGABYTE, PeakMemory
-    from .timing import median_seconds
-
-    torch.set_num_threads(threads)
     model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
-    side = round(value**0.5) * model.config.stride if axis == "points" else model.config.image_size
-    images = value if axis == "photographs" else 1
-    expressions = value if axis == "expressions per photograph" else images
+    side = round(value**0.5) * model.config.stride if axis == POINTS else model.config.image_size
+    images = value if axis == PHOTOGRAPHS else 1
+    expressions = value if axis == EXPRESSIONS else images
     inputs = {
         "pixel_values": torch.randn(images, 3, side, side),
         "input_ids": torch.randint(5, 100, (expressions, 8)),
         "image_index": torch.arange(expressions) % images,
     }
-    with torch.inference_mode(), PeakMemory() as memory:
-        seconds = median_seconds(lambda: model(**inputs), 3)
-    return {"seconds": seconds, "megabytes": (memory.peak - memory.before) / MEGABYTE}
+    return lambda: model(**inputs)
 
 
-def _plot(rows: dict, path: Path) -> None:
+def _answering(queries: int) -> Callable[[], object]:
+    """From a photograph to the answers to eight expressions, among the proposals of so many queries."""
+    from transformers import RTDetrConfig, RTDetrImageProcessor, RTDetrResNetConfig
+
+    from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint
+    from pbrec_hf.detectors.pretrained import PretrainedDetector, PretrainedDetectorConfig
+
+    from .full_size import EXPRESSIONS as ASKED
+    from .full_size import photograph
+
+    model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
+    small = RTDetrResNetConfig(
+        depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    network = RTDetrConfig(backbone_config=small, encoder_in_channels=[128, 256, 512], num_queries=queries)
+    config = PretrainedDetectorConfig(network_config=network, top_n=queries)
+    detector = PretrainedDetector(config, RTDetrImageProcessor()).eval()
+    bundled = PbrecProcessor.from_pretrained(bundled_checkpoint())
+    processor: Any = PbrecProcessor(bundled.image_processor, bundled.tokenizer, box_detector=detector)
+    picture = photograph()
+
+    def answer() -> object:
+        inputs = processor(picture, ASKED)
+        return processor.post_process_referring_expression(model(**inputs), inputs)
+
+    return answer
+
+
+def _plot(rows: dict[str, list[Row]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, len(AXES), figsize=(4 * len(AXES), 6), layout="constrained")
-    for column, (axis, values) in enumerate(AXES.items()):
-        for row, (key, label) in enumerate((("seconds", "seconds"), ("megabytes", "MB above the loaded model"))):
-            plot = axes[row][column]
-            plot.plot(values, [measured[key] for measured in rows[axis]], marker="o")
-            plot.set(xlabel=axis, ylabel=label if column == 0 else None, ylim=(0, None), xlim=(0, None))
-            plot.grid(alpha=0.3)
+    figure, axes = pyplot.subplots(
+        len(MEASURES), len(rows), figsize=(3.6 * len(rows), 6), layout="constrained", squeeze=False
+    )
+    for column, (axis, measured) in enumerate(rows.items()):
+        for plots, (key, label) in zip(axes, MEASURES.items(), strict=True):
+            plot = plots[column]
+            plot.loglog([row["value"] for row in measured], [row[key] for row in measured], marker="o")
+            plot.set(xlabel=axis, ylabel=label if column == 0 else None, title=f"∝ n^{slope(measured, key):.2f}")
+            plot.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=110)
 
 

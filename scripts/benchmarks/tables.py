@@ -5,9 +5,9 @@ from importlib import import_module
 
 import torch
 
-from .timing import report
+from .timing import Figure, as_json, heading, line
 
-TABLES = ("full-size", "evaluation", "memory", "options", "startup", "small", "masks", "loader", "train-step")
+TABLES = ("small", "full-size", "train-step", "startup", "evaluation", "memory", "options", "masks", "loader")
 _MODULES = {"masks": "lazy_masks"}
 
 
@@ -20,8 +20,23 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    figures = []
+    figures: list[Figure] = []
+    if not options.json:
+        print(heading(), flush=True)
     for table in options.tables:
-        module = import_module(f".{_MODULES.get(table, table.replace('-', '_'))}", __package__)
-        figures += module.measure(options.repeats)
-    report(figures, options.json)
+        found = _measure(table, options.repeats)
+        figures += found
+        if not options.json:
+            print("\n".join(map(line, found)), flush=True)
+    if options.json:
+        print(as_json(figures))
+
+
+def _measure(table: str, repeats: int) -> list[Figure]:
+    """The rows of a table; one that fails as a whole is a row that says so."""
+    module = import_module(f".{_MODULES.get(table, table.replace('-', '_'))}", __package__)
+    try:
+        return module.measure(repeats)
+    except Exception as error:
+        text = str(error).strip() or "no message"
+        return [Figure(f"table {table}", None, failed=f"{type(error).__name__}: {text.splitlines()[-1][:200]}")]

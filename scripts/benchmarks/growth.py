@@ -13,14 +13,23 @@ a power law fitted to the upper half of the values: 0 is constant, 1 proportiona
 import argparse
 import json
 import math
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+import psutil
+import torch
+from transformers import RTDetrConfig, RTDetrImageProcessor, RTDetrResNetConfig
+
+from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint
+from pbrec_hf.detectors.pretrained import PretrainedDetector, PretrainedDetectorConfig
+
+from .full_size import EXPRESSIONS as ASKED
+from .full_size import photograph
+from .peak import MEGABYTE, PeakMemory
+
 EXPRESSIONS, PHOTOGRAPHS, POINTS, QUERIES = (
     "expressions per photograph", "photographs", "points", "queries of a set detector"
 )  # fmt: skip
@@ -39,11 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("growth.png"), help="picture to write (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="AXIS", help="only these")
-    parser.add_argument("--one", nargs=2, metavar=("AXIS", "VALUE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(_measure(options.one[0], int(options.one[1]))))
-        return
     rows = {axis: _along(axis) for axis in options.axes}
     for axis, measured in rows.items():
         told = ", ".join(f"{key} ∝ n^{slope(measured, key):.2f}" for key in MEASURES)
@@ -57,8 +62,6 @@ def main() -> None:
 
 def _along(axis: str) -> list[Row]:
     """The rows of an axis, as far as memory reaches."""
-    import psutil
-
     measured: list[Row] = []
     for value in AXES[axis]:
         last = measured[-1] if measured else {"value": 1, "megabytes": 0}
@@ -66,12 +69,17 @@ def _along(axis: str) -> list[Row]:
         if need > psutil.virtual_memory().available / 2**20:
             print(f"{axis:<28} {value:5d}  not measured: needs about {need:.0f} MB", flush=True)
             break
-        command = [sys.executable, "-m", "scripts.benchmarks.growth", "--one", axis, str(value)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-        row = {"value": value, **json.loads(done.stdout.splitlines()[-1])}
+        row = {"value": value, **_in_a_process(axis, value)}
         print(f"{axis:<28} {value:5d}  {row['seconds'] * 1000:9.1f} ms  {row['megabytes']:8.1f} MB", flush=True)
         measured.append(row)
     return measured
+
+
+def _in_a_process(axis: str, value: int) -> Row:
+    """Forked where that is possible, so that libraries are imported once."""
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.apply(_measure, (axis, value))
 
 
 def slope(rows: Sequence[Row], key: str) -> float:
@@ -85,10 +93,6 @@ def slope(rows: Sequence[Row], key: str) -> float:
 
 
 def _measure(axis: str, value: int) -> Row:
-    import torch
-
-    from .peak import MEGABYTE, PeakMemory
-
     torch.set_num_threads(1)
     torch.manual_seed(0)
     run = _answering(value) if axis == QUERIES else _network(axis, value)
@@ -105,10 +109,6 @@ def _measure(axis: str, value: int) -> Row:
 
 def _network(axis: str, value: int) -> Callable[[], object]:
     """The bundled checkpoint's network, all at once."""
-    import torch
-
-    from pbrec_hf import PbrecForReferringExpression, bundled_checkpoint
-
     model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
     side = round(value**0.5) * model.config.stride if axis == POINTS else model.config.image_size
     images = value if axis == PHOTOGRAPHS else 1
@@ -123,14 +123,6 @@ def _network(axis: str, value: int) -> Callable[[], object]:
 
 def _answering(queries: int) -> Callable[[], object]:
     """From a photograph to the answers to eight expressions, among the proposals of so many queries."""
-    from transformers import RTDetrConfig, RTDetrImageProcessor, RTDetrResNetConfig
-
-    from pbrec_hf import PbrecForReferringExpression, PbrecProcessor, bundled_checkpoint
-    from pbrec_hf.detectors.pretrained import PretrainedDetector, PretrainedDetectorConfig
-
-    from .full_size import EXPRESSIONS as ASKED
-    from .full_size import photograph
-
     model = PbrecForReferringExpression.from_pretrained(bundled_checkpoint()).eval()
     small = RTDetrResNetConfig(
         depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic",

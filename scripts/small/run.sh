@@ -12,7 +12,8 @@
 #   train_generalized.yaml, which goes on from START, on its NanoDet-m, with expressions for several things and none;
 #   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on;
 #   train_gpu.yaml, the same on a GPU, with more scenes and more steps.
-# START: a trained pbrec-mt-small, by default the bundled one, which went through train.yaml and train_generalized.yaml.
+# START: RUN/pbrec-mt-small of the recipe before. The bundled checkpoint went through train.yaml, train_generalized.yaml
+#   and train_gpu.yaml.
 # On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
 # and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
 # the units the phases take about twice as long.
@@ -29,7 +30,11 @@ train_gpu.yaml) photographs=11 composed=5 layouts=16 ;;
 esac
 here=$(dirname "$0")
 root=$here/../..
-start=${START:-$root/pbrec_hf/checkpoints/pbrec-mt-small}
+start=${START:-}
+case $recipe in
+train.yaml | train_short.yaml) ;;
+*) [ -d "$start" ] || { echo "$recipe goes on from a checkpoint: give its folder as START" >&2; exit 2; } ;;
+esac
 export OMP_NUM_THREADS="$threads"
 mkdir -p "$run"
 
@@ -42,7 +47,7 @@ train_plus.yaml | train_gpu.yaml)
     nanodet=$data/../nanodet_plus/nanodet-plus-m-1.5x-416
     python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$run/untaught" --scale 0.875
     train_detector --model "$run/untaught" --teacher "$run/untaught" --annotations "$data/instances_train2017.json" \
-        --held_out 0 --epochs 4 --learning_rate 1.5e-5 --weight_decay 1e-4 --out "$run/taught"
+        --held_out 0 --epochs 1 --learning_rate 1e-5 --weight_decay 1e-4 --out "$run/taught"
     detector=$run/taught/last
     python "$here/transplant.py" --checkpoint "$start" --detector "$detector" --data "$data" --out "$run/start"
     init=$run/start/model
@@ -51,14 +56,18 @@ train_plus.yaml | train_gpu.yaml)
 *)
     nanodet=$data/../nanodet_m/nanodet-m-416
     detector=$run/nanodet
-    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$detector"
+    python "$here/detector.py" "$nanodet.safetensors" "$nanodet.param" "$detector" --masks "$run/head"
     init=$start
-    # Goes on from START's head. From nothing: a folder with its config.json alone, and --epochs 36.
-    set -- --model "$start/mask_detector" --part_weights detector "$detector"
+    if [ -n "$start" ]; then
+        set -- --model "$start/mask_detector" --part_weights detector "$detector"
+    else
+        set -- --model "$run/head" --part_weights detector "$detector"
+        epochs=36
+    fi
     ;;
 esac
 train_detector "$@" --freeze_trunk --annotations "$data/instances_train2017.json" "$data/instances_val2017.json" \
-    --epochs 4 --learning_rate 4e-4 --measure_every 4 --out "$run/masks"
+    --epochs "${epochs:-4}" --learning_rate 4e-4 --measure_every 4 --out "$run/masks"
 
 # Scenes are encoded one by one, so two programs on a core each are faster than one on both.
 pool() {

@@ -110,9 +110,9 @@ def test_the_bundled_checkpoint_finds_a_small_animal_in_a_large_photograph():
     (row,) = [row for row in demo_photographs() if "both giraffes" in row["expressions"]]
     animals = Image.open(row["image"])
     grounder = Grounder()
-    expected = grounder(animals, ["the giraffe"]).answers[0]["boxes"][0] * 0.35 + torch.tensor([1500, 80] * 2)
+    expected = grounder(animals, ["giraffe on the right"]).answers[0]["boxes"][0] * 0.35 + torch.tensor([1500, 80] * 2)
     small = animals.resize((round(animals.width * 0.35), round(animals.height * 0.35)))
     picture = Image.new("RGB", (2000, 1500), (120, 140, 110))
     picture.paste(small, (1500, 80))
-    found = next(iter(tiled_answers(grounder, picture, ["the giraffe"], tiles=4)))
+    found = next(iter(tiled_answers(grounder, picture, ["giraffe on the right"], tiles=4)))
     assert iou(found["boxes"][0].numpy(), expected.numpy()) > 0.5 and found["masks"][0].any()

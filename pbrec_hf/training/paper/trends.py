@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ...configuration_pbrec import PbrecConfig
 from ...hub.bundled import bundled_checkpoint
 from ...hub.configs import shipped_folder
 from ...hub.writing import replaced_file, replaced_folder
@@ -57,7 +58,10 @@ class Trends:
         self._held: tuple[Pool, dict[str, list[Picture]]] | None = None
         recipe = {name: value for name, value in vars(self.recipe).items() if name not in ("phases", "seed")}
         recipe |= {"phase": vars(self.recipe.phases[0]), "chunks": args.chunks}
-        self.settings = {"recipe": recipe, "levels": args.levels, "pictures": args.pictures, "bf16": args.bf16}
+        strides, levels = _levels(args.checkpoint, args.levels)
+        args.levels = levels
+        self.settings = {"recipe": recipe, "levels": levels, "pictures": args.pictures, "bf16": args.bf16}
+        self.settings["strides"] = strides
 
     def require_same_settings(self) -> None:
         """
@@ -174,7 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pictures", type=int, default=60, help="to measure on, of each kind at most")
     # As in the paper, whose boxes are those of P5: proposals of one grid, the one that the network's points have, too.
     parser.add_argument(
-        "--levels", type=float, nargs="+", default=[0.0, 0.0, 1.0], help="weights of the detector's grids: %(default)s"
+        "--levels",
+        type=float,
+        nargs="+",
+        help="weights of the detector's grids, fine to coarse; default: that one alone",
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="on a processor with units for it")
@@ -182,6 +189,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--page", type=Path, help="write the tables here")
     return parser
+
+
+def _levels(checkpoint: Path, levels: list[float] | None) -> tuple[list[int], list[float] | None]:
+    """
+    The strides of a checkpoint's detector, and the weights of its grids; by default, that of its own stride alone.
+
+    A detector that sees the canvas at another size, or whose points are no centres of cells, has no grids there.
+
+    Raises:
+        ValueError: there are not as many weights as grids.
+    """
+    config = PbrecConfig.from_pretrained(checkpoint)
+    detector = config.backbone_config.detector
+    strides = list(detector.trunk.strides)
+    grids = strides if list(detector.scales) == [1.0] and detector.points == "center" else []
+    if levels is None:
+        return strides, [float(stride == config.stride) for stride in grids] or None
+    if len(levels) != len(grids):
+        raise ValueError(
+            f"--levels {levels}: the detector has {len(grids)} grids on the canvas: give as many weights."
+        )
+    return strides, levels
 
 
 def _save(path: Path, model: PbrecForReferringExpression, trained: Trained) -> None:

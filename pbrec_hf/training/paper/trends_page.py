@@ -66,8 +66,8 @@ def _introduction(report: Report, seeds: Sequence[int]) -> str:
             ),
             command,
             _wrapped(
-                "What is frozen is pbrec-mt-small's: a NanoDet that proposes "
-                "boxes and masks and describes the picture, "
+                "What is frozen is pbrec-mt-small's: a NanoDet with grids of strides "
+                f"{', '.join(map(str, report['strides']))}, which proposes boxes and masks and describes the picture, "
                 f"and the encoder of the words. A small fusion encoder and both heads ({_named(recipe['model'])}) are "
                 f"trained from nothing: {phase['steps']} steps of {phase['images']} pictures × {phase['expressions']} "
                 "expressions, with the paper's loss (equation 6); the paper's trainings have thousands. They train on "
@@ -87,8 +87,8 @@ def _introduction(report: Report, seeds: Sequence[int]) -> str:
             _wrapped(
                 f"Runs of one seed start from the same weights and see the same batches. Seeds: {named}; "
                 f"{len(report['runs'])} trainings of {len(TABLE_4) * len(seeds)}, {minutes:.0f} minutes altogether "
-                f"({report['machine']}; {_named(report['versions'])}). A standard error is over the seeds: what other "
-                "pictures would change is not in it."
+                f"({report['machine']}; {_named(report['versions'])}){report.get('remark', '')}. "
+                "A standard error is over the seeds: what other pictures would change is not in it."
             ),
         ]
     )

@@ -95,7 +95,7 @@ def test_the_page_has_a_row_for_each_training_and_k_and_tells_unfinished_ones():
     figures = {variant.name: {1: 50.0 + n, 2: 52.0 + n} for n, variant in enumerate(TABLE_4[:7])}
     phase = {"steps": 5, "images": 2, "expressions": 3, "rate": 0.1}
     recipe = {"phase": phase, "weight_decay": 0.02, "model": {"d_model": 8}, "chunks": 1}
-    report = {"runs": runs_of(figures), "recipe": recipe, "levels": [0.0, 1.0], "machine": "x"}
+    report = {"runs": runs_of(figures), "recipe": recipe, "levels": [0.0, 1.0], "strides": [8, 16], "machine": "x"}
     report |= {"versions": {"torch": "2"}, "pictures": 4, "bf16": False}
     text = page(report)
     assert "--pictures 4 --levels 0 1 --json" in text and "14 trainings of 16" in text
@@ -147,3 +147,9 @@ def test_the_command_trains_measures_and_goes_on(photographs, tmp_path):
         trends.main([*common, "--pictures", "3", "--at_hand"])
     with pytest.raises(ValueError, match="has no figures of these seeds"):
         trends.main([*common, "--variants", "mass-soft", "--at_hand"])
+
+
+def test_weights_for_grids_that_are_not_there_are_told(photographs, tmp_path):
+    arguments = ["--data", str(photographs), "--out", str(tmp_path / "runs"), "--levels", "0", "0", "1"]
+    with pytest.raises(ValueError, match="has 0 grids on the canvas"):
+        trends.main(arguments)

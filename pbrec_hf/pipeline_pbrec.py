@@ -22,7 +22,9 @@ from .images.containers import plain
 from .images.reading import load_pixels
 from .images.sources import TIMEOUT
 from .inference.devices import require_device
+from .inference.looking import ByTorch, looking
 from .inference.rows import MISFORTUNES, as_rows, image_and_text, is_one, require_form, with_text
+from .inference.runtimes import require_runtime
 from .inference.sharing import require_known_words, share_detector
 from .processing_pbrec import PbrecProcessor
 from .selection.calibration import require_referents, require_threshold_or_auto
@@ -50,8 +52,14 @@ class ReferringExpressionPipeline(Pipeline):
 
     processor: PbrecProcessor  # always there, by `_load_processor`
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, runtime: str = "torch", precision: str = "fp32", **kwargs: Any):
+        """
+        Args:
+            runtime, precision: what computes the networks, and in what; see [`Grounder`].
+            args, kwargs: as of every pipeline.
+        """
         device = kwargs.get("device")
+        require_runtime(runtime, precision, "cpu" if device in (None, -1) else device)
         # The base class takes the CPU without a word where there is no GPU of this number.
         if device is not None and not (isinstance(device, int) and device < 0):
             require_device(device)
@@ -60,6 +68,8 @@ class ReferringExpressionPipeline(Pipeline):
         self.processor.to(self.device)
         require_known_words(self.model, self.processor)
         share_detector(self.model, self.processor)
+        look = looking(self.model, self.processor, runtime, precision)
+        self._graphs = None if runtime == "torch" else look
 
     def __call__(  # type: ignore[override]
         self, inputs: Any = None, text: Any = None, *, image: Any = None, images: Any = None, **kwargs: Any
@@ -164,9 +174,7 @@ class ReferringExpressionPipeline(Pipeline):
         answers: Iterator[dict[str, Any]] = iter(())
         if good:
             batch = join_batches([item["batch"] for item in good])
-            asked = {name: batch[name] for name in ("expressions", "image_index")}
-            batch.update(self.processor.propose(batch["pixel_values"], batch["pixel_mask"], **asked))
-            outputs = self.model(**batch)
+            outputs = (self._graphs or ByTorch(self.model, self.processor))(batch)
             answers = iter(
                 self.processor.post_process_referring_expression(
                     outputs, batch, top_k, threshold, return_masks=bool(return_masks), referents=referents
@@ -214,7 +222,7 @@ class ReferringExpressionPipeline(Pipeline):
     def _reader(self) -> "ReferringExpressionPipeline":
         """This pipeline without networks, for the loader's processes: where they are spawned, all of it is copied."""
         reader = copy.copy(self)
-        reader.model = None  # type: ignore[assignment]  # reading needs none
+        reader.model = reader._graphs = None  # type: ignore[assignment]  # reading needs none
         reader.processor = self.processor.without_detectors()
         return reader
 

@@ -48,12 +48,12 @@ ARROWS = {
         "processing_pbrec",
         "images",
         "selection",
-        *(f"inference.{name}" for name in ("devices", "rows", "sharing")),
+        *(f"inference.{name}" for name in ("devices", "looking", "rows", "runtimes", "sharing")),
     },
 }
 # Libraries that only some users have, and libraries that whoever only asks questions should not wait for.
 OPTIONAL = {
-    "fiftyone", "gradio", "matplotlib", "onnx", "onnxruntime", "onnxscript", "openvino", "ray", "starlette",
+    "fiftyone", "gradio", "matplotlib", "nncf", "onnx", "onnxruntime", "onnxscript", "openvino", "ray", "starlette",
     "supervision", "tensorboard", "uvicorn", "fastapi", "mcp", "prometheus_client", "pydantic",
 }  # fmt: skip
 SERVICE = "app.service."  # all of it needs FastAPI, so it is the service that is imported late

@@ -20,6 +20,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
 
 
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """What computes the networks, and how exactly; see `Grounder`."""
+    parser.add_argument(
+        "--runtime", choices=("torch", "onnx", "openvino"), default="torch",
+        help="what computes the networks; graphs are written at the first use (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "int8"), default="fp32",
+        help="of the networks: bf16 with torch or openvino, int8 with onnx or openvino (default: %(default)s)",
+    )  # fmt: skip
+
+
 def add_photographs(parser: argparse.ArgumentParser) -> None:
     """Annotated photographs: one's own, or those of the package; see `photographs_of`."""
     parser.add_argument(

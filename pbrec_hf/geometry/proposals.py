@@ -63,6 +63,8 @@ class Proposals:
         sizes = self._sizes()
         if not sizes.keys() - {"points", "valid"}:
             raise ValueError("The proposals are empty: give boxes, masks or at least a quality.")
+        if torch.compiler.is_compiling():
+            return  # numbers of pictures are symbols in a graph
         images = {name: count for name, (count, _) in sizes.items()}
         if len(set(images.values())) > 1:
             raise ValueError(
@@ -233,9 +235,9 @@ class Proposals:
 
     def _sizes(self) -> dict[str, tuple[int, int]]:
         """(images, points) of every field that is not None."""
-        sizes = {name: (len(value), value.shape[1]) for name, value in self._tensors().items()}
+        sizes = {name: (value.shape[0], value.shape[1]) for name, value in self._tensors().items()}
         if self.masks is not None:
-            sizes["masks"] = (len(self.masks), self.masks.num_points)
+            sizes["masks"] = (getattr(self.masks, self.masks.PER_IMAGE[0]).shape[0], self.masks.num_points)
         return sizes
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from ..geometry.requested_masks import are_requested
@@ -24,6 +23,8 @@ from ..selection.groups import Group
 from ..selection.referents import Referents
 from .devices import require_device
 from .folding import prepare_to_answer
+from .looking import ByTorch, looking
+from .runtimes import require_runtime
 
 
 @dataclass
@@ -49,14 +50,28 @@ class Grounder:
     """
     Args:
         model: folder or Hub id of a checkpoint with its processor and detectors; default: the bundled one.
-        device: where to run.
+        device: where to run; with a runtime other than torch, the CPU.
+        runtime: what computes the networks: "torch", "onnx" or "openvino". Their graphs are written when a checkpoint
+            is first used with one, which takes a minute or two, and kept in the cache.
+        precision: "fp32"; "bf16" (torch, openvino); or "int8" (onnx, openvino), see `inference/quantization.py`.
+        graphs: folder of the graphs instead of the cache, such as `pbrec-hf export` writes.
 
     Raises:
         OSError: no such checkpoint, or a damaged one; in one line that names the file.
-        ValueError: no such device, or a checkpoint whose files do not fit together.
+        ValueError: no such device, runtime or precision, or a checkpoint whose files do not fit together.
+        ImportError: the runtime is not installed.
     """
 
-    def __init__(self, model: str | Path | None = None, device: str = "cpu", **hub: Any):
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        runtime: str = "torch",
+        precision: str = "fp32",
+        graphs: str | Path | None = None,
+        **hub: Any,
+    ):
+        require_runtime(runtime, precision, device)
         require_device(device)
         source = str(model or bundled_checkpoint())
         with opening(source) as options:
@@ -64,6 +79,8 @@ class Grounder:
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
             self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
         prepare_to_answer(self.model, self.processor)
+        look = looking(self.model, self.processor, runtime, precision, graphs)
+        self._graphs = None if runtime == "torch" else look
 
     def __call__(
         self,
@@ -98,9 +115,8 @@ class Grounder:
         """The same without `answers` in pixels, which `each_answer` of `selection/answers.py` gives one by one."""
         limits_of(threshold, referents, self.processor.calibration)  # before anything takes time
         picture = load_picture(image)
-        inputs = self.processor(picture, expressions).to(self.model.device)
-        with torch.inference_mode():
-            outputs = self.model(**inputs)
+        inputs = self.processor(picture, expressions, return_proposals=False)
+        outputs = (self._graphs or ByTorch(self.model, self.processor))(inputs)
         groups = self.processor.rank(outputs, inputs, top_k, make_masks and referents == "one")
         # Masks on the canvas are cheap beside those in pixels, unless a network has to make them.
         made = make_masks or not are_requested(inputs.get("mask_proposals"))

@@ -6,7 +6,6 @@ letterboxed, ImageNet-normalised canvases whose sides are multiples of 32. Gradi
 Knows nothing of expressions.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,19 +18,20 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BackboneOutput
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.utils.generic import can_return_tuple
 
 from ..geometry.boxes import boxes_from_distances
 from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
-from .colors import COLOR_NAMES, color_maps
+from .colors import COLOR_NAMES
+from .maps import COLOR_CELL, classes_on, picture_colors
 from .nanodet import NanoDetConfig, NanoDetDetector
 from .nanodet_outputs import NanoDetOutput
 from .objects import SHAPE, describe_objects, object_channel_names, part_colors, place_objects, visible
+from .slots import find_in_slots, place_in_slots
 
+Described = list[tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]
 _MAP_STRIDES = (16, 32)
-_COLOR_CELL = 4  # colours are named for averages over squares of this many pixels
 
 
 @strict
@@ -142,7 +142,6 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
     input_modalities = ["image"]
     base_model_prefix = "grounding"
     has_attentions = False
-    exportable = False  # the number of objects depends on the picture, so there is no static graph
 
     def __init__(self, config: GroundingBackboneConfig):
         super().__init__(config)
@@ -187,7 +186,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
 
     def describe(
         self, pixel_values: Tensor, detected: NanoDetOutput | None = None
-    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+    ) -> tuple[Tensor, Tensor, Described, Tensor]:
         """
         The parts of the map, before the description of each object is copied to its points: compact enough to store.
 
@@ -197,7 +196,9 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         Returns:
             neck: (I, C, rows, cols).
             at_points: (I, classes + 11 + 9, P), channels of the points: classes, colours, and shape.
-            objects: per picture the descriptions of its objects (n, F), and the object of each point (P,), -1 = none.
+            objects: per picture the descriptions of its objects (n, F), and the object of each point (P,), -1 = none;
+                in a graph, whose shapes cannot depend on a picture, both of all pictures together, (I, max_objects, F)
+                and (I, P).
             points: (I, P, 2) XY in canvas pixels.
         """
         outputs: NanoDetOutput = self.detector(pixel_values) if detected is None else detected
@@ -206,31 +207,59 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
             canvas = canvas_of(pixel_values)
             grid = (canvas[0] // stride, canvas[1] // stride)
             corners = self.config.detector.points == "corner"
-            classes = visible(_classes_on(outputs.scores, outputs.grids, grid, corners))
+            classes = visible(classes_on(outputs.scores, outputs.grids, grid, corners))
             colors = picture_colors(pixel_values)
-            pixels = F.avg_pool2d(colors, stride // _COLOR_CELL)
+            pixels = F.avg_pool2d(colors, stride // COLOR_CELL)
             points = grid_points(*grid, stride, device=pixel_values.device)
-            shapes, objects = [], []
-            for (boxes, probabilities, score), image_colors in zip(
-                self.find(outputs.scores, outputs.points, outputs.distances, canvas), colors, strict=True
-            ):
-                weight = self.weigh(score)
-                index, shape = place_objects(boxes, weight, points, stride, canvas)
-                shapes.append(shape.T)
-                parts = part_colors(boxes, image_colors, canvas)
-                objects.append((describe_objects(boxes, probabilities, weight, parts, canvas), index))
-            at_points = torch.cat((classes.flatten(2), pixels.flatten(2), torch.stack(shapes)), dim=1)
+            objects: Described
+            if torch.compiler.is_compiling():
+                shape, objects = self._describe_in_slots(outputs, colors, points, canvas)
+            else:
+                shape, objects = self._describe_each(outputs, colors, points, canvas)
+            at_points = torch.cat((classes.flatten(2), pixels.flatten(2), shape.transpose(1, 2)), dim=1)
         neck = outputs.feature_maps[self.config.detector.trunk.strides.index(stride)]
         if neck.shape[-2:] != grid:
             neck = F.interpolate(neck, grid, mode="bilinear", align_corners=False)
         if self.config.places == 1:
-            return neck, at_points, objects, points.expand(len(neck), -1, -1)
+            return neck, at_points, objects, points.expand(neck.shape[0], -1, -1)
         chosen = most_central(at_points, grid, self.config.places)
         cells = [side // self.config.places for side in grid]
         neck = neck.flatten(2).gather(2, chosen[:, None].expand(-1, neck.shape[1], -1)).unflatten(2, cells)
         at_points = at_points.gather(2, chosen[:, None].expand(-1, at_points.shape[1], -1))
-        objects = [(described, index[at]) for (described, index), at in zip(objects, chosen, strict=True)]
+        if isinstance(objects, tuple):
+            objects = (objects[0], objects[1].gather(1, chosen))
+        else:
+            objects = [(described, index[at]) for (described, index), at in zip(objects, chosen, strict=True)]
         return neck, at_points, objects, points[chosen]
+
+    def _describe_each(
+        self, outputs: NanoDetOutput, colors: Tensor, points: Tensor, canvas: tuple[int, int]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Shape channels (I, P, 9), and the descriptions and points of as many objects as each picture has."""
+        stride = self.config.stride // self.config.places
+        shapes, objects = [], []
+        for (boxes, probabilities, score), image_colors in zip(
+            self.find(outputs.scores, outputs.points, outputs.distances, canvas), colors, strict=True
+        ):
+            weight = self.weigh(score)
+            index, shape = place_objects(boxes, weight, points, stride, canvas)
+            shapes.append(shape)
+            parts = part_colors(boxes, image_colors, canvas)
+            objects.append((describe_objects(boxes, probabilities, weight, parts, canvas), index))
+        return torch.stack(shapes), objects
+
+    def _describe_in_slots(
+        self, outputs: NanoDetOutput, colors: Tensor, points: Tensor, canvas: tuple[int, int]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The same in `max_objects` slots: descriptions (I, S, F) and the object (I, P) of each point, -1 = none."""
+        config = self.config
+        placed = boxes_from_distances(outputs.points, outputs.distances.float(), canvas)
+        settings = (config.max_objects, config.min_score, config.nms_iou, config.same_object_iou)
+        boxes, probabilities, score = find_in_slots(outputs.scores, placed, *settings)
+        weight = self.weigh(score)
+        index, shape = place_in_slots(boxes, weight, points, config.stride // config.places, canvas)
+        parts = part_colors(boxes.clamp(min=0), colors, canvas)
+        return shape, (describe_objects(boxes, probabilities, weight, parts, canvas), index)
 
     @torch.no_grad()
     def find(
@@ -270,7 +299,7 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         return boxes[kept], probabilities, quality[kept]
 
 
-def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tuple[int, int]) -> Tensor:
+def assemble(at_points: Tensor, objects: Described, grid: tuple[int, int]) -> Tensor:
     """
     Copy the description of each object to its points.
 
@@ -281,12 +310,15 @@ def assemble(at_points: Tensor, objects: list[tuple[Tensor, Tensor]], grid: tupl
     Returns:
         (I, channels, rows, cols), the map without the neck's channels.
     """
-    copied = []
-    for described, index in objects:
-        padded = torch.cat((described, described.new_zeros(1, described.shape[1])))
-        copied.append(padded[index].T)
+    if isinstance(objects, tuple):
+        described, index = objects
+        found = described.gather(1, index.clamp(min=0)[..., None].expand(-1, -1, described.shape[2]))
+        copied = (found * (index >= 0)[..., None]).transpose(1, 2)
+    else:
+        padded = [torch.cat((described, described.new_zeros(1, described.shape[1]))) for described, _ in objects]
+        copied = torch.stack([all_[index].T for all_, (_, index) in zip(padded, objects, strict=True)])
     first, shape = at_points.split((at_points.shape[1] - len(SHAPE), len(SHAPE)), dim=1)
-    return torch.cat((first, torch.stack(copied), shape), dim=1).unflatten(2, tuple(grid))
+    return torch.cat((first, copied, shape), dim=1).unflatten(2, tuple(grid))
 
 
 def centrality(at_points: Tensor) -> Tensor:
@@ -314,51 +346,7 @@ def most_central(at_points: Tensor, grid: tuple[int, int], places: int) -> Tenso
     # under mirroring.
     rank = centrality(at_points) + 1e-3 * classes.mean(1)
     best = rank[:, blocks].argmax(-1)
-    return blocks.expand(len(best), -1, -1).gather(2, best[..., None]).squeeze(2)
-
-
-def picture_colors(pixel_values: Tensor) -> Tensor:
-    """Colour names, one-hot (I, 11, H/4, W/4), of ImageNet-normalised canvases (I, 3, H, W)."""
-    return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), _COLOR_CELL))
-
-
-def _classes_on(
-    scores: Tensor, grids: Sequence[tuple[int, int]], grid: tuple[int, int], corners: bool = False
-) -> Tensor:
-    """
-    The highest probability on any of several `grids` at each cell of `grid`: (I, N, C) -> (I, C, rows, cols).
-
-    With `corners`, the values of `grids` belong to the top-left corners of their cells, and a cell has the highest of
-    its four corners, as far as they lie on the canvas. So a mirrored picture has the mirrored map.
-    """
-    levels = scores.split([rows * cols for rows, cols in grids], dim=1)
-    levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
-    if corners:
-        levels = [F.max_pool2d(F.pad(level, (0, 1, 0, 1)), 2, stride=1) for level in levels]
-    highest = _resized(levels[0], grid)
-    for level in levels[1:]:
-        highest = torch.maximum(highest, _resized(level, grid))
-    return highest
-
-
-def _resized(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The highest values of a map (I, C, rows, cols) in the cells of another grid."""
-    rows, cols = level.shape[-2:]
-    if (rows, cols) == grid:
-        return level
-    if rows < grid[0]:
-        return F.interpolate(level, grid, mode="nearest")
-    if rows % grid[0] or cols % grid[1]:
-        return F.adaptive_max_pool2d(level, grid)
-    # The same, and many times as fast.
-    return F.max_pool2d(level, (rows // grid[0], cols // grid[1]))
-
-
-def _rgb(pixel_values: Tensor) -> Tensor:
-    """Undo the ImageNet normalisation: (I, 3, H, W) in [0, 1]."""
-    mean = pixel_values.new_tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
-    std = pixel_values.new_tensor(IMAGENET_DEFAULT_STD)[:, None, None]
-    return (pixel_values * std + mean).clamp(0, 1)
+    return blocks.expand(best.shape[0], -1, -1).gather(2, best[..., None]).squeeze(2)
 
 
 __all__ = [

@@ -33,6 +33,7 @@ from ..geometry.boxes import boxes_from_distances
 from ..geometry.letterbox import canvas_of
 from ..geometry.points import grid_points
 from ..geometry.proposals import Proposals
+from ..geometry.suppression import MOST_RIVALS, best_points, survivors
 from ..layers.initialization import PRIOR_BIAS, normal, starting
 from .nanodet_outputs import NanoDetOutput, average_outputs, concatenate_scales, flip_output
 from .nanodet_trunk import CANVAS_MULTIPLE, NanoDetBackbone, NanoDetTrunkConfig
@@ -143,6 +144,7 @@ class NanoDetDetector(Detector):
 
     config: NanoDetConfig
     _no_split_modules = ["ShuffleBlock"]
+    exportable = True
 
     def __init__(self, config: NanoDetConfig):
         super().__init__(config)
@@ -233,11 +235,13 @@ class NanoDetDetector(Detector):
                 height, width = pixel_mask.shape[-2:]
                 column, row = outputs.points.long().unbind(-1)
                 eligible &= pixel_mask[:, row.clamp(max=height - 1), column.clamp(max=width - 1)].bool()
-            candidates = torch.stack(
-                [self._survivors(*image) for image in zip(boxes, quality, labels, eligible, strict=True)]
-            )
+            if torch.compiler.is_compiling():
+                candidates = self._survivors_of_fixed_size(boxes, quality, labels, eligible)
+            else:
+                images = zip(boxes, quality, labels, eligible, strict=True)
+                candidates = torch.stack([self._survivors(*image) for image in images])
         return Proposals(
-            **places_of(self.config, outputs.grids, outputs.points, len(boxes)),
+            **places_of(self.config, outputs.grids, outputs.points, boxes.shape[0]),
             canvas=canvas_of(pixel_values),
             quality=quality,
             boxes=boxes,
@@ -287,6 +291,15 @@ class NanoDetDetector(Detector):
         survivors = torch.zeros_like(eligible)
         survivors[index[keep]] = True
         return survivors
+
+    def _survivors_of_fixed_size(self, boxes: Tensor, quality: Tensor, labels: Tensor, eligible: Tensor) -> Tensor:
+        """The same for I canvases in a graph, whose shapes cannot depend on a picture: bool (I, N)."""
+        best = best_points(quality * eligible, MOST_RIVALS)
+        kinds = None if self.config.candidate_nms_class_agnostic else labels.gather(1, best)
+        iou = cast(float, self.config.candidate_nms_iou)
+        placed = boxes.gather(1, best[..., None].expand(-1, -1, 4))
+        kept = survivors(placed, eligible.gather(1, best), iou, kinds)
+        return torch.zeros_like(eligible).scatter(1, best, kept)
 
 
 def _means(logits: Tensor) -> Tensor:

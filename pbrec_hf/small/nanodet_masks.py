@@ -208,6 +208,7 @@ class NanoDetMasksDetector(Detector):
     config: NanoDetMasksConfig
     base_model_prefix = "mask_detector"  # what is called `detector` inside is another model, and no part of this one
     _no_split_modules = ["ShuffleBlock"]
+    exportable = True
 
     def __init__(self, config: NanoDetMasksConfig):
         super().__init__(config)
@@ -284,7 +285,7 @@ class NanoDetMasksDetector(Detector):
         predicted: NanoDetMasksOutput = self(pixel_values, detected=output)
         quality, labels = predicted.scores.max(-1)
         return Proposals(
-            **places_of(self.config.detector, predicted.grids, predicted.points, len(quality)),
+            **places_of(self.config.detector, predicted.grids, predicted.points, quality.shape[0]),
             canvas=canvas_of(pixel_values),
             quality=quality,
             boxes=predicted.boxes,

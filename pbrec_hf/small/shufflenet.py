@@ -96,6 +96,8 @@ class RightBranch(nn.Module):
 
 def interleaved(one: Tensor, other: Tensor) -> Tensor:
     """The channels of two maps (I, C, h, w) in turns, (I, 2 · C, h, w): concatenated, then shuffled in two groups."""
+    if torch.compiler.is_compiling():  # runtimes know this form
+        return torch.cat((one, other), dim=1).unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
     if one.stride(1) == 1:  # channels-last memory, where the shuffle of torch takes longer than the convolutions
         both = torch.stack((one.movedim(1, -1), other.movedim(1, -1)), dim=-1)
         return both.flatten(-2).movedim(-1, 1)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...images.fetching import MOST_BYTES
 from ...images.sources import require_there
-from ..options import add_any, add_model, require_models, require_picture_name, save_picture
+from ..options import add_any, add_model, add_runtime, require_models, require_picture_name, save_picture
 from ..output import silence_libraries, spinner
 from ..plain import all_answers, of_expression, one_answer
 from ..questions import STDIN, separate
@@ -62,6 +62,7 @@ def add(commands: Commands) -> None:
     add_any(parser, threshold)
     parser.add_argument("--top_k", type=int, help="proposals that vote, where the checkpoint lets them vote")
     add_model(parser)
+    add_runtime(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     with spinner("loading the checkpoint"):
         from ...inference.grounder import Grounder
 
-        grounder = Grounder(options.model, options.device)
+        grounder = Grounder(options.model, options.device, options.runtime, options.precision)
     masks = options.json or options.out is not None  # nothing else shows them
     broken, everything = False, True
     most = grounder.processor.settings.max_referents if options.referents == "any" else None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..label.formats import FORMATS, Options, require_formats
-from ..options import add_any, add_model, require_models, threshold_of
+from ..options import add_any, add_model, add_runtime, require_models, threshold_of
 from ..output import countdown, silence_libraries
 from . import Commands, new_verb
 
@@ -63,6 +63,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--workers", type=int, default=2, help="of Ray (default: %(default)s)")
     parser.add_argument("--image_prefix", help="Label Studio: what stands before a photograph's name in its address")
     add_model(parser)
+    add_runtime(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,7 +82,16 @@ def run(options: argparse.Namespace) -> int:
 
     job = Job(
         sources=sources,
-        asking=Asking(options.model, options.referents, threshold, options.top_k, not options.no_masks, options.tiles),
+        asking=Asking(
+            options.model,
+            options.referents,
+            threshold,
+            options.top_k,
+            not options.no_masks,
+            options.tiles,
+            options.runtime,
+            options.precision,
+        ),
         formats=Options(options.out, options.image_prefix),
         names=options.formats,
         retry=options.retry,

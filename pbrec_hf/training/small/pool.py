@@ -87,7 +87,9 @@ def encode(scene: Scene, backbone: GroundingBackbone) -> dict[str, Tensor]:
         ValueError: an object has no mask.
     """
     pixel_values, pixel_mask = picture_inputs(scene)
-    neck, at_points, [(described, index)], [points] = backbone.describe(pixel_values[None])
+    neck, at_points, objects, [points] = backbone.describe(pixel_values[None])
+    assert isinstance(objects, list), "outside of graphs"
+    [(described, index)] = objects
     boxes = letterbox_of(scene.size).boxes_to_canvas(torch.tensor([item.box for item in scene.objects]))
     masks = torch.stack([_mask_on_canvas(item.mask) for item in scene.objects])
     return {

@@ -1,0 +1,59 @@
+"""Maps of a whole picture for the backbone: the class probabilities and the colour names of each cell."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from .colors import color_maps
+
+COLOR_CELL = 4  # colours are named for averages over squares of this many pixels
+
+
+def picture_colors(pixel_values: Tensor) -> Tensor:
+    """Colour names, one-hot (I, 11, H/4, W/4), of ImageNet-normalised canvases (I, 3, H, W)."""
+    return color_maps(F.avg_pool2d(_rgb(pixel_values.float()), COLOR_CELL))
+
+
+def classes_on(
+    scores: Tensor, grids: Sequence[tuple[int, int]], grid: tuple[int, int], corners: bool = False
+) -> Tensor:
+    """
+    The highest probability on any of several `grids` at each cell of `grid`: (I, N, C) -> (I, C, rows, cols).
+
+    With `corners`, the values of `grids` belong to the top-left corners of their cells, and a cell has the highest of
+    its four corners, as far as they lie on the canvas. So a mirrored picture has the mirrored map.
+    """
+    levels = scores.split([rows * cols for rows, cols in grids], dim=1)
+    levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
+    if corners:
+        levels = [F.max_pool2d(F.pad(level, (0, 1, 0, 1)), 2, stride=1) for level in levels]
+    highest = _resized(levels[0], grid)
+    for level in levels[1:]:
+        highest = torch.maximum(highest, _resized(level, grid))
+    return highest
+
+
+def _resized(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The highest values of a map (I, C, rows, cols) in the cells of another grid."""
+    rows, cols = level.shape[-2:]
+    if (rows, cols) == grid:
+        return level
+    if rows < grid[0]:
+        return F.interpolate(level, grid, mode="nearest")
+    if rows % grid[0] or cols % grid[1]:
+        return F.adaptive_max_pool2d(level, grid)
+    # The same, and many times as fast.
+    return F.max_pool2d(level, (rows // grid[0], cols // grid[1]))
+
+
+def _rgb(pixel_values: Tensor) -> Tensor:
+    """Undo the ImageNet normalisation: (I, 3, H, W) in [0, 1]."""
+    mean = pixel_values.new_tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
+    std = pixel_values.new_tensor(IMAGENET_DEFAULT_STD)[:, None, None]
+    return (pixel_values * std + mean).clamp(0, 1)
+
+
+__all__ = ["COLOR_CELL", "classes_on", "picture_colors"]

@@ -21,6 +21,7 @@ from ..modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures, Pb
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
 from ..version import __version__
+from .digests import add_weights
 from .graph_files import open_graph
 from .onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 from .parts import ImagePart, seen_from
@@ -122,9 +123,7 @@ def _cached(model: PbrecForReferringExpression, processor: PbrecProcessor) -> Pa
     digest = hashlib.sha256(f"{__version__} {torch.__version__}".encode())
     for network in (model, *processor.held_detectors.values()):
         digest.update(json.dumps(network.config.to_dict(), sort_keys=True, default=str).encode())
-        for name, tensor in sorted(network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().contiguous().view(torch.uint8).numpy())
+        add_weights(digest, network)
     return Path(constants.HF_HOME) / "pbrec_hf" / "graphs" / digest.hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from .adaptive import adaptive_max, nearest
 from .colors import color_maps
 
 COLOR_CELL = 4  # colours are named for averages over squares of this many pixels
@@ -42,11 +43,8 @@ def _resized(level: Tensor, grid: tuple[int, int]) -> Tensor:
     if (rows, cols) == grid:
         return level
     if rows < grid[0]:
-        return F.interpolate(level, grid, mode="nearest")
-    if rows % grid[0] or cols % grid[1]:
-        return F.adaptive_max_pool2d(level, grid)
-    # The same, and many times as fast.
-    return F.max_pool2d(level, (rows // grid[0], cols // grid[1]))
+        return nearest(level, grid)
+    return adaptive_max(level, grid)
 
 
 def _rgb(pixel_values: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from ..geometry.letterbox import canvas_of
 from ..geometry.proposals import Proposals
 from ..layers.convolutions import ConvNormRelu
 from ..layers.initialization import normal, starting
+from .adaptive import adaptive_mean
 from .dynamic_masks import NUM_SHAPE, DynamicMasks
 from .nanodet import NanoDetConfig, NanoDetDetector, places_of, strides_of_points
 from .nanodet_outputs import NanoDetOutput
@@ -168,7 +169,9 @@ class MaskHead(nn.Module):
             sums[level] = sums[level] + _resize(sums[level + 1], sums[level].shape[-2:])
         picture = self.picture(pixel_values)
         # A 1×1 convolution of averages is the average of the convolution, at a fraction of its cost.
-        contexts = [self.picture_to_kernel(F.adaptive_avg_pool2d(picture, values.shape[-2:])) for values in sums]
+        contexts = [
+            self.picture_to_kernel(adaptive_mean(picture, (values.shape[-2], values.shape[-1]))) for values in sums
+        ]
         kernels = [
             self.kernel_output(self.kernel_tower(values + context))
             for values, context in zip(sums, contexts, strict=True)

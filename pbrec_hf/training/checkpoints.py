@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from ..hub.writing import PARTIAL, flush, one_line_errors, replaced_file
-from .digests import file_sha256
+from ..inference.digests import file_sha256
 
 logger = logging.get_logger(__name__)
 

@@ -22,9 +22,9 @@ from ..detectors.base import Detector, asks_expressions, makes_masks_of_boxes
 from ..geometry.proposals import TENSORS, Proposals
 from ..hub.writing import replaced_file
 from ..image_processing_pbrec import PbrecImageProcessor
+from ..inference.digests import add_weights
 from ..processing_pbrec import PbrecProcessor
 from ..selection.choose import PROPOSALS
-from .digests import add_weights
 
 KINDS = tuple(PROPOSALS)
 

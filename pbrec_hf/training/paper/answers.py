@@ -15,12 +15,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ...hub.opening import opening
+from ...inference.digests import file_sha256
 from ...inference.folding import prepare_to_answer
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
 from ...selection.settings import paper_selection
 from ..build import add_detectors
-from ..digests import file_sha256
 from ..evaluation import Way, predict_in_ways
 from ..origin import Origin, origin_of
 from ..predictions import Prediction, read_predictions, write_predictions

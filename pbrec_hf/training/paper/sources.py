@@ -17,7 +17,7 @@ from ...data.provenance import provenance
 from ...data.refer.folder import in_split, read_references
 from ...data.refer.leakage import training_images
 from ...data.refer.refcoco import CONFIGS, config_key, refer_folder
-from ..digests import add_weights
+from ...inference.digests import add_weights
 from ..origin import Origin
 
 _NO_MATTER = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")

@@ -1,0 +1,58 @@
+"""Maps at other sizes, where these do not divide each other, in operations that every runtime computes alike."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def adaptive_max(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """The highest values of (I, C, rows, cols) in the cells of a grid of `size`, as `F.adaptive_max_pool2d`."""
+    rows, cols = values.shape[-2:]
+    if rows % size[0] == 0 and cols % size[1] == 0:  # the same, and many times as fast
+        return F.max_pool2d(values, (rows // size[0], cols // size[1]))
+    for dim, wanted in ((-2, size[0]), (-1, size[1])):
+        windows = _windows(values.shape[dim], wanted)
+        longest = max(end - start for start, end in windows)
+        # A short window repeats its last place, which changes no maximum.
+        places = [min(start + step, end - 1) for start, end in windows for step in range(longest)]
+        chosen = values.index_select(dim, torch.tensor(places, device=values.device))
+        values = chosen.unflatten(dim, (wanted, longest)).amax(dim)
+    return values
+
+
+def adaptive_mean(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """The means of (I, C, rows, cols) over the cells of a grid of `size`, as `F.adaptive_avg_pool2d`."""
+    rows, cols = values.shape[-2:]
+    if rows % size[0] == 0 and cols % size[1] == 0:
+        return F.avg_pool2d(values, (rows // size[0], cols // size[1]))
+    return _shares(rows, size[0], values) @ values @ _shares(cols, size[1], values).T
+
+
+def nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """
+    The values of (I, C, rows, cols) on a grid of `size`, as `F.interpolate` in the mode "nearest".
+
+    A runtime that divides by a rounded scale takes a neighbour where the quotient should be a whole number.
+    """
+    for dim, wanted in ((-2, size[0]), (-1, size[1])):
+        given = values.shape[dim]
+        places = [number * given // wanted for number in range(wanted)]
+        values = values.index_select(dim, torch.tensor(places, device=values.device))
+    return values
+
+
+def _windows(given: int, wanted: int) -> list[tuple[int, int]]:
+    """Start and end of each of `wanted` windows over `given` places; they may share places."""
+    return [(number * given // wanted, -(-(number + 1) * given // wanted)) for number in range(wanted)]
+
+
+def _shares(given: int, wanted: int, like: Tensor) -> Tensor:
+    """(wanted, given), what each place counts for the mean of each window."""
+    rows = [
+        [1 / (end - start) if start <= place < end else 0.0 for place in range(given)]
+        for start, end in _windows(given, wanted)
+    ]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+__all__ = ["adaptive_max", "adaptive_mean", "nearest"]

@@ -7,7 +7,7 @@ import sys
 import pytest
 from places import ROOT
 
-from scripts.benchmarks import growth, timing
+from scripts.benchmarks import growth, precisions, timing
 from scripts.benchmarks.before import Before
 from scripts.benchmarks.timing import Compared, Figure
 
@@ -68,3 +68,20 @@ def test_tables_are_named():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "train-step" in done.stderr
+
+
+def test_precisions_are_compared_on_the_same_questions(tmp_path, capsys):
+    rows = [
+        {"file_name": "dog.jpg", "expression": "the dog", "bbox": [25, 15, 440, 365]},
+        {"file_name": "dog.jpg", "expression": "the brown dog", "bbox": [0, 0, 20, 20]},
+        {"file_name": "dog.jpg", "expression": "the cat", "bbox": None},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    images = ROOT / "pbrec_hf/assets/photographs/images"
+    arguments = {"rows": tmp_path / "rows.jsonl", "images": images, "only": "torch:bf16", "rounds": 1}
+    arguments["json"] = tmp_path / "out.json"
+    precisions.main([word for name, value in arguments.items() for word in (f"--{name}", str(value))])
+    plain, half = json.loads((tmp_path / "out.json").read_text())
+    assert plain["way"] == "torch:fp32" and plain["expressions"] == 2 and plain["as torch"] == 1
+    assert plain["right"] == half["right"] == 0.5  # the second box is of nothing
+    assert "| torch, bf16 | 2 | 0.500" in capsys.readouterr().out

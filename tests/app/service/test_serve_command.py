@@ -1,5 +1,6 @@
 """`pbrec-hf serve`: its options, and a process that serves until it is interrupted."""
 
+import functools
 import signal
 import socket
 import subprocess
@@ -45,7 +46,10 @@ def test_a_process_serves_until_it_is_interrupted(checkpoint):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "pbrec_hf", "serve", "--model", checkpoint, "--port", str(port), "--no_page"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A program that was started in the background may have been told to ignore Ctrl-C, and so its children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, preexec_fn=heed)
     try:
         assert process.stdout.readline() == f"http://127.0.0.1:{port}/ (API: http://127.0.0.1:{port}/docs)\n"
         deadline = time.monotonic() + SECONDS

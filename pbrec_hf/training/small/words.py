@@ -31,6 +31,7 @@ class Words:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, encoder: PreTrainedModel):
         self.tokenizer, self.encoder = tokenizer, encoder
         self.known: dict[str, Tensor] = {}
+        self._joined = torch.empty(0), torch.empty(0, dtype=torch.int64)
 
     @torch.inference_mode()
     def read(self, texts: Sequence[str], batch: int = 512) -> None:
@@ -49,16 +50,24 @@ class Words:
 
     def save(self, path: Path) -> None:
         """Write everything read so far, for `load`."""
-        lengths = torch.tensor([len(state) for state in self.known.values()])
-        tensors = {"states": torch.cat(list(self.known.values())), "lengths": lengths}
+        states, lengths = self.joined()
         with replaced_file(path) as partial:
-            save_file(tensors, partial, metadata={"texts": json.dumps(list(self.known))})
+            save_file({"states": states, "lengths": lengths}, partial, {"texts": json.dumps(list(self.known))})
 
     def load(self, path: Path) -> None:
         """Take over what `save` wrote, with the same encoder."""
         with safe_open(path, "pt") as file:
             states, lengths = file.get_tensor("states"), file.get_tensor("lengths").tolist()
             self.known |= dict(zip(json.loads(file.metadata()["texts"]), states.split(lengths), strict=True))
+
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """The states (n, D) of all texts in a row, of which `known` is views, and how many (N,) each has."""
+        if len(self._joined[1]) < len(self.known):
+            lengths = [len(state) for state in self.known.values()]
+            states = torch.cat(list(self.known.values()))
+            self.known = dict(zip(self.known, states.split(lengths), strict=True))
+            self._joined = states, torch.tensor(lengths)
+        return self._joined
 
     def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """The states (E, L, D) of texts that were read, and their attention mask (E, L)."""

@@ -5,7 +5,7 @@ import re
 import pytest
 from places import ROOT
 
-from pbrec_hf.training.small.pool_data import Pool
+from pbrec_hf.training.small.pool_batches import Pool
 from pbrec_hf.training.small.recipe import read_recipe
 
 RECIPES = sorted((ROOT / "hub_configs/pbrec-mt-small").glob("train*.yaml"))

@@ -1,50 +1,79 @@
-"""A pool that lies on one device as a whole and draws its batches there, for a GPU: 200 kB a scene.
+"""Batches of the pool that `pool.py` and `layouts.py` wrote: scenes, several expressions each, drawn on any device.
 
-The draws are those of `pool_data.Pool` in kind, from the device's own generator, a batch in a few indexed reads.
+A batch holds a subset of each scene's points: those at the middle of an object and random others. The fusion encoder
+takes any number of points, and a step costs a quarter. The pool lies on its device as a whole, 200 kB a scene, and a
+batch is a few indexed reads. Draws follow from the seed and the kind of device: a GPU's are others than the CPU's.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...small.backbone import centrality
 from ...small.objects import SHAPE
 from .pool import MIN_CENTRAL
-from .pool_data import SURE, UNSEEN, Batch, Chunk, Pool
+from .pool_data import Batch, Chunk
 from .words import Words
 
+CPU = torch.device("cpu")
+# Square roots of class probabilities (see `objects.visible`): surely there, surely not there.
+SURE, UNSEEN = 0.63, 0.28
 DONORS = 4  # expressions that are tried for one that names something absent
 _MASK_FIRST, _CENTRAL_FIRST = 4.0, 0.7
 
 
-class ResidentPool:
+class Pool:
     """
-    The scenes and expressions of a pool on a device.
+    All scenes of some files and their expressions; `batches` draws without end.
 
     Args:
-        pool: whose chunks are copied.
-        device: where they go.
+        files: chunks of the pool.
+        words: reads their expressions.
+        neck: channels of the detector's neck.
+        classes: number of its classes.
+        fillers: share of the generated expressions that get words that say nothing.
+        single: leave out the expressions that mean several objects, or none, and scenes without any other.
+        device: where the pool lies, and its batches.
+
+    Raises:
+        ValueError: there are no files.
     """
 
-    def __init__(self, pool: Pool, device: torch.device):
-        chunks, self.device = pool.chunks, device
-        self.classes = pool.classes
-        self.neck_rows, self.neck = self._necks(chunks, chunks[0].neck)
-        self.at_points = self._joined([chunk.tensors["at_points"] for chunk in chunks])
-        self.points = self._joined([chunk.tensors["points"] for chunk in chunks])
-        self.mask = self._joined([chunk.tensors["mask"] for chunk in chunks])
-        self.central = centrality(self.at_points).float()
-        self.seen = self.at_points[:, : self.classes].amax(2)
-        self.described, self.object_rows = self._objects(chunks)
+    def __init__(
+        self,
+        files: Sequence[Path],
+        words: Words,
+        neck: int,
+        classes: int = 80,
+        fillers: float = 0.0,
+        single: bool = False,
+        device: torch.device = CPU,
+    ):
+        if not files:
+            raise ValueError("The pool has no files of these kinds: run scripts/small/pool.py first.")
+        self.classes, self.device = classes, device
+        chunks = [Chunk(path, neck) for path in files]
+        rng = np.random.default_rng(len(files))
+        for chunk in chunks:
+            if single:
+                chunk.expressions = [[one for one in said if len(one[1]) == 1] for said in chunk.expressions]
+            chunk.say_nothing_more(fillers, rng)
+            words.read([text for said in chunk.expressions for text, _, _ in said])
+        self.object_rows = self._object_rows(chunks)
         # The last row is for points without an object, and expressions without a referent.
-        self.centerness, self.massness = (
-            self._joined(
-                [*(chunk.tensors[name] for chunk in chunks), chunks[0].tensors[name].new_zeros(1, self.width)]
-            )
-            for name in ("centerness", "massness")
+        self.described, self.centerness, self.massness = (
+            self._taken(chunks, name, spare=1) for name in ("described", "centerness", "massness")
         )
-        self._read_expressions(chunks, pool.words)
+        self.at_points, self.points, self.mask = (
+            self._taken(chunks, name) for name in ("at_points", "points", "mask")
+        )
+        self.neck_rows, self.neck = self._necks(chunks, neck)
+        self.central = centrality(self.at_points).float()
+        self.seen = self.at_points[:, :classes].amax(2)  # the highest probability of each class anywhere in a scene
+        self._read_expressions(chunks, words)
 
     @property
     def width(self) -> int:
@@ -52,44 +81,44 @@ class ResidentPool:
         return int(self.mask.shape[1])
 
     def __len__(self) -> int:
-        return len(self.mask)
+        """Scenes that have expressions."""
+        return len(self.usable)
 
-    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat([part.to(self.device) for part in parts])
+    def _taken(self, chunks: Sequence[Chunk], name: str, spare: int = 0) -> Tensor:
+        """What the chunks hold under a name, and `spare` rows of zeros; no part stays with its chunk."""
+        first, rows = chunks[0].tensors[name], sum(len(chunk.tensors[name]) for chunk in chunks)
+        whole = first.new_zeros(rows + spare, *first.shape[1:], device=self.device)
+        start = 0
+        for chunk in chunks:
+            part = chunk.tensors.pop(name)
+            whole[start : start + len(part)] = part
+            start += len(part)
+        return whole
 
     def _necks(self, chunks: Sequence[Chunk], channels: int) -> tuple[Tensor, Tensor]:
         """The row of each scene in the necks (n, C, P), whose last row, of zeros, is for scenes without a picture."""
-        rows, necks, count = [], [], 0
-        for chunk in chunks:
-            given = chunk.tensors.get("neck")
-            rows.append(torch.full((len(chunk),), -1) if given is None else torch.arange(len(chunk)) + count)
-            if given is not None:
-                necks.append(given)
-                count += len(chunk)
-        points = chunks[0].tensors["mask"].shape[1]
-        neck = self._joined([*necks, torch.zeros(1, channels, points, dtype=torch.float16)])
-        index = torch.cat(rows).to(self.device)
-        return index.masked_fill(index < 0, count), neck
+        pictured = torch.tensor(["neck" in chunk.tensors for chunk in chunks for _ in chunk.expressions])
+        rows = (pictured.cumsum(0) - 1).masked_fill(~pictured, int(pictured.sum())).to(self.device)
+        if with_neck := [chunk for chunk in chunks if "neck" in chunk.tensors]:
+            return rows, self._taken(with_neck, "neck", spare=1)
+        return rows, self.at_points.new_zeros(1, channels, self.width)
 
-    def _objects(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
-        """All descriptions (n, F) with a last row of zeros, and the row of each point (N, P)."""
-        described = [chunk.tensors["described"] for chunk in chunks]
-        total = sum(map(len, described))
+    def _object_rows(self, chunks: Sequence[Chunk]) -> Tensor:
+        """int64 (N, P): the row of each point's object among all descriptions; the one after them if it has none."""
+        count = sum(chunk.described_start[-1] for chunk in chunks)
         rows, start = [], 0
-        for chunk, those in zip(chunks, described, strict=True):
-            index = chunk.tensors["index"].long()
-            first = torch.tensor(chunk.described_start[:-1])[:, None] + start
-            rows.append(torch.where(index < 0, total, index + first))
-            start += len(those)
-        described.append(described[0].new_zeros(1, described[0].shape[1]))
-        return self._joined(described), torch.cat(rows).to(self.device)
+        for chunk in chunks:
+            index = chunk.tensors.pop("index").long()
+            first = start + torch.tensor(chunk.described_start[:-1])[:, None]
+            rows.append(torch.where(index < 0, count, index + first))
+            start += chunk.described_start[-1]
+        return torch.cat(rows).to(self.device)
 
     def _read_expressions(self, chunks: Sequence[Chunk], words: Words) -> None:
         numbers = {text: number for number, text in enumerate(words.known)}
-        states = list(words.known.values())
-        lengths = torch.tensor([len(state) for state in states])
-        self.states, self.lengths = torch.cat(states).to(self.device), lengths.to(self.device)
-        self.text_start = (lengths.cumsum(0) - lengths).to(self.device)
+        states, lengths = words.joined()
+        self.states, self.lengths = states.to(self.device), lengths.to(self.device)
+        self.text_start = self.lengths.cumsum(0) - self.lengths
         texts, targets, counts, objects = [], [], [], 0
         for chunk in chunks:
             for scene, said in enumerate(chunk.expressions):
@@ -121,16 +150,23 @@ class ResidentPool:
         self, seed: int, images: int, expressions: int, points: int | None, negatives: float
     ) -> Iterator[Batch]:
         """
-        Draw batches without end; the arguments are those of `Pool.batches`.
+        Draw batches without end.
+
+        Args:
+            seed: of every draw.
+            images: scenes per batch.
+            expressions: per scene.
+            points: points kept per scene; None = all.
+            negatives: share of expressions that name something the scene does not hold.
 
         Raises:
             ValueError: a batch would need more scenes than there are.
         """
-        if images > len(self.usable):
-            raise ValueError(f"A batch of {images} scenes needs more than the pool's {len(self.usable)}: make more.")
+        if images > len(self):
+            raise ValueError(f"A batch of {images} scenes needs more than the pool's {len(self)}: make more.")
         generator = torch.Generator(self.device).manual_seed(seed)
         while True:
-            order = self.usable[torch.randperm(len(self.usable), generator=generator, device=self.device)]
+            order = self.usable[torch.randperm(len(self), generator=generator, device=self.device)]
             for chosen in order.split(images):
                 if len(chosen) == images:
                     yield self._batch(chosen, generator, expressions, points, negatives)
@@ -210,4 +246,4 @@ class ResidentPool:
         return self.states[rows].float() * mask[..., None], mask.long()
 
 
-__all__ = ["ResidentPool"]
+__all__ = ["CPU", "Pool"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
 
 from ..geometry.requested_masks import are_requested
 from ..hub.bundled import bundled_checkpoint
@@ -116,12 +117,31 @@ class Grounder:
         limits_of(threshold, referents, self.processor.calibration)  # before anything takes time
         picture = load_picture(image)
         inputs = self.processor(picture, expressions, return_proposals=False)
+        outputs, groups, found = self.ask(inputs, top_k, threshold, make_masks, referents)
+        return Grounded(picture, [], inputs, outputs, groups, found)
+
+    def ask(
+        self,
+        inputs: BatchFeature,
+        top_k: int | None = None,
+        threshold: float | str | None = None,
+        make_masks: bool = True,
+        referents: str = "one",
+    ) -> tuple[PbrecOutput, dict[str, Group], Referents]:
+        """
+        What the networks make of pictures and expressions: `outputs`, `groups` and `referents` of [`Grounded`].
+
+        Args:
+            inputs: what the processor returned, without proposals, for one picture, or `join_batches` for several;
+                the proposals are added.
+            top_k, threshold, make_masks, referents: as of `on_canvas`.
+        """
         outputs = (self._graphs or ByTorch(self.model, self.processor))(inputs)
         groups = self.processor.rank(outputs, inputs, top_k, make_masks and referents == "one")
-        # Masks on the canvas are cheap beside those in pixels, unless a network has to make them.
+        # Masks on the canvas are cheap beside those in pixels, and may be what boxes are made of; unless a network has
+        # to make them.
         made = make_masks or not are_requested(inputs.get("mask_proposals"))
-        found = self.processor.select(groups, inputs, threshold, referents, made)
-        return Grounded(picture, [], inputs, outputs, groups, found)
+        return outputs, groups, self.processor.select(groups, inputs, threshold, referents, made)
 
 
 __all__ = ["Grounded", "Grounder"]

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
-import torch
 from transformers.feature_extraction_utils import BatchFeature
 
 from ...geometry.letterbox import Letterbox
-from ...geometry.requested_masks import are_requested
 from ...images.fetching import fetch
 from ...images.reading import TooLargeError, load_pixels, picture_size
 from ...images.sources import ADDRESSES
@@ -151,18 +149,10 @@ class Answering:
         Returns:
             For each `width`, `height` and `results`, an entry for each expression, see `all_answers`.
         """
-        processor, model = self.grounder.processor, self.grounder.model
-        asked = questions[0].asked
-        inputs = join_batches([question.batch for question in questions]).to(model.device)
-        places = {name: inputs[name] for name in ("expressions", "image_index")}
-        inputs.update(processor.propose(inputs["pixel_values"], inputs["pixel_mask"], **places))
-        with torch.inference_mode():
-            outputs = model(**inputs)
-        groups = processor.rank(outputs, inputs, asked.top_k, asked.masks and asked.referents == "one")
-        # Masks on the canvas are cheap, and may be what boxes are made of, unless a network has to make them.
-        made = asked.masks or not are_requested(inputs.get("mask_proposals"))
-        found = processor.select(groups, inputs, asked.threshold, asked.referents, made)
-        answers = each_answer(found, inputs, processor.settings.mask_threshold, asked.masks)
+        asked, grounder = questions[0].asked, self.grounder
+        inputs = join_batches([question.batch for question in questions])
+        _, _, found = grounder.ask(inputs, asked.top_k, asked.threshold, asked.masks, asked.referents)
+        answers = each_answer(found, inputs, grounder.processor.settings.mask_threshold, asked.masks)
         told = []
         for question in questions:
             place = Letterbox.of(question.batch["letterbox"][0])

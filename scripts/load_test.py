@@ -24,13 +24,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "pbrec_hf" / "assets" / "photographs"
+from pbrec_hf.hub.bundled import bundled_photographs
+
+PHOTOGRAPHS = bundled_photographs()
 COLUMNS = (
     "clients", "requests/s", "expressions/s", "median, ms", "p95, ms", "photographs per batch", "processor, ms",
     "refused", "late", "MB",

@@ -22,7 +22,9 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "pbrec_hf" / "assets" / "photographs" / "images"
+from pbrec_hf.hub.bundled import bundled_photographs
+
+PHOTOGRAPHS = bundled_photographs() / "images"
 CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
   <RectangleLabels name="label" toName="image">

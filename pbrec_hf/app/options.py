@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..hub.bundled import bundled_photographs
+
 if TYPE_CHECKING:
     import datasets
     from PIL.Image import Image
 
 
-PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "photographs"
-"""Annotated photographs that ship with the package: `images/`, `instances.json`, `demo.json`, `ORIGINS.json`."""
+PHOTOGRAPHS = bundled_photographs()
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

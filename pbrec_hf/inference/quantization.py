@@ -5,19 +5,20 @@ quantised. Depthwise ones lose more than they save, and what is computed of the 
 positions) stays in float32: with eight bits in its sums and products, a fifth of the answers is lost.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ..hub.writing import replaced_file
+from ..hub.bundled import bundled_photographs
+from ..hub.writing import flush, one_line_errors, replaced_file
 
 _NO_OPERATIONS = {"Constant", "Parameter", "Result"}
-PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "photographs" / "images"
 
 
 def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[str | Path] | None = None) -> Path:
@@ -40,17 +41,13 @@ def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[st
     target = path.with_name(f"{path.stem}_int8.{'onnx' if runtime == 'onnx' else 'xml'}")
     if photographs is None and target.is_file():
         return target
-    chosen = sorted(PHOTOGRAPHS.glob("*.jpg")) if photographs is None else list(photographs)
+    chosen = sorted(bundled_photographs().glob("images/*.jpg")) if photographs is None else list(photographs)
     if not chosen:
         raise ValueError("There are no photographs to measure the ranges of eight bits on: give at least one.")
     canvases = [processor.image_processor(str(name)) for name in chosen]
-    rows = [{name: _array(canvas[name]) for name in ("pixel_values", "pixel_mask")} for canvas in canvases]
+    rows = [{name: canvas[name].numpy() for name in ("pixel_values", "pixel_mask")} for canvas in canvases]
     (_by_onnxruntime if runtime == "onnx" else _by_nncf)(path, target, rows)
     return target
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.numpy()
 
 
 def _by_onnxruntime(path: Path, target: Path, rows: list[dict[str, np.ndarray]]) -> None:
@@ -101,7 +98,15 @@ def _by_nncf(path: Path, target: Path, rows: list[dict[str, np.ndarray]]) -> Non
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(types=sorted(others - {"Convolution"})),
         )
-    openvino.save_model(network, target, compress_to_fp16=False)
+    with one_line_errors(target.parent), TemporaryDirectory(dir=target.parent) as folder:
+        openvino.save_model(network, Path(folder) / target.name, compress_to_fp16=False)
+        made = [Path(folder) / target.with_suffix(ending).name for ending in (".bin", ".xml")]
+        for path in made:
+            flush(path)
+        # The .xml stands for both: it goes first and comes last, so that it is never there without its .bin.
+        target.unlink(missing_ok=True)
+        for path in made:
+            os.replace(path, target.with_name(path.name))
 
 
 __all__ = ["quantized"]

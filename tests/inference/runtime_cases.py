@@ -1,5 +1,7 @@
 """Every runtime answers as torch does, in every precision that is exact; eight bits answer alike."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from PIL import Image
 
 from pbrec_hf import Grounder
 from pbrec_hf.app.options import PHOTOGRAPHS
+from pbrec_hf.inference.graph_files import open_graph
 from pbrec_hf.inference.graphs import Graphs
 from pbrec_hf.inference.onnx import export_onnx
+from pbrec_hf.inference.quantization import quantized
 
 PHOTO = PHOTOGRAPHS / "images/giraffes.jpg"
 # Resizing, sums of products and exponentials are the runtimes' own; logits reach from -15 to 10.
@@ -86,6 +90,49 @@ def test_fewer_bits_answer_alike(graphs, runtime, precision):
     expected = plain(PHOTO, EXPRESSIONS[:1]).answers[0]["boxes"][0]
     found = Grounder(runtime=runtime, precision=precision, graphs=folder)(PHOTO, EXPRESSIONS[:1])
     assert overlap(found.answers[0]["boxes"][0].numpy(), expected.numpy()) > 0.8
+
+
+class Canvases:
+    """A processor whose canvases are all alike."""
+
+    @staticmethod
+    def image_processor(photograph):
+        return {"pixel_values": torch.rand(1, 3, 8, 8), "pixel_mask": torch.ones(1, 8, 8)}
+
+
+class Convolution(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, pixel_values, pixel_mask):
+        return self.layer(pixel_values) * pixel_mask.mean()
+
+
+def test_an_interrupted_quantization_is_made_again(tmp_path, monkeypatch):
+    canvas, path = Canvases.image_processor(None), tmp_path / "graph.onnx"
+    torch.onnx.export(Convolution().eval(), kwargs=canvas, f=path, dynamo=True, external_data=False, verbose=False)
+    replace = os.replace
+
+    def stopped(source, target):
+        if target.suffix == ".xml":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    def names():
+        return {each.name for each in tmp_path.iterdir()}
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stopped)
+        quantized(path, "openvino", Canvases)
+    assert names() == {"graph.onnx", "graph_int8.bin"}
+    made = quantized(path, "openvino", Canvases)
+    assert names() == {"graph.onnx", "graph_int8.bin", "graph_int8.xml"}
+    assert open_graph(made, "openvino")({name: value.numpy() for name, value in canvas.items()})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # new ranges beside the old ones
+        patch.setattr(os, "replace", stopped)
+        quantized(path, "openvino", Canvases, [PHOTO])
+    assert not made.exists()
 
 
 def test_a_model_whose_detectors_have_no_graphs_runs_these_in_torch(tmp_path, runtime):

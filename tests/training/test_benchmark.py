@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from places import ROOT
+from places import ROOT, SCENES
 
 from scripts.benchmarks import growth, precisions, timing
 from scripts.benchmarks.before import Before
@@ -77,7 +77,7 @@ def test_precisions_are_compared_on_the_same_questions(tmp_path, capsys):
         {"file_name": "dog.jpg", "expression": "the cat", "bbox": None},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    images = ROOT / "pbrec_hf/assets/photographs/images"
+    images = SCENES / "images"
     arguments = {"rows": tmp_path / "rows.jsonl", "images": images, "only": "torch:bf16", "rounds": 1}
     arguments["json"] = tmp_path / "out.json"
     precisions.main([word for name, value in arguments.items() for word in (f"--{name}", str(value))])

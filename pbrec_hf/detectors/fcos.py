@@ -151,9 +151,8 @@ class FcosDetector(Detector):
             ValueError: a side is not a multiple of 32.
         """
         require_multiple(pixel_values.shape, STRIDE)
-        if any(
-            self.config.pixel_offset
-        ):  # a copy from the host, at which a GPU waits and no CUDA graph can be captured
+        # A copy from the host, at which a GPU waits and no CUDA graph can be captured: only where it changes anything.
+        if any(self.config.pixel_offset):
             pixel_values = pixel_values + pixel_values.new_tensor(self.config.pixel_offset)[:, None, None]
         p5 = self.smooth(self.lateral(self.body(pixel_values)))
         towers = {"classification": self.classification_tower(p5), "regression": self.regression_tower(p5)}

@@ -1,5 +1,6 @@
 """Maps at other sizes, where these do not divide each other, in operations that every runtime computes alike."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,11 +49,10 @@ def _windows(given: int, wanted: int) -> list[tuple[int, int]]:
 
 def _shares(given: int, wanted: int, like: Tensor) -> Tensor:
     """(wanted, given), what each place counts for the mean of each window."""
-    rows = [
-        [1 / (end - start) if start <= place < end else 0.0 for place in range(given)]
-        for start, end in _windows(given, wanted)
-    ]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    starts, ends = np.array(_windows(given, wanted)).T[..., None]
+    places = np.arange(given)
+    shares = ((starts <= places) & (places < ends)) / (ends - starts)
+    return torch.from_numpy(shares).to(like)
 
 
 __all__ = ["adaptive_max", "adaptive_mean", "nearest"]

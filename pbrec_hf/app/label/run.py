@@ -161,8 +161,8 @@ def _same_settings(out: Path, asking: Asking) -> None:
     path = out / SETTINGS
     settings = {**json.loads(asking.to_json()), "weights": weights_digest(asking.model or bundled_checkpoint())}
     if path.is_file():
-        # A labelling that was begun by an older version knows no runtimes.
-        before = {"runtime": "torch", "precision": "fp32", **json.loads(path.read_text(encoding="utf-8"))}
+        # A labelling that was begun by an older version does not know all settings: it had their defaults.
+        before = {**json.loads(Asking().to_json()), **json.loads(path.read_text(encoding="utf-8"))}
         changed = [name for name in settings if before.get(name) != settings[name]]
         if changed:
             told = "; ".join(f"{name} was {before.get(name)!r}, is {settings[name]!r}" for name in changed)

@@ -36,6 +36,12 @@ _REASONS = {
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Problem, "description": reason} for status, reason in _REASONS.items()
 }
+# What both routes of questions have in common.
+_QUESTION: dict[str, Any] = {
+    "response_model": schemas.Response,
+    "response_model_exclude_unset": True,
+    "responses": _RESPONSES,
+}
 
 _FIELDS = {
     "image": "the photograph itself; no address",
@@ -85,23 +91,11 @@ def build_service(service: Service) -> FastAPI:
 
         return await service.answer(photograph, options.expressions, options.asked(), request.state.end, gone, name)
 
-    @app.post(
-        "/v1/ground",
-        response_model=schemas.Response,
-        response_model_exclude_unset=True,
-        responses=_RESPONSES,
-        summary="What expressions mean in a photograph that is sent as base64",
-    )
+    @app.post("/v1/ground", summary="What expressions mean in a photograph that is sent as base64", **_QUESTION)
     async def ground(request: Request, body: schemas.Request) -> Any:
         return await _answered(request, body.image, body)
 
-    @app.post(
-        "/v1/ground/upload",
-        response_model=schemas.Response,
-        response_model_exclude_unset=True,
-        responses=_RESPONSES,
-        summary="The same of a photograph that is sent as a file",
-    )
+    @app.post("/v1/ground/upload", summary="The same of a photograph that is sent as a file", **_QUESTION)
     async def ground_upload(
         request: Request, form: Annotated[schemas.Upload, Form(media_type="multipart/form-data")]
     ) -> Any:

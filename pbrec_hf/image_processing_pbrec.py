@@ -9,12 +9,19 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    ChannelDimension,
+    PILImageResampling,
+    SizeDict,
+)
 from transformers.image_utils import pil_torch_interpolation_mapping as interpolations
 
 from .geometry.letterbox import Letterbox, centered
@@ -51,14 +58,20 @@ class PbrecImageProcessor(TorchvisionBackend):
     do_convert_rgb = True
     model_input_names = ["pixel_values", "pixel_mask", "letterbox"]
 
-    def preprocess(self, images: Any, **kwargs: Any) -> BatchFeature:
-        """One picture or a list of them; see the class."""
+    def preprocess(
+        self, images: Any, *, input_data_format: str | ChannelDimension | None = None, **kwargs: Any
+    ) -> BatchFeature:
+        """One picture or a list; see the class. `input_data_format` says how arrays lie, where shapes do not."""
         images = plain(images)
         several = isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
         images = list(images) if several else [images]
         if not images:
             raise ValueError("No picture given: give at least one.")
-        return super().preprocess([load_pixels(image) for image in images], **kwargs)
+        if input_data_format is not None:
+            layout = ChannelDimension(input_data_format)
+            images = [_channels_last(image, layout) for image in images]
+        pixels = [load_pixels(image) for image in images]
+        return super().preprocess(pixels, input_data_format=ChannelDimension.FIRST, **kwargs)
 
     def _standardize_kwargs(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         # Runs when a processor is made and with the arguments of every call: bad values are refused at both times.
@@ -118,6 +131,14 @@ class PbrecImageProcessor(TorchvisionBackend):
             letterbox.append(place)
         data = {"pixel_values": canvas, "pixel_mask": pixel_mask, "letterbox": torch.tensor(letterbox)}
         return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _channels_last(image: Any, layout: ChannelDimension) -> Any:
+    """An array or tensor (H, W, C) or (C, H, W) as an array (H, W, C); other pictures as they are."""
+    if not isinstance(image, (np.ndarray, Tensor)) or image.ndim != 3:
+        return image
+    array = np.asarray(image)
+    return np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -17,7 +17,7 @@ atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ.update(
     HF_ENDPOINT=_HUB.url, HF_HOME=_HOME, HF_TOKEN=TOKEN, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1"
 )
-if "PYTEST_XDIST_WORKER" in os.environ:  # one process to a core: threads of their own would only be in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process to a core: more threads are in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

@@ -297,3 +297,17 @@ def test_round_trip(tmp_path):
     loaded = PbrecImageProcessor.from_pretrained(tmp_path)
     assert loaded.size["longest_edge"] == 320
     assert loaded.to_dict() == PbrecImageProcessor(size={"longest_edge": 320}).to_dict()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 7), (5, 3), (4, 1)])
+def test_arrays_lie_as_they_are_said_to(size):
+    """By their shapes alone some could lie either way."""
+    processor = PbrecImageProcessor(size={"longest_edge": 16})
+    array = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = processor(PIL.Image.fromarray(array))
+    for layout, lying in (("channels_last", array), ("channels_first", array.transpose(2, 0, 1))):
+        for image in (lying, torch.from_numpy(lying.copy())):
+            found = processor(image, input_data_format=layout)
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+    with pytest.raises(ValueError, match="channels_middle"):
+        processor(array, input_data_format="channels_middle")

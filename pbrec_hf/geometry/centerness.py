@@ -71,9 +71,8 @@ def ensure_positive(targets: Tensor, points: Tensor, centers: Tensor) -> tuple[T
     """
     empty = ~(targets > 0).any(dim=1)
     nearest = (points - centers[:, None]).norm(dim=-1).argmin(dim=1)
-    targets = targets.float()
-    targets[empty, nearest[empty]] = 1
-    return targets, empty
+    repaired = torch.arange(targets.shape[1], device=targets.device) == nearest[:, None]
+    return targets.float().masked_fill(repaired & empty[:, None], 1.0), empty
 
 
 __all__ = ["CENTER_RADIUS", "centerness", "centerness_at", "central_centerness", "ensure_positive"]

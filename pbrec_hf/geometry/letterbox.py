@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
 
 
 class Letterbox(NamedTuple):
@@ -61,13 +60,7 @@ class Letterbox(NamedTuple):
 
         A side that clipping reduces to zero becomes one pixel long, inside the picture.
         """
-        scale, offset = self._scale_and_offset(boxes)
-        boxes = clip_boxes_to_image((boxes - offset) / scale, (self.height, self.width))
-        start, end = boxes[:, :2], boxes[:, 2:]
-        limit = boxes.new_tensor([self.width, self.height])
-        flat = end <= start
-        start = torch.where(flat, torch.minimum(start, limit - 1), start)
-        return torch.cat((start, torch.where(flat, start + 1, end)), dim=1)
+        return boxes_to_originals(boxes, torch.tensor([self], device=boxes.device))
 
     def mask_to_original(self, mask: Tensor, canvas: tuple[int, int], threshold: float = 0.5) -> Tensor:
         """
@@ -114,6 +107,24 @@ class Letterbox(NamedTuple):
         return scale, like.new_tensor([self.left, self.top]).repeat(2)
 
 
+def boxes_to_originals(boxes: Tensor, rows: Tensor) -> Tensor:
+    """
+    `Letterbox.boxes_to_original` of boxes in several pictures.
+
+    Args:
+        boxes: (n, 4) XYXY in canvas pixels.
+        rows: (n, 6) int64, the letterbox of each; (1, 6) for all.
+    """
+    height, width, resized_height, resized_width, top, left = rows.unbind(1)
+    sides = torch.stack((width, height), dim=1)
+    scale = torch.stack((resized_width, resized_height), dim=1).double() / sides
+    limit, scale, offset = (values.to(boxes.dtype) for values in (sides, scale, torch.stack((left, top), dim=1)))
+    start, end = (torch.minimum(((corner - offset) / scale).clamp(min=0), limit) for corner in boxes.split(2, dim=1))
+    flat = end <= start
+    start = torch.where(flat, torch.minimum(start, limit - 1), start)
+    return torch.cat((start, torch.where(flat, start + 1, end)), dim=1)
+
+
 def centered(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Top and left of a rectangle of `size` (height, width) centred on a canvas of `side` × `side` pixels."""
     top, left = (round((side - length) / 2 - 0.1) for length in size)  # rounded as released
@@ -148,7 +159,7 @@ def points_in_picture(rows: Tensor, grid: tuple[int, int], canvas: tuple[int, in
     inside_x, touched_x = _inside(left, resized_width, grid[1], canvas[1])
     inside = (inside_y[:, :, None] & inside_x[:, None, :]).flatten(1)
     touched = (touched_y[:, :, None] & touched_x[:, None, :]).flatten(1)
-    return torch.where(inside.any(dim=1, keepdim=True), inside, touched)
+    return inside | (touched & ~inside.any(dim=1, keepdim=True))
 
 
 def places_in_picture(rows: Tensor, points: Tensor) -> Tensor:
@@ -186,4 +197,12 @@ def _linear(position: Tensor, cells: int) -> Tensor:
     return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
 
 
-__all__ = ["Letterbox", "canvas_of", "centered", "letterboxes", "places_in_picture", "points_in_picture"]
+__all__ = [
+    "Letterbox",
+    "boxes_to_originals",
+    "canvas_of",
+    "centered",
+    "letterboxes",
+    "places_in_picture",
+    "points_in_picture",
+]

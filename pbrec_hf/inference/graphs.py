@@ -23,7 +23,7 @@ from ..selection.choose import PROPOSALS
 from ..version import __version__
 from .digests import add_weights
 from .graph_files import open_graph
-from .onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
+from .onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_networks
 from .parts import ImagePart, seen_from
 from .quantization import quantized
 from .runtimes import require_runtime
@@ -58,7 +58,7 @@ class Graphs:
         folder = _cached(model, processor) if folder is None else Path(folder)
         paths = [folder / IMAGE_ENCODER, folder / EXPRESSION_SCORER]
         if not all(path.is_file() for path in paths):
-            export_onnx(model, processor, folder)
+            export_networks(model, processor, folder)
         image = quantized(paths[0], runtime, processor) if precision == "int8" else paths[0]
         self._image = open_graph(image, runtime, precision)
         self._expressions = open_graph(paths[1], runtime, precision)

@@ -1,30 +1,39 @@
 """ONNX graphs of a checkpoint, for runtimes without PyTorch.
 
-`image_encoder.onnx` turns canvases into image features and, if the detectors have graphs (those of the bundled
-checkpoint do), into proposals; `expression_scorer.onnx` scores any number of expressions against the features of any
-number of pictures, so that a picture is encoded once. Canvases come from the same `PbrecImageProcessor`, whose
-configuration is written beside the graphs. Needs `pip install 'pbrec_hf[onnx]'`.
+`letterbox.onnx` lays a picture onto its canvas. `image_encoder.onnx` turns canvases into image features and, if the
+detectors have graphs (those of the bundled checkpoint do), into proposals; `expression_scorer.onnx` scores any number
+of expressions against the features of any number of pictures, so that a picture is encoded once; `answers.onnx` finds
+the answers by scores and proposals. Needs `pip install 'pbrec_hf[onnx]'`.
 """
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers.image_utils import PILImageResampling
 
+from ..configuration_pbrec import PbrecConfig
 from ..hub.writing import one_line_errors, replaced_file
 from ..modeling_pbrec import PbrecForReferringExpression
 from ..processing_pbrec import PbrecProcessor
+from .answer_part import AnswerPart
+from .canvas_part import CanvasPart
 from .parts import EXPRESSION_INPUTS, IMAGE_INPUTS, ExpressionPart, ImagePart, logits_names, tensors_of
 
+LETTERBOX = "letterbox.onnx"
 IMAGE_ENCODER = "image_encoder.onnx"
 EXPRESSION_SCORER = "expression_scorer.onnx"
+ANSWERS = "answers.onnx"
 _OPSET = 20
+_LONGEST = 65535  # pixels of a picture's side
 
 
 def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, folder: str | Path) -> list[Path]:
     """
-    Write both graphs, and the processor that makes their inputs (without its detectors).
+    Write all that answers without torch: the networks' graphs, those of the letterbox and of the answers where they
+    have any, and the processor (without its detectors), whose tokenizer cuts and pads.
 
     Args:
         model: in float32.
@@ -32,7 +41,40 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
         folder: is made if it does not exist.
 
     Returns:
-        The paths of the graphs.
+        The paths of the graphs, in the order of their use.
+
+    Raises:
+        ImportError, ValueError: as `export_networks`.
+    """
+    folder = Path(folder)
+    paths = export_networks(model, processor, folder)
+    images = processor.image_processor
+    if images.do_resize and images.resample == PILImageResampling.BILINEAR:
+        _export_letterbox(CanvasPart(images), folder / LETTERBOX)
+        paths.insert(0, folder / LETTERBOX)
+    image = ImagePart(model, processor)
+    if "boxes" in image.kinds:
+        _export_answers(image, model.config, processor, folder / ANSWERS)
+        paths.append(folder / ANSWERS)
+    with one_line_errors(folder):
+        images.save_pretrained(folder)
+        processor.tokenizer.save_pretrained(folder)
+        words = Tokenizer.from_str(processor.tokenizer.backend_tokenizer.to_str())
+        words.enable_truncation(processor.max_text_length)
+        words.enable_padding(pad_id=processor.tokenizer.pad_token_id, pad_token=processor.tokenizer.pad_token)
+        words.save(str(folder / "tokenizer.json"))
+    return paths
+
+
+def export_networks(model: PbrecForReferringExpression, processor: PbrecProcessor, folder: Path) -> list[Path]:
+    """
+    Write the graphs of the networks.
+
+    Args:
+        model, processor, folder: see `export_onnx`.
+
+    Returns:
+        Their paths.
 
     Raises:
         ImportError: without the extra `onnx`.
@@ -47,10 +89,9 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
         )
     if model.dtype != torch.float32:
         raise ValueError(f"The model is in {model.dtype}: load it with dtype=torch.float32.")
-    folder = Path(folder)
-    image = ImagePart(model.eval(), processor).eval()
-    size, points = model.config.image_size, model.config.grid[0] * model.config.grid[1]
-    canvas = torch.zeros(2, 3, size, size), torch.ones(2, size, size, dtype=torch.int64)
+    image = ImagePart(model.eval(), processor)
+    points = model.config.grid[0] * model.config.grid[1]
+    canvas = _canvases(model.config)
     with torch.no_grad():
         names = list(tensors_of(*image.seen(*canvas)))
     # Each input a tensor of its own: one that is given twice would become one input.
@@ -70,10 +111,35 @@ def export_onnx(model: PbrecForReferringExpression, processor: PbrecProcessor, f
         logits_names(model.config),
         (pictures, pictures, pictures, texts, texts, {0: expressions}),
     )
-    with one_line_errors(folder):
-        processor.image_processor.save_pretrained(folder)
-        processor.tokenizer.save_pretrained(folder)
     return [folder / IMAGE_ENCODER, folder / EXPRESSION_SCORER]
+
+
+def _export_letterbox(part: CanvasPart, path: Path) -> None:
+    sides = {axis: torch.export.Dim(name, min=1, max=_LONGEST) for axis, name in enumerate(("height", "width"))}
+    picture = torch.zeros(50, 60, 3, dtype=torch.uint8)
+    _export(part, (picture,), path, ("picture",), [*IMAGE_INPUTS, "letterbox"], (sides,))
+
+
+def _export_answers(image: ImagePart, config: PbrecConfig, processor: PbrecProcessor, path: Path) -> None:
+    with torch.no_grad():
+        features, templates = image.seen(*_canvases(config))
+    seen = tensors_of(features, templates)
+    for name in ("features", "positions"):
+        del seen[name]
+    part = AnswerPart(config, processor, templates, list(seen))
+    images, expressions = torch.export.Dim("images"), torch.export.Dim("expressions")
+    points = config.grid[0] * config.grid[1]
+    scores = [torch.zeros(3, points) for _ in logits_names(config)]
+    letterbox = torch.tensor([[60, 80, 60, 80, 0, 0]] * 2)
+    given = (*scores, torch.tensor([0, 0, 1]), letterbox, *seen.values())
+    dynamic = ({0: expressions},) * (len(scores) + 1) + ({0: images},) * (len(seen) + 1)
+    _export(part, given, path, tuple(part.input_names), part.output_names, (dynamic,))
+
+
+def _canvases(config: PbrecConfig) -> tuple[Tensor, Tensor]:
+    """Two empty canvases and their masks."""
+    size = config.image_size
+    return torch.zeros(2, 3, size, size), torch.ones(2, size, size, dtype=torch.int64)
 
 
 def _export(
@@ -82,7 +148,7 @@ def _export(
     path: Path,
     inputs: tuple[str, ...],
     outputs: list[str],
-    dynamic: tuple[dict[int, Any], ...],
+    dynamic: tuple[Any, ...],
 ) -> None:
     with torch.no_grad():
         program = torch.export.export(module.eval(), arguments, dynamic_shapes=dynamic, strict=False)
@@ -108,4 +174,4 @@ def _require_onnx() -> None:
         raise ImportError(f"{error.name} is not installed: pip install 'pbrec_hf[onnx]'.") from error
 
 
-__all__ = ["EXPRESSION_SCORER", "IMAGE_ENCODER", "export_onnx"]
+__all__ = ["ANSWERS", "EXPRESSION_SCORER", "IMAGE_ENCODER", "LETTERBOX", "export_networks", "export_onnx"]

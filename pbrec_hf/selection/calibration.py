@@ -67,7 +67,7 @@ class ScoreMap:
             torch.tensor(values, dtype=torch.float64, device=scores.device) for values in (self.raw, self.probability)
         )
         given = scores.double().clamp(self.raw[0], self.raw[-1])
-        piece = torch.searchsorted(raw, given.contiguous(), right=True).clamp(1, len(raw) - 1)
+        piece = (given[..., None] >= raw).sum(-1).clamp(1, len(raw) - 1)
         low, high = probability[piece - 1], probability[piece]
         share = (given - raw[piece - 1]) / (raw[piece] - raw[piece - 1])
         # Rounding must not lead beyond the next knot, or a better score could get a lower probability.

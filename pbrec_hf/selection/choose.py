@@ -50,7 +50,8 @@ def rank_and_choose(
     center, mass = outputs.center_logits, outputs.mass_logits
     if center is None and mass is None:
         raise ValueError("The outputs have neither center_logits nor mass_logits: give those of a model with heads.")
-    _require_sound(outputs, inputs)
+    if not torch.compiler.is_compiling():
+        _require_sound(outputs, inputs)
     logits_of = {"boxes": center if center is not None else mass, "masks": mass if mass is not None else center}
     for kind, name in PROPOSALS.items():
         proposals = inputs.get(name)
@@ -58,7 +59,7 @@ def rank_and_choose(
             continue
         device = proposals.device
         logits = logits_of[kind].to(device).float()
-        image_index = pictures_of(inputs, len(logits)).to(device)
+        image_index = pictures_of(inputs, logits.shape[0]).to(device)
         if are_requested(proposals):
             if "boxes" not in groups:
                 raise ValueError("The masks are made of chosen boxes, and there are none: add a box detector.")
@@ -130,12 +131,12 @@ def pictures_of(inputs: Mapping[str, Any], expressions: int) -> Tensor:
         ValueError: `inputs` holds a different number of expressions.
     """
     image_index = inputs.get("image_index")
-    if image_index is not None and len(image_index) != expressions:
+    if image_index is not None and image_index.shape[0] != expressions:
         raise ValueError(
-            f"`outputs` scores {expressions} expressions, but `inputs` holds {len(image_index)}: pass the inputs that "
-            "the outputs were computed from."
+            f"`outputs` scores {expressions} expressions, but `inputs` holds {image_index.shape[0]}: pass the inputs "
+            "that the outputs were computed from."
         )
-    return image_of_each(image_index, expressions, len(inputs["letterbox"]))
+    return image_of_each(image_index, expressions, inputs["letterbox"].shape[0])
 
 
 def same_points(boxes: Proposals, masks: Proposals) -> bool:
@@ -146,7 +147,9 @@ def same_points(boxes: Proposals, masks: Proposals) -> bool:
         ValueError: they were not, and the masks have no boxes to tell which belongs to which.
     """
     if boxes.points is not None and masks.points is not None and boxes.points.shape == masks.points.shape:
-        same = boxes.points is masks.points or bool(torch.equal(boxes.points, masks.points))
+        same = boxes.points is masks.points
+        if not same and not torch.compiler.is_compiling():
+            same = bool(torch.equal(boxes.points, masks.points))
     else:
         same = masks.points is None and boxes.points is None and masks.grids == boxes.grids
     if not same and masks.boxes is None:

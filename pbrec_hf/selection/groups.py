@@ -38,7 +38,7 @@ class Group:
     def chosen(self, kind: str) -> Tensor:
         """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,)."""
         values: Tensor = getattr(self, kind)
-        return values[torch.arange(len(self.winner), device=values.device), self.winner]
+        return values[torch.arange(self.winner.shape[0], device=values.device), self.winner]
 
 
 def best_agreeing(values: Tensor, overlap: Tensor, winner: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ def top_k_points(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"top_k={k}: give a positive integer such as 12.")
     if values.shape[-1] == 0:
         raise ValueError("There are no proposals to choose from: use a detector that proposes at one point or more.")
+    if torch.compiler.is_compiling():
+        return values.topk(min(k, values.shape[-1]))
     # The order of ties is undefined in topk, but not in a stable sort.
     values, index = values.sort(dim=-1, descending=True, stable=True)
     return values[..., :k], index[..., :k]
@@ -94,7 +96,7 @@ def rank_proposals(
     valid = proposed_in_picture(proposals, letterbox, image_index)
     if settings.candidates_only and proposals.candidates is not None:
         kept = valid & proposals.candidates[rows]
-        valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
+        valid = kept | (valid & ~kept.any(dim=1, keepdim=True))
     weight = weigh_quality(proposals, settings)
     quality = None if weight is None else weight[rows]
     return rank_scores(torch.cat(values, dim=1), quality, valid)
@@ -130,7 +132,10 @@ def weigh_quality(proposals: Proposals, settings: SelectionSettings) -> Tensor |
     if settings.ranking != "score_times_quality" or proposals.quality is None:
         return None
     # Rounding may lead a quality out of [0, 1], where a power is no number; `rank_and_choose` refuses more than that.
-    return proposals.quality.clamp(0, 1) ** settings.quality_power
+    quality = proposals.quality
+    if not torch.compiler.is_compiling():  # exporters to ONNX lose the limits of the second clamp of an input
+        quality = quality.clamp(0, 1)
+    return quality**settings.quality_power
 
 
 __all__ = ["proposed_in_picture", "rank_proposals", "rank_scores", "top_k_points", "weigh_quality"]

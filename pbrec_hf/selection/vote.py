@@ -69,7 +69,7 @@ def choose_masks(values: Tensor, proposals: Proposals, rows: Tensor, top_k: int)
 
 def _vote(values: Tensor, points: Tensor, iou: Tensor, **proposed: Any) -> Group:
     winner = select_by_overlap(iou, values > -torch.inf)
-    overlap = iou[torch.arange(len(values), device=values.device), winner]
+    overlap = iou[torch.arange(values.shape[0], device=values.device), winner]
     return Group(values, points, winner, best_agreeing(values, overlap, winner), **proposed)
 
 

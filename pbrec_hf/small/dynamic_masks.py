@@ -26,24 +26,24 @@ def pixel_coordinates(length: int, like: Tensor) -> Tensor:
 
 def mask_logits(features: Tensor, kernels: Tensor) -> Tensor:
     """
-    Mask logits of n points on one canvas.
+    Mask logits of n points on each of any number of canvases.
 
     Args:
-        features: (C, h, w) pixel features.
-        kernels: (n, C + NUM_SHAPE).
+        features: (…, C, h, w) pixel features.
+        kernels: (…, n, C + NUM_SHAPE).
 
     Returns:
-        (n, h, w).
+        (…, n, h, w).
     """
-    channels, height, width = features.shape
-    weight, bias, center, log_axes = kernels.split([channels, 1, 2, 2], dim=1)
+    channels, height, width = features.shape[-3:]
+    weight, bias, center, log_axes = kernels.split([channels, 1, 2, 2], dim=-1)
     scale = (-log_axes).exp()
-    x = ((pixel_coordinates(width, features) - center[:, :1]) * scale[:, :1]).square()
-    y = ((pixel_coordinates(height, features) - center[:, 1:]) * scale[:, 1:]).square()
-    distance = y[:, :, None] + x[:, None, :]
+    x = ((pixel_coordinates(width, features) - center[..., :1]) * scale[..., :1]).square()
+    y = ((pixel_coordinates(height, features) - center[..., 1:]) * scale[..., 1:]).square()
+    distance = y[..., :, None] + x[..., None, :]
     # Bounded, so that the features can override the ellipse everywhere.
     ellipse = ELLIPSE_LOGIT * (1 - distance) / (1 + distance)
-    return torch.addmm(bias, weight, features.flatten(1)).view(-1, height, width) + ellipse
+    return (weight @ features.flatten(-2) + bias).unflatten(-1, (height, width)) + ellipse
 
 
 @dataclass
@@ -85,6 +85,8 @@ class DynamicMasks(LazyMasks):
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
         """See [`ProposedMasks.at`]."""
+        if torch.compiler.is_compiling():
+            return self._at_each(image_index, point_index)
         probabilities = self.features.new_empty(len(image_index), *self.features.shape[-2:])
         length = self.channels + NUM_SHAPE
         for image in image_index.unique().tolist():
@@ -93,6 +95,13 @@ class DynamicMasks(LazyMasks):
             kernels = packed.flatten()[: len(self.bias) * length].view(-1, length)
             probabilities[chosen] = mask_logits(features, kernels[point_index[chosen]]).sigmoid()
         return probabilities
+
+    def _at_each(self, image_index: Tensor, point_index: Tensor) -> Tensor:
+        """The same with shapes that do not depend on the indices; copies the features for every mask."""
+        length = self.channels + NUM_SHAPE
+        features, packed = self.features.tensor_split([self.channels], dim=1)
+        kernels = packed.flatten(1)[:, : len(self.bias) * length].unflatten(1, (-1, length))
+        return mask_logits(features[image_index], kernels[image_index, point_index][:, None]).sigmoid()[:, 0]
 
 
 __all__ = ["NUM_SHAPE", "DynamicMasks", "mask_logits"]

@@ -1,20 +1,25 @@
 """Every runtime answers as torch does, in every precision that is exact; eight bits answer alike."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from checkpoints import tiny_model, tiny_processor
 from PIL import Image
+from tokenizers import Tokenizer
 
 from pbrec_hf import Grounder
 from pbrec_hf.app.options import PHOTOGRAPHS
 from pbrec_hf.inference.graph_files import open_graph
 from pbrec_hf.inference.graphs import Graphs
-from pbrec_hf.inference.onnx import export_onnx
+from pbrec_hf.inference.onnx import ANSWERS, EXPRESSION_SCORER, IMAGE_ENCODER, LETTERBOX, export_onnx
 from pbrec_hf.inference.quantization import quantized
 
+SCRIPT = Path(__file__).parents[2] / "scripts/answer_without_torch.py"
 PHOTO = PHOTOGRAPHS / "images/giraffes.jpg"
 # Resizing, sums of products and exponentials are the runtimes' own; logits reach from -15 to 10.
 LOGITS = {"onnx": 5e-4, "openvino": 1e-1}
@@ -63,6 +68,43 @@ def test_a_runtime_answers_as_torch_does(graphs, runtime):
             torch.testing.assert_close(one["scores"], other["scores"], atol=LOGITS[runtime], rtol=1e-4)
             torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-2, rtol=1e-4)
             assert (one["masks"] != other["masks"]).float().mean() < 1e-4 if len(one["masks"]) else True
+
+
+def test_graphs_alone_answer_from_pixels_to_pixels(graphs, runtime):
+    plain, folder = graphs
+    picture = np.asarray(Image.open(PHOTO).convert("RGB"))
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode_batch(EXPRESSIONS)
+    found = {
+        "picture": picture,
+        "input_ids": np.array([token.ids for token in tokens]),
+        "attention_mask": np.array([token.attention_mask for token in tokens]),
+        "image_index": np.zeros(len(tokens), dtype=np.int64),
+    }
+    for name in (LETTERBOX, IMAGE_ENCODER, EXPRESSION_SCORER, ANSWERS):
+        found |= open_graph(folder / name, runtime)(found)
+    expected = plain(picture, EXPRESSIONS)
+    for name in ("pixel_values", "pixel_mask", "letterbox"):
+        np.testing.assert_allclose(found[name], expected.inputs[name], atol=1e-4)
+    for number, answer in enumerate(expected.answers):
+        np.testing.assert_allclose(found["boxes"][number], answer["boxes"][0], atol=1e-2, rtol=1e-4)
+        np.testing.assert_allclose(found["scores"][number], answer["scores"][0], atol=LOGITS[runtime], rtol=1e-3)
+        np.testing.assert_allclose(found["exists"][number], answer["exists"], atol=LOGITS[runtime], rtol=1e-3)
+    masks = expected.groups["masks"].chosen("masks")
+    np.testing.assert_allclose(found["masks"], masks, atol=2e-2)
+
+
+def test_an_answer_needs_no_torch(graphs):
+    """The script in which whoever deploys the graphs begins; torch and this package are out of its reach."""
+    plain, folder = graphs
+    blocked = "import runpy, sys\nfor name in ('torch', 'transformers', 'pbrec_hf'):\n    sys.modules[name] = None\n"
+    program = f"{blocked}del sys.argv[0]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    arguments = [str(SCRIPT), str(folder), str(PHOTO), *EXPRESSIONS[:2]]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for line, answer in zip(done.stdout.splitlines(), plain(PHOTO, EXPRESSIONS[:2]).answers, strict=True):
+        text = answer["text_labels"][0]
+        box = [round(value) for value in answer["boxes"][0].tolist()]
+        assert line == f"{text}: score {answer['scores'][0]:.2f}, box {box}"
 
 
 def test_several_pictures_at_once_are_seen_as_each_alone(graphs, runtime):

@@ -127,6 +127,7 @@ class FcosDetector(Detector):
 
     config: FcosConfig
     _no_split_modules = ["BasicBlock", "Bottleneck"]
+    exportable = True
 
     def __init__(self, config: FcosConfig):
         super().__init__(config)

@@ -276,6 +276,7 @@ class SoloDetector(Detector):
     """SOLO; see the module docstring."""
 
     config: SoloConfig
+    exportable = True
 
     def __init__(self, config: SoloConfig):
         super().__init__(config)

@@ -133,6 +133,11 @@ class LazyMasks(ProposedMasks):
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
         """See [`ProposedMasks.at`]; (n, h', w')."""
         height, width = self.features.shape[-2:]
+        if torch.compiler.is_compiling():
+            # Shapes must not depend on the indices: every mask on every canvas, of which its own is kept.
+            of_all = self.weight[point_index] @ self.features.flatten(2) + self.bias[point_index, None]
+            logits = of_all[image_index, torch.arange(image_index.shape[0])].unflatten(1, (height, width))
+            return self._resized(logits.sigmoid())
         logits = self.features.new_empty(len(image_index), height, width)
         # One image at a time: indexing the features by mask would copy them once per mask.
         for image in image_index.unique().tolist():
@@ -140,8 +145,10 @@ class LazyMasks(ProposedMasks):
             points = point_index[rows]
             flat = torch.addmm(self.bias[points, None], self.weight[points], self.features[image].flatten(1))
             logits[rows] = flat.view(-1, height, width)
-        probabilities = logits.sigmoid()
-        if self.size in (None, (height, width)):
+        return self._resized(logits.sigmoid())
+
+    def _resized(self, probabilities: Tensor) -> Tensor:
+        if self.size in (None, tuple(self.features.shape[-2:])):
             return probabilities
         return F.interpolate(probabilities[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
 

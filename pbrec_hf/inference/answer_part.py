@@ -41,7 +41,8 @@ class AnswerPart(nn.Module):
         if "boxes" not in templates:
             raise ValueError("There is no answer as a graph without a box detector that has one.")
         self._processor, self._templates = processor, templates
-        self._same_points = "masks" in templates and same_points(templates["boxes"], templates["masks"])
+        follows = processor.settings.masks_follow_boxes and "masks" in templates
+        self._same_points = follows and same_points(templates["boxes"], templates["masks"])
         self.input_names = [*logits_names(config), "image_index", "letterbox", *seen]
 
     @property

@@ -97,11 +97,12 @@ class DynamicMasks(LazyMasks):
         return probabilities
 
     def _at_each(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """The same with shapes that do not depend on the indices; copies the features for every mask."""
+        """The same in shapes that do not depend on indices: every mask on every canvas, of which its own is kept."""
         length = self.channels + NUM_SHAPE
         features, packed = self.features.tensor_split([self.channels], dim=1)
         kernels = packed.flatten(1)[:, : len(self.bias) * length].unflatten(1, (-1, length))
-        return mask_logits(features[image_index], kernels[image_index, point_index][:, None]).sigmoid()[:, 0]
+        logits = mask_logits(features, kernels[image_index, point_index][None])
+        return logits[image_index, torch.arange(image_index.shape[0])].sigmoid()
 
 
 __all__ = ["NUM_SHAPE", "DynamicMasks", "mask_logits"]

@@ -4,13 +4,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from checkpoints import tiny_model, tiny_processor
+from checkpoints import tiny_mask_detector, tiny_model, tiny_processor
 from documents import blocks, commands
 from PIL import Image
 from transformers import AutoImageProcessor
 
+from pbrec_hf import FcosDetector
 from pbrec_hf.app.cli import parse
-from pbrec_hf.inference.onnx import EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
+from pbrec_hf.detectors.fcos import FcosConfig
+from pbrec_hf.inference.graph_files import open_graph
+from pbrec_hf.inference.onnx import ANSWERS, EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 
 TEXTS = (["left dog"], ["the cat on the left", "red car", "the girl", "dog"])
 
@@ -22,22 +25,35 @@ def run(path, **inputs) -> list[np.ndarray]:
     return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})
 
 
-def test_the_graphs_equal_the_model(tmp_path, monkeypatch):
-    model, processor = tiny_model(), tiny_processor()
-    export_onnx(model, processor, tmp_path)
-    photo = np.random.default_rng(1).integers(0, 255, (50, 120, 3), dtype=np.uint8)
+PHOTO = np.random.default_rng(1).integers(0, 255, (50, 120, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A model with the detectors of the full size, and the folder of its graphs."""
+    folder = tmp_path_factory.mktemp("graphs")
+    torch.manual_seed(0)
+    boxes = FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=1)).eval()
+    model = tiny_model()
+    processor = tiny_processor(box_detector=boxes, mask_detector=tiny_mask_detector())
+    export_onnx(model, processor, folder)
+    return model, processor, folder
+
+
+def test_the_graphs_equal_the_model(exported, monkeypatch):
+    model, processor, folder = exported
     # The pre-processing written beside the graphs is the processor's own.
-    canvas = AutoImageProcessor.from_pretrained(tmp_path)([photo] * 3)
+    canvas = AutoImageProcessor.from_pretrained(folder)([PHOTO] * 3)
     for text in TEXTS:
-        inputs = processor(photo, text)
+        inputs = processor(PHOTO, text)
         assert torch.equal(inputs["pixel_values"][0], canvas["pixel_values"][2])
         with torch.no_grad():
             expected = model(**inputs)
-        encoded = run(tmp_path / IMAGE_ENCODER, pixel_values=canvas["pixel_values"], pixel_mask=canvas["pixel_mask"])
-        features, positions, mask = (value[2:] for value in encoded)
+        encoded = run(folder / IMAGE_ENCODER, pixel_values=canvas["pixel_values"], pixel_mask=canvas["pixel_mask"])
+        features, positions, mask = (value[2:] for value in encoded[:3])
         np.testing.assert_allclose(features[0], expected.image_features.features[0], atol=1e-4)
         center, mass = run(
-            tmp_path / EXPRESSION_SCORER,
+            folder / EXPRESSION_SCORER,
             features=features,
             positions=positions,
             mask=mask,
@@ -47,10 +63,10 @@ def test_the_graphs_equal_the_model(tmp_path, monkeypatch):
         )
         np.testing.assert_allclose(center, expected.center_logits, atol=1e-4)
         np.testing.assert_allclose(mass, expected.mass_logits, atol=1e-4)
-    the_documented_use(tmp_path, photo, monkeypatch)
+    the_documented_use(folder, monkeypatch)
 
 
-def the_documented_use(folder, photo, monkeypatch):
+def the_documented_use(folder, monkeypatch):
     """docs/exporting.md, on these graphs under the name that it gives them."""
     exporting, _ = blocks("docs/exporting.md", "bash")  # the other one is run by runtime_cases.py
     ((program, *arguments),) = commands(exporting)
@@ -58,11 +74,29 @@ def the_documented_use(folder, photo, monkeypatch):
     assert program == "pbrec-hf" and options.model
     monkeypatch.chdir(folder)
     options.destination.symlink_to(folder)
-    Image.fromarray(photo).save("photo.jpg")
+    Image.fromarray(PHOTO).save("photo.jpg")
     (code,) = blocks("docs/exporting.md", "python")
     names: dict = {}
     exec(compile(code.text, code.page, "exec"), names)
     assert [part.shape for part in names["logits"]] == [(2, 16)] * 2
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_detectors_and_vote_have_graphs(exported, runtime):
+    model, processor, folder = exported
+    inputs = processor([PHOTO, PHOTO[:, ::-1].copy()], [["left dog", "cat", "the girl"], ["red car"]])
+    with torch.no_grad():
+        outputs = model(**inputs)
+    expected = processor.post_process_referring_expression(outputs, inputs)
+    masks = processor.rank(outputs, inputs)["masks"].chosen("masks")
+    found = {name: inputs[name].numpy() for name in ("input_ids", "attention_mask", "image_index")}
+    found |= {name: inputs[name].numpy() for name in ("pixel_values", "pixel_mask", "letterbox")}
+    for name in (IMAGE_ENCODER, EXPRESSION_SCORER, ANSWERS):
+        found |= open_graph(folder / name, runtime)(found)
+    for number, answer in enumerate(expected):
+        np.testing.assert_allclose(found["boxes"][number], answer["boxes"][0], atol=1e-3)
+        np.testing.assert_allclose(found["raw_scores"][number], answer["raw_scores"][0], atol=1e-5)
+    np.testing.assert_allclose(found["masks"], masks, atol=1e-4)
 
 
 def test_half_precision_is_refused(tmp_path):

@@ -115,8 +115,8 @@ class LazyMasks(ProposedMasks):
     bias: Tensor
     size: tuple[int, int] | None = None
 
-    PER_IMAGE = ("features",)
-    SHARED = ("weight", "bias")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("features",)
+    SHARED: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     def __post_init__(self) -> None:
         if self.features.ndim != 4 or self.weight.shape != (*self.bias.shape, self.features.shape[1]):

@@ -3,8 +3,8 @@
 Similar to SOLOv2 (arXiv 2003.10152), with the outputs of the frozen detector as input: its maps, class logits and box
 distances at all strides of its first scale, summed top-down. Shallow features of the pixels add edges and
 colours. Each point predicts a kernel that computes its mask at a quarter of the canvas size, starting from the ellipse
-in its box. Expects letterboxed, ImageNet-normalised canvases whose sides are multiples of 32. Knows nothing of targets
-and losses.
+in its box. A refiner may draw masks again inside of their boxes (`mask_refiner.py`). Expects letterboxed,
+ImageNet-normalised canvases whose sides are multiples of 32. Knows nothing of targets and losses.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,8 @@ from ..geometry.proposals import Proposals
 from ..layers.convolutions import ConvNormRelu
 from ..layers.initialization import normal, starting
 from .adaptive import adaptive_mean
-from .dynamic_masks import NUM_SHAPE, DynamicMasks
+from .dynamic_masks import NUM_SHAPE, DynamicMasks, RefinedMasks
+from .mask_refiner import CROP_SIDE, MaskRefiner, enlarged
 from .nanodet import NanoDetConfig, NanoDetDetector, places_of, strides_of_points
 from .nanodet_outputs import NanoDetOutput
 
@@ -39,6 +40,8 @@ CLASS_LOGIT_SCALE = 0.25
 SMALLEST_HALF_AXIS = 2.0
 # Limit for the predicted log ratio of an ellipse's axes to its box.
 LARGEST_LOG_SCALE = 2.0
+# Sizes that a crop can be halved to.
+MOST_WIDTHS = CROP_SIDE.bit_length()
 _KAIMING = partial(init.kaiming_normal_, mode="fan_in", nonlinearity="relu")
 
 
@@ -54,6 +57,8 @@ class NanoDetMasksConfig(DetectorConfig):
         picture_channels: channels of the pixel features computed from the canvas itself.
         stacked_convs: number of convolutions in each tower.
         norm_groups: groups of the group norms.
+        refiner_widths: channels of the refiner at each of its sizes, fine to coarse; none = masks are not refined.
+        detail_channels: channels of the maps that it reads besides masks and canvas.
         freeze_detector: whether NanoDet is excluded from training.
     """
 
@@ -66,6 +71,8 @@ class NanoDetMasksConfig(DetectorConfig):
     picture_channels: int = 24
     stacked_convs: int = 2
     norm_groups: int = 8
+    refiner_widths: list[int] | tuple[int, ...] = ()
+    detail_channels: int = 16
     freeze_detector: bool = True
 
     limits: ClassVar = {
@@ -74,9 +81,12 @@ class NanoDetMasksConfig(DetectorConfig):
         "picture_channels": (1, 4096),
         "stacked_convs": (1, 32),
         "norm_groups": (1, 4096),
+        "refiner_widths": (1, 4096),
+        "detail_channels": (1, 4096),
     }
 
     def __post_init__(self, **kwargs: Any) -> None:
+        self.refiner_widths = list(self.refiner_widths)
         given = len(self.id2label) if self.id2label is not None else kwargs.get("num_labels")
         super().__post_init__(**kwargs)
         classes = self.detector._classes
@@ -93,6 +103,11 @@ class NanoDetMasksConfig(DetectorConfig):
         """`detector_config` as the config object that it is after construction."""
         return cast(NanoDetConfig, self.detector_config)
 
+    @property
+    def refiner_form(self) -> tuple[int, ...]:
+        """The refiner's `widths` one by one, with `norm_groups` last, as `refined_logits` takes them."""
+        return (*self.refiner_widths, self.norm_groups)
+
     def validate_architecture(self) -> None:
         """
         Check the fields; transformers calls it after construction.
@@ -101,9 +116,12 @@ class NanoDetMasksConfig(DetectorConfig):
             ValueError: a field is out of range.
         """
         self.check_limits()
-        for name in ("channels", "picture_channels"):
-            if getattr(self, name) % self.norm_groups:
-                raise ValueError(f"{name}={getattr(self, name)}: give a multiple of norm_groups={self.norm_groups}.")
+        for name in ("channels", "picture_channels", "refiner_widths"):
+            value = getattr(self, name)
+            if any(width % self.norm_groups for width in (value if isinstance(value, Sequence) else [value])):
+                raise ValueError(f"{name}={value}: give multiples of norm_groups={self.norm_groups}.")
+        if len(self.refiner_widths) > MOST_WIDTHS:
+            raise ValueError(f"refiner_widths={self.refiner_widths}: give at most {MOST_WIDTHS} numbers.")
 
 
 @dataclass
@@ -118,6 +136,10 @@ class NanoDetMasksOutput(ModelOutput):
         scores: (I, N, classes), class probabilities.
         points: (N, 2) XY in canvas pixels.
         grids: (rows, cols) of the grids.
+        details: (I, D, h, w), maps for the refiner, as all that follows; None without one.
+        picture: (I, 3, H, W), the canvases at the detector's first scale.
+        regions: (I, N, 4) XYXY in cells of the features, the enlarged boxes.
+        refiner: (P,), its weights.
     """
 
     # `forward` fills every field; ModelOutput requires the defaults.
@@ -127,6 +149,10 @@ class NanoDetMasksOutput(ModelOutput):
     scores: Tensor = None  # type: ignore[assignment]
     points: Tensor = None  # type: ignore[assignment]
     grids: tuple[tuple[int, int], ...] = None  # type: ignore[assignment]
+    details: Tensor | None = None
+    picture: Tensor | None = None
+    regions: Tensor | None = None
+    refiner: Tensor | None = None
 
 
 class MaskHead(nn.Module):
@@ -149,11 +175,15 @@ class MaskHead(nn.Module):
         self.picture_to_kernel = nn.Conv2d(fine, channels, 1)
         self.mask_tower, self.kernel_tower = tower(), tower()
         self.mask_output = nn.Conv2d(channels, config.mask_channels, 1)
+        if config.refiner_widths:
+            self.details = nn.Conv2d(pixel_channels, config.detail_channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 starting(module, weight=_KAIMING)
         # Initial kernels consist of the ellipse in the box of their point only.
         self.kernel_output = starting(nn.Conv2d(channels, pixel_channels + NUM_SHAPE, 1), weight=normal(0.01))
+        if config.refiner_widths:
+            self.refiner = MaskRefiner(config.detail_channels, config.refiner_widths, groups)
 
     def forward(self, maps: list[Tensor], pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -271,7 +301,13 @@ class NanoDetMasksDetector(Detector):
         features, kernels = self.head(maps, pixel_values)
         boxes = boxes_from_distances(points, distances.float(), canvas)
         kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
-        return NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], points, grids)
+        output = NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], points, grids)
+        if self.config.refiner_widths:
+            cells = boxes.new_tensor([features.shape[-1] / canvas[1], features.shape[-2] / canvas[0]])
+            output.details, output.picture = self.head.details(features).float(), pixel_values.float()
+            output.regions = enlarged(boxes * cells.repeat(2))
+            output.refiner = self.head.refiner.vector().float()
+        return output
 
     @torch.no_grad()
     def propose(
@@ -292,8 +328,21 @@ class NanoDetMasksDetector(Detector):
             canvas=canvas_of(pixel_values),
             quality=quality,
             boxes=predicted.boxes,
-            masks=DynamicMasks.pack(predicted.features, predicted.kernels),
+            masks=self._masks(predicted),
             labels=labels,
+        )
+
+    def _masks(self, predicted: NanoDetMasksOutput) -> DynamicMasks:
+        if predicted.refiner is None:
+            return DynamicMasks.pack(predicted.features, predicted.kernels)
+        return RefinedMasks.pack(
+            predicted.features,
+            predicted.kernels,
+            details=predicted.details,
+            picture=predicted.picture,
+            regions=predicted.regions,
+            refiner=predicted.refiner,
+            form=self.config.refiner_form,
         )
 
 

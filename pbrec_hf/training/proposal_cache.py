@@ -58,7 +58,7 @@ def detector_hash(detector: Detector, image_processor: PbrecImageProcessor) -> s
 
 
 # Fields that are newer than caches of 0.1.0, and the values with which proposals are as before.
-_NEWER = {"tower_kernel": 3, "points": "center", "neck": "pan"}
+_NEWER = {"tower_kernel": 3, "points": "center", "neck": "pan", "refiner_widths": [], "detail_channels": 16}
 _NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "processor_class")
 
 

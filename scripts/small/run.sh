@@ -14,7 +14,7 @@
 #   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on;
 #   train_gpu.yaml, the same on a GPU, with more scenes and more steps.
 # START: RUN/pbrec-mt-small of the recipe before. The bundled checkpoint went through train.yaml, train_generalized.yaml
-#   and train_gpu.yaml.
+#   and train_gpu.yaml. Its mask head got the refiner last (the header of train_gpu.yaml says how).
 # On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
 # and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
 # the units the phases take about twice as long.
@@ -68,7 +68,7 @@ train_plus.yaml | train_gpu.yaml)
     ;;
 esac
 train_detector "$@" --freeze_trunk --annotations "$data/instances_train2017.json" "$data/instances_val2017.json" \
-    --epochs "${epochs:-4}" --learning_rate 4e-4 --measure_every 4 --out "$run/masks"
+    --epochs "${epochs:-4}" --learning_rate 1.5e-3 --batch_size 4 --measure_every 4 --out "$run/masks"
 
 # Scenes are encoded one by one, so two programs on a core each are faster than one on both.
 pool() {

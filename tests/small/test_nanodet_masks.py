@@ -113,7 +113,7 @@ def test_a_frozen_detector_gets_no_gradient():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 9}, "multiple of norm_groups"),
+        ({"channels": 9}, "multiples of norm_groups"),
         ({"stacked_convs": 0}, "1 to"),
     ],
 )

@@ -145,19 +145,20 @@ def tiny_detectors():
     small = {"channels": 8, "norm_groups": 4, "num_labels": 2, "stacked_convs": 1}
     levels = {"level_maps": [0, 1], "strides": [8, 16], "num_grids": [6, 4], "scale_ranges": [[0, 999]] * 2}
     solo = SoloConfig(backbone_config=TINY_RESNET, neck_channels=8, proposal_level=0, **levels, **small)
-    masks = NanoDetMasksConfig(
-        detector_config=nanodet, channels=8, mask_channels=4, picture_channels=4, norm_groups=4, stacked_convs=1
-    )
+    head = {"channels": 8, "mask_channels": 4, "picture_channels": 4, "norm_groups": 4, "stacked_convs": 1}
+    masks = NanoDetMasksConfig(detector_config=nanodet, **head)
+    refined = NanoDetMasksConfig(detector_config=nanodet, refiner_widths=[8, 8], **head)
     return {
         "fcos": lambda: FcosDetector(FcosConfig(depth=18, neck_channels=32, tower_depth=1, num_labels=2)),
         "nanodet": lambda: NanoDetDetector(nanodet),
         "nanodet_plus": lambda: NanoDetDetector(plus),
         "nanodet_masks": lambda: NanoDetMasksDetector(masks),
+        "refined_masks": lambda: NanoDetMasksDetector(refined),
         "solo": lambda: SoloDetector(solo),
     }
 
 
-@pytest.mark.parametrize("kind", ["fcos", "nanodet", "nanodet_plus", "nanodet_masks", "solo"])
+@pytest.mark.parametrize("kind", ["fcos", "nanodet", "nanodet_plus", "nanodet_masks", "refined_masks", "solo"])
 def test_every_detector_learns(coco, kind):
     torch.manual_seed(0)
     detector = tiny_detectors()[kind]().train()
@@ -197,7 +198,7 @@ def test_mask_quality_of_a_detector_that_draws_the_truth(coco):
             return Drawn()
 
     class Drawn:
-        grids, canvas, num_points, quality, points = ((1, 1),), (160, 160), 1, None, None
+        grids, canvas, num_points, quality, points, boxes = ((1, 1),), (160, 160), 1, None, None, None
         device = torch.device("cpu")
 
         def __init__(self):

@@ -2,7 +2,8 @@
 
 For each object: the best IoU among all proposed masks (the oracle), and the IoU of the mask at the point nearest the
 object's centre of mass, which is what a perfect choice of the point would give; of the nearest points of several
-grids, the one of the best quality. IoU is counted in pixels of two by two.
+grids, the one of the best quality. IoU is counted in pixels of two by two. Where proposals have boxes, masks whose box
+hardly overlaps an object's are not drawn, and count as empty.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import box_iou
 
 from ...geometry.masks import mask_iou_matrix
 from ...geometry.points import grid_points
@@ -19,6 +21,7 @@ from .instance_augmentation import DetectorInputs
 from .solo_targets import centers_of_mass, shrink_masks
 
 MASKS_AT_A_TIME = 128
+LEAST_OVERLAP = 0.1  # of the boxes of a mask and an object, as IoU
 LARGE = 0.01  # share of the canvas from which an object is large
 
 
@@ -57,10 +60,13 @@ def mask_quality(detector: MaskSource, items: Iterable[DetectorInputs], threshol
         proposals = detector.propose(item["pixel_values"].to(detector.device)[None])
         small = shrink_masks(masks, 2)
         height, width = small.shape[-2:]
-        drawn = _all_masks(proposals, (height, width), threshold)
-        iou = torch.cat([mask_iou_matrix(some, small) for some in drawn])
+        middles = _points_at_centers(proposals, masks)
+        points = torch.cat((_points_near(proposals, item["boxes"]), middles)).unique()
+        iou = torch.zeros(proposals.num_points, len(masks))
+        drawn = _masks_at(proposals, points, (height, width), threshold)
+        iou[points] = torch.cat([mask_iou_matrix(some, small) for some in drawn])
         bests.append(iou.amax(0))
-        centers.append(iou[_points_at_centers(proposals, masks), torch.arange(len(masks))])
+        centers.append(iou[middles, torch.arange(len(masks))])
         larges.append(masks.flatten(1).float().mean(1) >= LARGE)
     best, center, large = torch.cat(bests), torch.cat(centers), torch.cat(larges)
     return {
@@ -73,10 +79,17 @@ def mask_quality(detector: MaskSource, items: Iterable[DetectorInputs], threshol
     }
 
 
-def _all_masks(proposals: Proposals, size: tuple[int, int], threshold: float) -> Iterator[Tensor]:
-    """Every mask (n, *size) bool, some at a time."""
+def _points_near(proposals: Proposals, boxes: Tensor) -> Tensor:
+    """int64 (n,), the points whose box overlaps any of `boxes` (G, 4) by enough; all, if proposals have no boxes."""
+    if proposals.boxes is None:
+        return torch.arange(proposals.num_points)
+    return (box_iou(proposals.boxes[0].cpu(), boxes).amax(1) >= LEAST_OVERLAP).nonzero().squeeze(1)
+
+
+def _masks_at(proposals: Proposals, points: Tensor, size: tuple[int, int], threshold: float) -> Iterator[Tensor]:
+    """The masks (n, *size) bool of some points, some at a time."""
     assert proposals.masks is not None
-    for index in torch.arange(proposals.num_points, device=proposals.masks.device).split(MASKS_AT_A_TIME):
+    for index in points.to(proposals.masks.device).split(MASKS_AT_A_TIME):
         drawn = proposals.masks.at(torch.zeros_like(index), index)[:, None]
         yield (F.interpolate(drawn, size, mode="bilinear", align_corners=False)[:, 0] > threshold).cpu()
 

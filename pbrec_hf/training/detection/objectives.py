@@ -81,7 +81,7 @@ def _solo(output: SoloOutput, batch: DetectorBatch, config: SoloConfig) -> dict[
 
 
 def _nanodet_masks(output: NanoDetMasksOutput, batch: DetectorBatch, config: NanoDetMasksConfig) -> dict[str, Tensor]:
-    return nanodet_masks_losses(output, batch["boxes"], batch["masks"])
+    return nanodet_masks_losses(output, batch["boxes"], batch["masks"], config.refiner_form)
 
 
 def _fcos(output: FcosOutput, batch: DetectorBatch, config: FcosConfig) -> dict[str, Tensor]:

@@ -14,6 +14,9 @@ from ...hub.writing import replaced_folder
 from ...small.nanodet import NanoDetConfig
 from ...small.nanodet_masks import NanoDetMasksConfig
 
+# Of the mask head of pbrec-mt-small.
+REFINER_WIDTHS = (24, 32, 48)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the folders that are missing."""
@@ -33,4 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.masks is not None and not (args.masks / "config.json").is_file():
         inside = NanoDetConfig.from_pretrained(args.out)
         with replaced_folder(args.masks) as folder:
-            NanoDetMasksConfig(detector_config=inside).save_pretrained(folder)
+            NanoDetMasksConfig(detector_config=inside, refiner_widths=REFINER_WIDTHS).save_pretrained(folder)

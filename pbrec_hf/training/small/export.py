@@ -32,7 +32,7 @@ SELECTION = {
     "candidates_only": True,
     "quality_power": 0.4,
     "masks_follow_boxes": True,
-    "mask_threshold": 0.6,
+    "mask_threshold": 0.4,
     "several_quality_power": 1.0,
     "part_covered": 0.5,
     "part_value": 0.8,

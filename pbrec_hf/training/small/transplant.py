@@ -24,6 +24,7 @@ from ...modeling_pbrec import PbrecForReferringExpression
 from ...small.backbone import GroundingBackboneConfig
 from ...small.nanodet import NanoDetDetector
 from ...small.nanodet_masks import MaskHead, NanoDetMasksConfig, NanoDetMasksDetector
+from .detector import REFINER_WIDTHS
 from .pool import picture_inputs, split_photographs
 
 RIDGE = 1e-4
@@ -99,14 +100,15 @@ def transplanted_masks(
     masks: NanoDetMasksDetector, detector: NanoDetDetector, canvases: Iterable[Tensor]
 ) -> NanoDetMasksDetector:
     """
-    `masks` with `detector` inside.
+    `masks` with `detector` inside, and with a refiner, which is new if there was none.
 
     Args:
         masks: a trained mask head with its NanoDet.
         detector: of the same classes; a stride that the old one lacks is fitted to the old one's coarsest.
         canvases: as for `transplanted_model`.
     """
-    fields = masks.config.to_dict() | {"detector_config": detector.config.to_dict()}
+    widths = list(masks.config.refiner_widths) or list(REFINER_WIDTHS)
+    fields = masks.config.to_dict() | {"detector_config": detector.config.to_dict(), "refiner_widths": widths}
     new = NanoDetMasksDetector(NanoDetMasksConfig.from_dict(fields)).eval()
     new.detector.load_state_dict(detector.state_dict())
     kept = {name: value for name, value in masks.head.state_dict().items() if not name.startswith("lateral.")}

@@ -1,5 +1,8 @@
 """The exported graphs score what the model scores, for any number of images, expressions and words."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,8 +13,9 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from pbrec_hf import FcosDetector
-from pbrec_hf.app.cli import parse
+from pbrec_hf.app.cli import main, parse
 from pbrec_hf.detectors.fcos import FcosConfig
+from pbrec_hf.inference import onnx
 from pbrec_hf.inference.graph_files import open_graph
 from pbrec_hf.inference.onnx import ANSWERS, EXPRESSION_SCORER, IMAGE_ENCODER, export_onnx
 
@@ -97,6 +101,29 @@ def test_detectors_and_vote_have_graphs(exported, runtime):
         np.testing.assert_allclose(found["boxes"][number], answer["boxes"][0], atol=1e-3)
         np.testing.assert_allclose(found["raw_scores"][number], answer["raw_scores"][0], atol=1e-5)
     np.testing.assert_allclose(found["masks"], masks, atol=1e-4)
+
+
+def test_the_command_quantises_the_image_part(exported, tmp_path, monkeypatch, capsys):
+    model, processor, folder = exported
+
+    def copied(model, processor, destination):
+        shutil.copytree(folder, destination)
+        return sorted(destination.glob("*.onnx"))
+
+    monkeypatch.setattr(onnx, "export_onnx", copied)  # writing them again would take a minute
+    model.save_pretrained(tmp_path / "checkpoint")
+    processor.save_pretrained(tmp_path / "checkpoint")
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    arguments = ["--model", str(tmp_path / "checkpoint"), "--int8", "onnx", "openvino", "--calibration", str(tmp_path)]
+    assert main(["export", str(tmp_path / "graphs"), *arguments]) == 0
+    *_, for_onnx, for_openvino = map(Path, capsys.readouterr().out.split())
+    inputs = processor.image_processor(PHOTO)
+    plain = run(folder / IMAGE_ENCODER, pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"])[0]
+    for path, runtime in ((for_onnx, "onnx"), (for_openvino, "openvino")):
+        assert path.stem == "image_encoder_int8"
+        given = {name: inputs[name].numpy() for name in ("pixel_values", "pixel_mask")}
+        found = open_graph(path, runtime)(given)["features"]
+        assert 0 < np.abs(found - plain).mean() < 0.1 * np.abs(plain).mean()
 
 
 def test_half_precision_is_refused(tmp_path):

@@ -31,12 +31,13 @@ def run(options: argparse.Namespace) -> int:
     photographs = None if options.calibration is None else _photographs(options.calibration)
     silence_libraries()
     from ...inference.grounder import Grounder
-    from ...inference.onnx import export_onnx
+    from ...inference.onnx import IMAGE_ENCODER, export_onnx
     from ...inference.quantization import quantized
 
     grounder = Grounder(options.model)
     paths = export_onnx(grounder.model, grounder.processor, options.destination)
-    paths += [quantized(paths[0], runtime, grounder.processor, photographs) for runtime in options.int8]
+    encoder = options.destination / IMAGE_ENCODER
+    paths += [quantized(encoder, runtime, grounder.processor, photographs) for runtime in options.int8]
     for path in paths:
         print(path)
     return 0

@@ -234,7 +234,7 @@ class BoxMasks(ProposedMasks):
         axes = []
         for axis, (length, side) in enumerate(zip(reversed(self.size), reversed(self.canvas), strict=True)):
             start, end = boxes[:, axis, None], boxes[:, axis + 2, None]
-            centres = (torch.arange(length, device=boxes.device) + 0.5) * (side / length)
+            centres = (torch.arange(length, dtype=boxes.dtype, device=boxes.device) + 0.5) * (side / length)
             axes.append((centres - start) / (end - start).clamp(min=1e-6) * 2 - 1)
         x, y = axes
         rows, cols = y.shape[1], x.shape[1]

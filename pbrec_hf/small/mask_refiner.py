@@ -6,7 +6,8 @@ add to the logits there; far outside of the box there is no mask. Knows nothing 
 """
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
+from threading import get_ident
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +133,7 @@ def refined_logits(
         cut_out(details, regions, owner),
         cut_out(pictures, regions, owner, pictures.shape[-1] / details.shape[-1]),
     )
-    network = _skeleton(details.shape[1], form)
+    network = _skeleton(details.shape[1], form, get_ident())
     sizes = [parameter.numel() for parameter in network.parameters()]
     weights = {
         name: part.view_as(parameter)
@@ -142,8 +143,9 @@ def refined_logits(
     return refined
 
 
-@cache
-def _skeleton(detail_channels: int, form: tuple[int, ...]) -> MaskRefiner:
+@lru_cache(maxsize=64)
+def _skeleton(detail_channels: int, form: tuple[int, ...], thread: int) -> MaskRefiner:
+    # One for each thread: a call with other weights puts them into the module while it runs.
     with torch.device("meta"):
         return MaskRefiner(detail_channels, form[:-1], form[-1])
 

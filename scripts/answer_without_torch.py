@@ -38,5 +38,6 @@ seen |= {"input_ids": np.array([word.ids for word in words])}
 seen |= {"attention_mask": np.array([word.attention_mask for word in words])}
 seen |= {"image_index": np.zeros(len(words), dtype=np.int64)}
 found = answers(expression_scorer(seen))
-for expression, score, box in zip(expressions, found["scores"], found["boxes"], strict=True):
+scores = found.get("scores", found["raw_scores"])  # of a checkpoint without a calibration
+for expression, score, box in zip(expressions, scores, found["boxes"], strict=True):
     print(f"{expression}: score {score:.2f}, box {np.round(box).astype(int).tolist()}")

@@ -116,9 +116,9 @@ def boxes_to_originals(boxes: Tensor, rows: Tensor) -> Tensor:
         rows: (n, 6) int64, the letterbox of each; (1, 6) for all.
     """
     height, width, resized_height, resized_width, top, left = rows.unbind(1)
-    sides = torch.stack((width, height), dim=1)
-    scale = torch.stack((resized_width, resized_height), dim=1).double() / sides
-    limit, scale, offset = (values.to(boxes.dtype) for values in (sides, scale, torch.stack((left, top), dim=1)))
+    pairs = (width, height), (resized_width, resized_height), (left, top)
+    limit, resized, offset = (torch.stack(pair, dim=1).to(boxes.dtype) for pair in pairs)
+    scale = resized / limit
     start, end = (torch.minimum(((corner - offset) / scale).clamp(min=0), limit) for corner in boxes.split(2, dim=1))
     flat = end <= start
     start = torch.where(flat, torch.minimum(start, limit - 1), start)

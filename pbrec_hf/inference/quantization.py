@@ -23,7 +23,7 @@ _NO_OPERATIONS = {"Constant", "Parameter", "Result"}
 
 def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[str | Path] | None = None) -> Path:
     """
-    The quantised form of the graph of an image part; it is made if it is not there.
+    The quantised form of the graph of an image part; it is made if it is not there, or older than the graph.
 
     Args:
         path: of the ONNX file.
@@ -39,7 +39,7 @@ def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[st
         ValueError: there are no photographs.
     """
     target = path.with_name(f"{path.stem}_int8.{'onnx' if runtime == 'onnx' else 'xml'}")
-    if photographs is None and target.is_file():
+    if photographs is None and target.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         return target
     chosen = sorted(bundled_photographs().glob("images/*.jpg")) if photographs is None else list(photographs)
     if not chosen:

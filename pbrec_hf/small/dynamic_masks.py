@@ -19,7 +19,7 @@ from .mask_refiner import on_the_canvas, refined_logits
 NUM_SHAPE = 5
 # Logit of the ellipse at its centre; 0 on its edge, the negative far away.
 ELLIPSE_LOGIT = 4.0
-MASKS_AT_ONCE = 64
+MASKS_AT_ONCE = 64  # that are drawn together, and lie in memory with what that takes
 
 
 def pixel_coordinates(length: int, like: Tensor) -> Tensor:

@@ -177,6 +177,18 @@ def test_an_interrupted_quantization_is_made_again(tmp_path, monkeypatch):
     assert not made.exists()
 
 
+def test_a_graph_that_was_written_again_is_quantised_again(tmp_path):
+    canvas, path = Canvases.image_processor(None), tmp_path / "graph.onnx"
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.onnx.export(Convolution().eval(), kwargs=canvas, f=path, dynamo=True, external_data=False, verbose=False)
+        made = quantized(path, "onnx", Canvases)
+        assert quantized(path, "onnx", Canvases) == made
+        found += open_graph(made, "onnx")({name: value.numpy() for name, value in canvas.items()}).values()
+    assert not np.allclose(*found)
+
+
 def test_a_model_whose_detectors_have_no_graphs_runs_these_in_torch(tmp_path, runtime):
     detector = tiny_box_detector()
     detector.exportable = False

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import datasets
     from PIL.Image import Image
 
+    from ..inference.grounder import Grounder
+
 
 PHOTOGRAPHS = bundled_photographs()
 
@@ -31,6 +33,18 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "bf16", "int8"), default="fp32",
         help="of the networks: bf16 with torch or openvino, int8 with onnx or openvino (default: %(default)s)",
     )  # fmt: skip
+
+
+def grounder_of(options: argparse.Namespace) -> "Grounder":
+    """
+    The checkpoint that the options of `add_model` and `add_runtime` name.
+
+    Raises:
+        ImportError, OSError, ValueError: as of `Grounder`.
+    """
+    from ..inference.grounder import Grounder
+
+    return Grounder(options.model, options.device, options.runtime, options.precision)
 
 
 def add_photographs(parser: argparse.ArgumentParser) -> None:

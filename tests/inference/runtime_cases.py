@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 
 from pbrec_hf import Grounder
 from pbrec_hf.app.options import PHOTOGRAPHS
+from pbrec_hf.app.service.answering import Answering, Asked
+from pbrec_hf.app.service.limits import Limits
 from pbrec_hf.inference.graph_files import open_graph
 from pbrec_hf.inference.graphs import Graphs
 from pbrec_hf.inference.onnx import ANSWERS, EXPRESSION_SCORER, IMAGE_ENCODER, LETTERBOX, export_onnx
@@ -120,6 +122,21 @@ def test_several_pictures_at_once_are_seen_as_each_alone(graphs, runtime):
     torch.testing.assert_close(
         proposals["mask_proposals"].masks.features, found["mask_proposals"].masks.features, atol=1e-3, rtol=1e-3
     )
+
+
+def test_a_service_answers_by_graphs(graphs, runtime):
+    plain, folder = graphs
+    photographs = [path.read_bytes() for path in sorted(PHOTO.parent.glob("*.jpg"))[:2]]
+    told = []
+    for grounder in (plain, Grounder(runtime=runtime, graphs=folder)):
+        answering = Answering(grounder, Limits())
+        told.append(answering.answer([answering.read(each, EXPRESSIONS[:2], Asked()) for each in photographs]))
+    for one, other in zip(*told, strict=True):
+        assert (one["width"], one["height"]) == (other["width"], other["height"])
+        for mine, torchs in zip(one["results"], other["results"], strict=True):
+            assert mine["expression"] == torchs["expression"]
+            for found, expected in zip(mine["answers"], torchs["answers"], strict=True):
+                np.testing.assert_allclose(found["box"], expected["box"], atol=1e-1)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])

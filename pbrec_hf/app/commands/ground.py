@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from ...images.fetching import MOST_BYTES
 from ...images.sources import require_there
-from ..options import add_any, add_model, add_runtime, require_models, require_picture_name, save_picture
+from ..options import (
+    add_any,
+    add_model,
+    add_runtime,
+    grounder_of,
+    require_models,
+    require_picture_name,
+    save_picture,
+)
 from ..output import silence_libraries, spinner
 from ..plain import all_answers, of_expression, one_answer
 from ..questions import STDIN, separate
@@ -77,9 +85,7 @@ def run(options: argparse.Namespace) -> int:
     silence_libraries()
     first = None if several else _load(pictures[0])
     with spinner("loading the checkpoint"):
-        from ...inference.grounder import Grounder
-
-        grounder = Grounder(options.model, options.device, options.runtime, options.precision)
+        grounder = grounder_of(options)
     masks = options.json or options.out is not None  # nothing else shows them
     broken, everything = False, True
     most = grounder.processor.settings.max_referents if options.referents == "any" else None

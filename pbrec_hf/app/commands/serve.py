@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...images.fetching import MOST_BYTES
-from ..options import add_any, add_model, require_models, require_paths, threshold_of
+from ...inference.runtimes import require_runtime
+from ..options import add_any, add_model, add_runtime, grounder_of, require_models, require_paths, threshold_of
 from ..output import silence_libraries
 from . import Commands, new_verb
 
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
     usual = Limits()
     parser = new_verb(commands, "serve", run, HELP)
     add_model(parser)
+    add_runtime(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 7860; 9090 of the ML backend)")
     most = MOST_BYTES // _MEGA
@@ -66,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--max_upload {options.max_upload}: give a number of MiB of at least 1.")
     _refuse_options_of_the_other(options)
     require_models(options.model)
+    require_runtime(options.runtime, options.precision, options.device)
     silence_libraries()
     if options.label_studio:
         return _serve_label_studio(options, port)
@@ -75,10 +78,8 @@ def run(options: argparse.Namespace) -> int:
         from ..service.service import Service
     except ImportError as error:
         raise ImportError(f"The service needs more packages ({error}): pip install 'pbrec_hf[serve]'.") from error
-    from ...inference.grounder import Grounder
-
     bound = listening(options.host, port)
-    service = Service(Grounder(options.model, options.device), limits, options.model or "bundled")
+    service = Service(grounder_of(options), limits, options.model or "bundled")
     application = build_all(service, not options.no_page, options.mcp)
     shown = f"[{options.host}]" if ":" in options.host else options.host
     print(f"http://{shown}:{port}/ (API: http://{shown}:{port}/docs)", flush=True)
@@ -123,6 +124,7 @@ def _serve_label_studio(options: argparse.Namespace, port: int) -> int:
 
     show_log()
     url, key = (os.environ.get(f"LABEL_STUDIO_{name}") for name in ("URL", "API_KEY"))
-    labeller = Labeller(Asking(options.model, options.referents, threshold), options.device)
+    asking = Asking(options.model, options.referents, threshold, runtime=options.runtime, precision=options.precision)
+    labeller = Labeller(asking, options.device)
     serve_backend(Backend(labeller, StudioPictures(options.document_root, url, key)), options.host, port)
     return 0

@@ -27,6 +27,8 @@ SECONDS = 180  # patience with a busy machine
         (["--label-studio", "--mcp"], "--mcp is for the service: leave out --label-studio"),
         (["--label-studio", "--queue", "3"], "--queue is for the service: leave out --label-studio"),
         (["--threshold", "0.3"], "--threshold is for the ML backend: add --label-studio"),
+        (["--precision", "int8"], "precision='int8' with runtime='torch': give one of 'fp32', 'bf16'"),
+        (["--label-studio", "--precision", "int8"], "precision='int8' with runtime='torch'"),
         (["--host", "256.0.0.1"], "Port 7860 of 256.0.0.1 cannot be used"),
     ],
 )

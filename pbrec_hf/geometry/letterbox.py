@@ -80,9 +80,14 @@ class Letterbox(NamedTuple):
         rows, cols = mask.shape
         y = _middles(self.height, mask) * (self.resized_height / self.height) + self.top
         x = _middles(self.width, mask) * (self.resized_width / self.width) + self.left
-        # Bilinear interpolation is separable: two small products instead of coordinates for every pixel.
-        values = _linear(y * (rows / canvas[0]), rows) @ mask.float() @ _linear(x * (cols / canvas[1]), cols).T
-        return values > threshold
+        # Bilinear interpolation is separable: first between rows of cells, then between their columns.
+        down, across = _Linear.at(y * (rows / canvas[0]), rows), _Linear.at(x * (cols / canvas[1]), cols)
+        # Pixels are read only where there is something: most masks are small beside their pictures.
+        seen = mask > 0
+        height, width = down.reach(seen.any(dim=1)), across.reach(seen.any(dim=0))
+        found = mask.new_full((self.height, self.width), threshold < 0, dtype=torch.bool)
+        found[height, width] = across.of(down.of(mask.float(), height).T, width).T > threshold
+        return found
 
     def mask_to_canvas(self, mask: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """
@@ -191,10 +196,35 @@ def _middles(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, dtype=torch.float32, device=like.device) + 0.5
 
 
-def _linear(position: Tensor, cells: int) -> Tensor:
-    """Weights (n, cells) of linear interpolation at `position` (n,), in cells from the edge of the first one."""
-    centre = (position - 0.5).clamp(0, cells - 1)
-    return (1 - (centre[:, None] - torch.arange(cells, device=position.device)).abs()).clamp(min=0)
+class _Linear(NamedTuple):
+    """
+    Linear interpolation at n places along an axis.
+
+    Attributes:
+        first, second: int64 (n,), the cells before and behind each place.
+        share: (n,), what the second one counts.
+    """
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+
+    @classmethod
+    def at(cls, position: Tensor, cells: int) -> "_Linear":
+        """Of places `position` (n,), in cells from the edge of the first one; beyond a last centre, its value."""
+        centre = (position - 0.5).clamp(0, cells - 1)
+        first = centre.long()
+        return cls(first, (first + 1).clamp(max=cells - 1), centre - first)
+
+    def reach(self, there: Tensor) -> slice:
+        """The places from the first to the last one that reads any of the cells that are `there`, bool (cells,)."""
+        (read,) = (there[self.first] | there[self.second]).nonzero(as_tuple=True)
+        return slice(int(read[0]), int(read[-1]) + 1) if len(read) else slice(0, 0)
+
+    def of(self, values: Tensor, places: slice) -> Tensor:
+        """Values (places, k) at some of the places, from those of the cells, (cells, k)."""
+        first, second = (values.index_select(0, cells[places]) for cells in (self.first, self.second))
+        return first.lerp_(second, self.share[places, None])
 
 
 __all__ = [

@@ -28,6 +28,7 @@ from .parts import ImagePart, seen_from
 from .quantization import quantized
 from .runtimes import require_runtime
 
+_FORM = 2  # of what graphs take and give; another form needs graphs of its own
 _AT_ONCE = 8  # expressions; more at a time leave the processor's cache
 
 
@@ -120,7 +121,7 @@ class Graphs:
 
 def _cached(model: PbrecForReferringExpression, processor: PbrecProcessor) -> Path:
     """A folder of the cache for graphs of exactly these weights."""
-    digest = hashlib.sha256(f"{__version__} {torch.__version__}".encode())
+    digest = hashlib.sha256(f"{__version__} {torch.__version__} {_FORM}".encode())
     for network in (model, *processor.held_detectors.values()):
         digest.update(json.dumps(network.config.to_dict(), sort_keys=True, default=str).encode())
         add_weights(digest, network)

@@ -6,13 +6,12 @@ functions over tensors, and the lazy masks that apply them, as they are or refin
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..geometry.proposed_masks import LazyMasks
+from ..geometry.proposed_masks import ProposedMasks
 from .mask_refiner import on_the_canvas, refined_logits
 
 # Kernel parameters besides the weights: bias, centre (x, y), log half-axes (x, y).
@@ -50,54 +49,37 @@ def mask_logits(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 @dataclass
-class DynamicMasks(LazyMasks):
+class DynamicMasks(ProposedMasks):
     """
-    Lazy masks with separate kernels for every image; create them with `pack`.
-
-    `features` holds the pixel features and, in additional channels, the kernels of all points, so that indexing,
-    moving and concatenating images applies to both. Images share no part of a kernel: `weight` and `bias` are zeros
-    that only define the number of points.
+    Masks of N points on I canvases, computed when they are requested.
 
     Args:
-        channels: C, the number of channels of `features` that are pixel features.
+        features: (I, C, h, w) pixel features.
+        kernels: (I, N, C + NUM_SHAPE).
     """
 
-    channels: int = 0
+    features: Tensor
+    kernels: Tensor
 
-    @classmethod
-    def pack(cls, features: Tensor, kernels: Tensor, **fields: Any) -> Self:
-        """
-        Create masks of N points on I canvases.
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("features", "kernels")
 
-        Args:
-            features: (I, C, h, w) pixel features.
-            kernels: (I, N, C + NUM_SHAPE).
-            fields: other fields of a subclass.
-        """
-        images, channels, height, width = features.shape
-        numbers = kernels.flatten(1)
-        numbers = F.pad(numbers, (0, -numbers.shape[1] % (height * width)))
-        packed = torch.cat([features, numbers.view(images, -1, height, width)], dim=1)
-        zero = features.new_zeros(())
-        points = kernels.shape[1]
-        return cls(
-            features=packed,
-            weight=zero.expand(points, packed.shape[1]),
-            bias=zero.expand(points),
-            channels=channels,
-            **fields,
-        )
+    @property
+    def num_points(self) -> int:
+        """N."""
+        return self.kernels.shape[1]
 
     def at(self, image_index: Tensor, point_index: Tensor) -> Tensor:
-        """See [`ProposedMasks.at`]."""
+        """See [`ProposedMasks.at`]; a mask that is asked for several times is computed once."""
         if torch.compiler.is_compiling():
             return self.drawn(self._logits_of_each(image_index, point_index), image_index, point_index)
-        probabilities = self.features.new_empty(len(image_index), *self.shape)
-        for image in image_index.unique().tolist():
-            for chosen in (image_index == image).nonzero().squeeze(1).split(MASKS_AT_ONCE):
-                points = point_index[chosen]
-                probabilities[chosen] = self.drawn(self.logits_of(image, points), image_index[chosen], points)
-        return probabilities
+        numbers, place = (image_index * self.num_points + point_index).unique(return_inverse=True)
+        images, points = numbers // self.num_points, numbers % self.num_points
+        probabilities = self.features.new_empty(len(numbers), *self.shape)
+        for image in images.unique().tolist():
+            for chosen in (images == image).nonzero().squeeze(1).split(MASKS_AT_ONCE):
+                logits = mask_logits(self.features[image], self.kernels[image, points[chosen]])
+                probabilities[chosen] = self.drawn(logits, images[chosen], points[chosen])
+        return probabilities[place]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,30 +91,16 @@ class DynamicMasks(LazyMasks):
         """Probabilities (n, *shape) of the masks of some points (n,) of images (n,), from their logits (n, h, w)."""
         return logits.sigmoid()
 
-    def logits_of(self, image: int, points: Tensor) -> Tensor:
-        """Logits (n, h, w) of the masks of some points (n,) of one image."""
-        features, packed = self.features[image].tensor_split([self.channels])
-        kernels = packed.flatten()[: self._packed].view(self.num_points, -1)
-        return mask_logits(features, kernels[points])
-
     def _logits_of_each(self, images: Tensor, points: Tensor) -> Tensor:
-        """The same in shapes that do not depend on indices: every mask on every canvas, of which its own is kept."""
-        features, packed = self.features.tensor_split([self.channels], dim=1)
-        kernels = packed.flatten(1)[:, : self._packed].unflatten(1, (self.num_points, -1))
-        return mask_logits(features, kernels[images, points][None])[images, torch.arange(images.shape[0])]
-
-    @property
-    def _packed(self) -> int:
-        """How many numbers the kernels of an image are."""
-        return self.num_points * (self.channels + NUM_SHAPE)
+        """Logits (n, h, w) in shapes that do not depend on indices: every mask on every canvas, its own is kept."""
+        each = torch.arange(images.shape[0])
+        return mask_logits(self.features, self.kernels[images, points][None])[images, each]
 
 
 @dataclass(kw_only=True)
 class RefinedMasks(DynamicMasks):
     """
     The same, drawn again inside of their boxes (`mask_refiner.py`), at twice the resolution.
-
-    `pack` takes the additional fields by name.
 
     Args:
         details: (I, D, h, w), maps that the refiner reads.
@@ -148,8 +116,8 @@ class RefinedMasks(DynamicMasks):
     refiner: Tensor
     form: tuple[int, ...]
 
-    PER_IMAGE = ("features", "details", "picture", "regions")
-    SHARED = ("weight", "bias", "refiner")
+    PER_IMAGE = ("features", "kernels", "details", "picture", "regions")
+    SHARED = ("refiner",)
 
     @property
     def shape(self) -> tuple[int, int]:

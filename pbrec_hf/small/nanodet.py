@@ -176,12 +176,15 @@ class NanoDetDetector(Detector):
         height, width = (max(1, round(side * scale / CANVAS_MULTIPLE)) * CANVAS_MULTIPLE for side in canvas)
         size = (height, width)
         if size != canvas:
+            # Channels-last is resized in half of the time, and the layout that convolutions want.
+            pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
             # Without antialiasing, like the resizing of NanoDet's training pictures.
             pixel_values = F.interpolate(pixel_values, size, mode="bilinear", align_corners=False)
         output = self._forward_once(pixel_values)
         if self.config.mirrored:
             output = average_outputs(output, flip_output(self._forward_once(pixel_values.flip(-1)), width))
         if size != canvas:
+            output.picture = pixel_values
             factors = output.points.new_tensor([canvas[1] / size[1], canvas[0] / size[0]])
             output.points = output.points * factors
             output.distances = output.distances * factors.repeat(2).to(output.distances.dtype)

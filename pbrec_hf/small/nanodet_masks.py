@@ -276,7 +276,6 @@ class NanoDetMasksDetector(Detector):
                 detected = cast(NanoDetOutput, self.detector(pixel_values.to(self.detector.dtype)))
         # NanoDet may be shared with a model in another dtype than the head's.
         head_type = self.head.mask_output.weight.dtype
-        pixel_values = pixel_values.to(head_type)
         levels = self.config.detector.trunk.strides
         grids = detected.grids[: len(levels)]
         canvas = canvas_of(pixel_values)
@@ -286,25 +285,26 @@ class NanoDetMasksDetector(Detector):
         points = detected.points[:count]
         scale = distances.new_tensor([canvas[1] / first_size[1], canvas[0] / first_size[0]])
         strides = strides_of_points(self.config.detector, grids, distances.device).to(distances.dtype)[:, None] * scale
-        predicted = torch.cat([logits * CLASS_LOGIT_SCALE, distances / strides.repeat(1, 2)], dim=-1).transpose(1, 2)
+        predicted = torch.cat([logits * CLASS_LOGIT_SCALE, distances / strides.repeat(1, 2)], dim=-1)
+        # Channels are moved last of all: a map of one picture would lose its channels-last memory by another order.
         maps = [
-            torch.cat([features.to(head_type), part.unflatten(2, grid).to(head_type)], dim=1)
+            torch.cat([features.to(head_type), part.unflatten(1, grid).movedim(-1, 1).to(head_type)], dim=1)
             for features, part, grid in zip(
                 detected.feature_maps,
-                predicted.split([rows * cols for rows, cols in grids], dim=2),
+                predicted.split([rows * cols for rows, cols in grids], dim=1),
                 grids,
                 strict=True,
             )
         ]
-        if first_size != canvas:
-            pixel_values = F.interpolate(pixel_values, first_size, mode="bilinear", align_corners=False)
-        features, kernels = self.head(maps, pixel_values)
+        picture = pixel_values if detected.picture is None else detected.picture
+        picture = picture.to(head_type)
+        features, kernels = self.head(maps, picture)
         boxes = boxes_from_distances(points, distances.float(), canvas)
         kernels = ellipses_in_boxes(kernels.float(), boxes, canvas)
         output = NanoDetMasksOutput(features.float(), kernels, boxes, detected.scores[:, :count], points, grids)
         if self.config.refiner_widths:
             cells = boxes.new_tensor([features.shape[-1] / canvas[1], features.shape[-2] / canvas[0]])
-            output.details, output.picture = self.head.details(features).float(), pixel_values.float()
+            output.details, output.picture = self.head.details(features).float(), picture.float()
             output.regions = enlarged(boxes * cells.repeat(2))
             output.refiner = self.head.refiner.vector().float()
         return output
@@ -334,10 +334,10 @@ class NanoDetMasksDetector(Detector):
 
     def _masks(self, predicted: NanoDetMasksOutput) -> DynamicMasks:
         if predicted.refiner is None:
-            return DynamicMasks.pack(predicted.features, predicted.kernels)
-        return RefinedMasks.pack(
-            predicted.features,
-            predicted.kernels,
+            return DynamicMasks(predicted.features, predicted.kernels)
+        return RefinedMasks(
+            features=predicted.features,
+            kernels=predicted.kernels,
             details=predicted.details,
             picture=predicted.picture,
             regions=predicted.regions,

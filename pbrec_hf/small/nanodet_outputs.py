@@ -26,6 +26,7 @@ class NanoDetOutput(ModelOutput):
         points: (N, 2) XY in canvas pixels.
         grids: (rows, cols) of every grid.
         feature_maps: maps of the trunk at the first scale, (I, C, rows, cols) for its strides.
+        picture: (I, 3, H, W), the canvases at the first scale; None if they are that large as they are given.
     """
 
     # `forward` fills every field but `distance_logits`; ModelOutput requires the defaults.
@@ -36,6 +37,7 @@ class NanoDetOutput(ModelOutput):
     points: Tensor = None  # type: ignore[assignment]
     grids: tuple[tuple[int, int], ...] = None  # type: ignore[assignment]
     feature_maps: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    picture: Tensor | None = None
 
 
 def flip_output(output: NanoDetOutput, width: int) -> NanoDetOutput:
@@ -102,7 +104,7 @@ def _shift(points: Tensor, to: Tensor) -> Tensor:
 
 
 def concatenate_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
-    """Concatenate the points of the outputs at several scales; `feature_maps` are those of the first."""
+    """Concatenate the points of the outputs at several scales; `feature_maps` and `picture` are those of the first."""
     if len(outputs) == 1:
         return outputs[0]
     return NanoDetOutput(
@@ -112,6 +114,7 @@ def concatenate_scales(outputs: Sequence[NanoDetOutput]) -> NanoDetOutput:
         points=torch.cat([output.points for output in outputs]),
         grids=tuple(grid for output in outputs for grid in output.grids),
         feature_maps=outputs[0].feature_maps,
+        picture=outputs[0].picture,
     )
 
 

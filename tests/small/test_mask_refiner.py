@@ -41,7 +41,7 @@ def test_a_refiner_is_optional():
 def test_an_untrained_refiner_keeps_the_masks():
     detector, pixels = refining(trained=False), torch.randn(1, 3, 64, 64)
     refined = detector.propose(pixels).masks
-    plain = DynamicMasks(refined.features, refined.weight, refined.bias, channels=refined.channels)
+    plain = DynamicMasks(refined.features, refined.kernels)
     image, point = torch.zeros(3, dtype=torch.long), torch.tensor([20, 70, 82])
     drawn, expected = refined.at(image, point), plain.at(image, point)
     assert isinstance(refined, RefinedMasks) and drawn.shape == (3, 32, 32)

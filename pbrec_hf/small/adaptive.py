@@ -7,17 +7,16 @@ from torch.nn import functional as F
 
 
 def adaptive_max(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """The highest values of (I, C, rows, cols) in the cells of a grid of `size`, as `F.adaptive_max_pool2d`."""
-    rows, cols = values.shape[-2:]
-    if rows % size[0] == 0 and cols % size[1] == 0:  # the same, and many times as fast
-        return F.max_pool2d(values, (rows // size[0], cols // size[1]))
-    for dim, wanted in ((-2, size[0]), (-1, size[1])):
+    """The highest values of (I, rows, cols, C) in the cells of a grid of `size`, as `F.adaptive_max_pool2d`."""
+    for dim, wanted in ((1, size[0]), (2, size[1])):
         windows = _windows(values.shape[dim], wanted)
-        longest = max(end - start for start, end in windows)
         # A short window repeats its last place, which changes no maximum.
-        places = [min(start + step, end - 1) for start, end in windows for step in range(longest)]
-        chosen = values.index_select(dim, torch.tensor(places, device=values.device))
-        values = chosen.unflatten(dim, (wanted, longest)).amax(dim)
+        steps = range(max(end - start for start, end in windows))
+        places = [[min(start + step, end - 1) for start, end in windows] for step in steps]
+        highest, *others = (values.index_select(dim, torch.tensor(at, device=values.device)) for at in places)
+        for other in others:
+            highest = torch.maximum(highest, other)
+        values = highest
     return values
 
 
@@ -31,11 +30,11 @@ def adaptive_mean(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 def nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
     """
-    The values of (I, C, rows, cols) on a grid of `size`, as `F.interpolate` in the mode "nearest".
+    The values of (I, rows, cols, C) on a grid of `size`, as `F.interpolate` in the mode "nearest".
 
     A runtime that divides by a rounded scale takes a neighbour where the quotient should be a whole number.
     """
-    for dim, wanted in ((-2, size[0]), (-1, size[1])):
+    for dim, wanted in ((1, size[0]), (2, size[1])):
         given = values.shape[dim]
         places = [number * given // wanted for number in range(wanted)]
         values = values.index_select(dim, torch.tensor(places, device=values.device))

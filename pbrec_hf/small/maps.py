@@ -27,19 +27,27 @@ def classes_on(
     With `corners`, the values of `grids` belong to the top-left corners of their cells, and a cell has the highest of
     its four corners, as far as they lie on the canvas. So a mirrored picture has the mirrored map.
     """
+    # Classes stay last, as they lie in memory: whole vectors of them are compared and copied.
     levels = scores.split([rows * cols for rows, cols in grids], dim=1)
-    levels = [level.transpose(1, 2).unflatten(2, size) for level, size in zip(levels, grids, strict=True)]
+    maps = [level.unflatten(1, size) for level, size in zip(levels, grids, strict=True)]
     if corners:
-        levels = [F.max_pool2d(F.pad(level, (0, 1, 0, 1)), 2, stride=1) for level in levels]
-    highest = _resized(levels[0], grid)
-    for level in levels[1:]:
+        maps = [_highest_with_next(_highest_with_next(level, 1), 2) for level in maps]
+    highest = _resized(maps[0], grid)
+    for level in maps[1:]:
         highest = torch.maximum(highest, _resized(level, grid))
-    return highest
+    return highest.movedim(-1, 1)
+
+
+def _highest_with_next(values: Tensor, dim: int) -> Tensor:
+    """The higher of each value and the next one along `dim`; the last one as it is."""
+    count = values.shape[dim]
+    higher = torch.maximum(values.narrow(dim, 0, count - 1), values.narrow(dim, 1, count - 1))
+    return torch.cat((higher, values.narrow(dim, count - 1, 1)), dim=dim)
 
 
 def _resized(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The highest values of a map (I, C, rows, cols) in the cells of another grid."""
-    rows, cols = level.shape[-2:]
+    """The highest values of a map (I, rows, cols, C) in the cells of another grid."""
+    rows, cols = level.shape[1:3]
     if (rows, cols) == grid:
         return level
     if rows < grid[0]:
@@ -51,7 +59,7 @@ def _rgb(pixel_values: Tensor) -> Tensor:
     """Undo the ImageNet normalisation: (I, 3, H, W) in [0, 1]."""
     mean = pixel_values.new_tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
     std = pixel_values.new_tensor(IMAGENET_DEFAULT_STD)[:, None, None]
-    return (pixel_values * std + mean).clamp(0, 1)
+    return (pixel_values * std).add_(mean).clamp_(0, 1)
 
 
 __all__ = ["COLOR_CELL", "classes_on", "picture_colors"]

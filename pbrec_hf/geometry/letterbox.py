@@ -86,7 +86,7 @@ class Letterbox(NamedTuple):
         seen = mask > 0
         height, width = down.reach(seen.any(dim=1)), across.reach(seen.any(dim=0))
         found = mask.new_full((self.height, self.width), threshold < 0, dtype=torch.bool)
-        found[height, width] = across.of(down.of(mask.float(), height).T, width).T > threshold
+        found[height, width] = threshold < across.of(down.of(mask.float(), height).T, width).T
         return found
 
     def mask_to_canvas(self, mask: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:

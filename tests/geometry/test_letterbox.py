@@ -93,6 +93,19 @@ def test_a_mask_of_the_original_has_the_bilinear_values_at_the_centres_of_its_pi
     assert torch.equal(PLACE.mask_to_original(mask, CANVAS), PLACE.mask_to_original(mask, CANVAS, 0.5))
 
 
+@pytest.mark.parametrize(
+    "window", [(slice(3, 9), slice(5, 6)), (slice(0, 2), slice(0, 12)), (slice(15, 16), slice(11, 12))]
+)
+def test_a_small_mask_is_what_it_is_in_the_whole(window):
+    mask = torch.zeros(16, 12)
+    mask[window] = torch.rand(mask[window].shape, generator=torch.Generator().manual_seed(3))
+    for threshold in (0.0, 0.2, 0.6):
+        everywhere = PLACE.mask_to_original(mask.clamp(min=1e-9), CANVAS, threshold or 1e-8)
+        assert torch.equal(PLACE.mask_to_original(mask, CANVAS, threshold or 1e-8), everywhere)
+    assert PLACE.mask_to_original(mask, CANVAS, -1.0).all()
+    assert not PLACE.mask_to_original(torch.zeros(16, 12), CANVAS).any()
+
+
 def test_a_probability_at_the_threshold_does_not_belong_to_the_mask():
     assert not PLACE.mask_to_original(torch.full((4, 4), 0.5), CANVAS, 0.5).any()
     assert PLACE.mask_to_original(torch.full((4, 4), 0.5), CANVAS, 0.499).all()

@@ -53,6 +53,16 @@ def test_an_untrained_refiner_keeps_the_masks():
         assert (mask - wanted)[inside].abs().mean() < 0.05
 
 
+def test_a_mask_that_is_asked_for_again_is_the_same():
+    masks = refining().propose(torch.randn(2, 3, 64, 64)).masks
+    images, points = torch.tensor([1, 0, 1, 1, 0]), torch.tensor([70, 70, 20, 70, 70])
+    together = masks.at(images, points)
+    assert together[0].equal(together[3]) and together[1].equal(together[4]) and not together[0].equal(together[1])
+    alone = torch.cat([masks.at(image[None], point[None]) for image, point in zip(images, points, strict=True)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    assert masks.at(images[:0], points[:0]).shape == (0, *together.shape[1:])
+
+
 def test_crops_show_what_is_in_their_region():
     row = (torch.arange(20) + 0.5).expand(1, 1, 20, 20)
     regions = enlarged(torch.tensor([[6.0, 4, 14, 12], [9.9, 4, 10.1, 4.2]]))

@@ -52,14 +52,16 @@ class ReferringExpressionPipeline(Pipeline):
 
     processor: PbrecProcessor  # always there, by `_load_processor`
 
-    def __init__(self, *args: Any, runtime: str = "torch", precision: str = "fp32", **kwargs: Any):
+    def __init__(
+        self, *args: Any, runtime: str = "torch", precision: str = "fp32", compile: bool = False, **kwargs: Any
+    ):
         """
         Args:
-            runtime, precision: what computes the networks, and in what; see [`Grounder`].
+            runtime, precision, compile: what computes the networks, and in what; see [`Grounder`].
             args, kwargs: as of every pipeline.
         """
         device = kwargs.get("device")
-        require_runtime(runtime, precision, "cpu" if device in (None, -1) else device)
+        require_runtime(runtime, precision, "cpu" if device in (None, -1) else device, compile)
         # The base class takes the CPU without a word where there is no GPU of this number.
         if device is not None and not (isinstance(device, int) and device < 0):
             require_device(device)
@@ -68,7 +70,7 @@ class ReferringExpressionPipeline(Pipeline):
         self.processor.to(self.device)
         require_known_words(self.model, self.processor)
         share_detector(self.model, self.processor)
-        look = looking(self.model, self.processor, runtime, precision)
+        look = looking(self.model, self.processor, runtime, precision, compile=compile)
         self._graphs = None if runtime == "torch" else look
 
     def __call__(  # type: ignore[override]

@@ -33,6 +33,9 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("fp32", "bf16", "int8"), default="fp32",
         help="of the networks: bf16 with torch or openvino, int8 with onnx or openvino (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the networks: minutes at the first photograph, for many"
+    )
 
 
 def grounder_of(options: argparse.Namespace) -> "Grounder":
@@ -44,7 +47,7 @@ def grounder_of(options: argparse.Namespace) -> "Grounder":
     """
     from ..inference.grounder import Grounder
 
-    return Grounder(options.model, options.device, options.runtime, options.precision)
+    return Grounder(options.model, options.device, options.runtime, options.precision, compile=options.compile)
 
 
 def add_photographs(parser: argparse.ArgumentParser) -> None:

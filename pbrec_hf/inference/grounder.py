@@ -56,10 +56,13 @@ class Grounder:
             is first used with one, which takes a minute or two, and kept in the cache.
         precision: "fp32"; "bf16" (torch, openvino); or "int8" (onnx, openvino), see `inference/quantization.py`.
         graphs: folder of the graphs instead of the cache, such as `pbrec-hf export` writes.
+        compile: whether `torch.compile` makes code of the networks, which takes minutes at the first answer; with the
+            runtime torch alone. See `inference/compiling.py`.
 
     Raises:
         OSError: no such checkpoint, or a damaged one; in one line that names the file.
-        ValueError: no such device, runtime or precision, or a checkpoint whose files do not fit together.
+        ValueError: no such device, runtime or precision, nothing to compile, or a checkpoint whose files do not fit
+            together.
         ImportError: the runtime is not installed.
     """
 
@@ -70,9 +73,10 @@ class Grounder:
         runtime: str = "torch",
         precision: str = "fp32",
         graphs: str | Path | None = None,
+        compile: bool = False,
         **hub: Any,
     ):
-        require_runtime(runtime, precision, device)
+        require_runtime(runtime, precision, device, compile)
         require_device(device)
         source = str(model or bundled_checkpoint())
         with opening(source) as options:
@@ -80,7 +84,7 @@ class Grounder:
             self.model = PbrecForReferringExpression.from_pretrained(source, **hub).to(device).eval()
             self.processor = PbrecProcessor.from_pretrained(source, **hub).to(device)
         prepare_to_answer(self.model, self.processor)
-        look = looking(self.model, self.processor, runtime, precision, graphs)
+        look = looking(self.model, self.processor, runtime, precision, graphs, compile)
         self._graphs = None if runtime == "torch" else look
 
     def __call__(

@@ -10,6 +10,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from ..modeling_pbrec import PbrecOutput
 from ..processing_pbrec import PbrecProcessor
+from .compiling import compile_networks
 
 Look = Callable[[BatchFeature], PbrecOutput]
 
@@ -20,13 +21,14 @@ def looking(
     runtime: str = "torch",
     precision: str = "fp32",
     graphs: str | Path | None = None,
+    compile: bool = False,
 ) -> Look:
     """
     A function that adds proposals to what the processor returned without them, and gives the outputs of the model.
 
     Args:
         model, processor: a [`PbrecForReferringExpression`] and its processor, of one checkpoint, prepared to answer.
-        runtime, precision: see `PRECISIONS`; checked by `require_runtime`.
+        runtime, precision, compile: see `PRECISIONS` and `compile_networks`; checked by `require_runtime`.
         graphs: folder of the graphs; default: in the cache.
     """
     if runtime != "torch":
@@ -34,6 +36,8 @@ def looking(
     if precision == "bf16":
         model.to(torch.bfloat16)
         processor.to(torch.bfloat16)
+    if compile:
+        compile_networks(model, processor)
     return ByTorch(model, processor)
 
 

@@ -4,12 +4,13 @@
 PRECISIONS = {"torch": ("fp32", "bf16"), "onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
 
 
-def require_runtime(runtime: object, precision: object, device: object = "cpu") -> None:
+def require_runtime(runtime: object, precision: object, device: object = "cpu", compile: bool = False) -> None:
     """
     Check the names of a runtime and a precision, that the runtime is installed, and that it runs on this device.
 
     Raises:
-        ValueError: there is no such runtime, or it does not compute in that precision or on that device.
+        ValueError: there is no such runtime, it does not compute in that precision or on that device, or it is to
+            `compile` and is not torch.
         ImportError: it is not installed.
     """
     if runtime not in PRECISIONS:
@@ -22,6 +23,8 @@ def require_runtime(runtime: object, precision: object, device: object = "cpu") 
         )
     if runtime != "torch" and str(device) != "cpu":
         raise ValueError(f"runtime={runtime!r} runs on the CPU: leave out device={str(device)!r}, or take torch.")
+    if compile and runtime != "torch":
+        raise ValueError(f"compile=True with runtime={runtime!r}: leave it out, or take runtime='torch'.")
     try:
         if runtime == "onnx":
             import onnxruntime  # noqa: F401

@@ -91,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
             options.tiles,
             options.runtime,
             options.precision,
+            options.compile,
         ),
         formats=Options(options.out, options.image_prefix),
         names=options.formats,

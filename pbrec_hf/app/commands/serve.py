@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--max_upload {options.max_upload}: give a number of MiB of at least 1.")
     _refuse_options_of_the_other(options)
     require_models(options.model)
-    require_runtime(options.runtime, options.precision, options.device)
+    require_runtime(options.runtime, options.precision, options.device, options.compile)
     silence_libraries()
     if options.label_studio:
         return _serve_label_studio(options, port)
@@ -124,7 +124,8 @@ def _serve_label_studio(options: argparse.Namespace, port: int) -> int:
 
     show_log()
     url, key = (os.environ.get(f"LABEL_STUDIO_{name}") for name in ("URL", "API_KEY"))
-    asking = Asking(options.model, options.referents, threshold, runtime=options.runtime, precision=options.precision)
+    how = {"runtime": options.runtime, "precision": options.precision, "compile": options.compile}
+    asking = Asking(options.model, options.referents, threshold, **how)
     labeller = Labeller(asking, options.device)
     serve_backend(Backend(labeller, StudioPictures(options.document_root, url, key)), options.host, port)
     return 0

@@ -33,7 +33,7 @@ class Asking:
         masks: whether answers have masks.
         tiles: along the longer side of a photograph, which are looked at beside the whole; 1 = the whole alone. See
             `inference/tiles.py`.
-        runtime, precision: see [`Grounder`].
+        runtime, precision, compile: see [`Grounder`].
 
     Raises:
         ValueError: `tiles` is out of range.
@@ -47,6 +47,7 @@ class Asking:
     tiles: int = 1
     runtime: str = "torch"
     precision: str = "fp32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.tiles <= MOST_TILES:
@@ -71,7 +72,7 @@ class Labeller:
 
     def __init__(self, asking: Asking, device: str = "cpu"):
         self.asking = asking
-        self.grounder = Grounder(asking.model, device, asking.runtime, asking.precision)
+        self.grounder = Grounder(asking.model, device, asking.runtime, asking.precision, compile=asking.compile)
 
     def record(self, picture: Image.Image, expressions: list[str]) -> dict[str, Any]:
         """

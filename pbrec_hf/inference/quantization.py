@@ -1,8 +1,10 @@
 """Eight-bit integers in the convolutions of the image part, after training: faster, and a little less exact.
 
-Ranges are measured on a few photographs, by default those of the package. Only convolutions across channels are
-quantised. Depthwise ones lose more than they save, and what is computed of the results (boxes, suppression, colours,
-positions) stays in float32: with eight bits in its sums and products, a fifth of the answers is lost.
+Ranges are measured on a few photographs, by default those of the package. Quantised are the convolutions where time is
+spent and errors are small: those of several taps across channels, and those of what a ReLU has let through, as in
+ResNet and in towers of detectors. All others stay in float32: depthwise ones and the pointwise ones around them, of
+which each moves a box or a score; the first, which sees colours; and what is computed of the results (boxes,
+suppression, colours, positions).
 """
 
 import os
@@ -19,6 +21,7 @@ from ..hub.bundled import bundled_photographs
 from ..hub.writing import flush, one_line_errors, replaced_file
 
 _NO_OPERATIONS = {"Constant", "Parameter", "Result"}
+_COLOURS = 3  # channels of a picture
 
 
 def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[str | Path] | None = None) -> Path:
@@ -66,19 +69,28 @@ def _by_onnxruntime(path: Path, target: Path, rows: list[dict[str, np.ndarray]])
             partial,
             Rows(),
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_depthwise(path),
+            nodes_to_exclude=_exact(path),
             per_channel=True,
             reduce_range=False,
         )
 
 
-def _depthwise(path: Path) -> list[str]:
-    """Names of the convolutions of an ONNX file that have groups."""
+def _exact(path: Path) -> list[str]:
+    """Names of the convolutions of an ONNX file that stay in float32."""
     import onnx
 
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    grouped = [node for node in nodes if any(each.name == "group" and each.i > 1 for each in node.attribute)]
-    return [node.name for node in grouped if node.op_type == "Conv"]
+    graph = onnx.load(path).graph
+    shapes = {value.name: value.dims for value in graph.initializer}
+    rectified = {node.output[0] for node in graph.node if node.op_type == "Relu"}
+
+    def exact(node: Any) -> bool:
+        if any(each.name == "group" and each.i > 1 for each in node.attribute):
+            return True
+        channels, *kernel = shapes[node.input[1]][1:]
+        wide = max(kernel) > 1 and channels > _COLOURS
+        return not wide and node.input[0] not in rectified
+
+    return [node.name for node in graph.node if node.op_type == "Conv" and exact(node)]
 
 
 def _by_nncf(path: Path, target: Path, rows: list[dict[str, np.ndarray]]) -> None:
@@ -91,12 +103,19 @@ def _by_nncf(path: Path, target: Path, rows: list[dict[str, np.ndarray]]) -> Non
             raise ImportError(f"{error.name} is not installed: pip install 'pbrec_hf[openvino]'.") from error
         network = openvino.Core().read_model(path)
         others = {operation.get_type_name() for operation in network.get_ordered_ops()} - _NO_OPERATIONS
+        exact = set(_exact(path))
+        # OpenVINO names a convolution with a bias NAME/WithoutBiases.
+        names = [
+            operation.get_friendly_name()
+            for operation in network.get_ordered_ops()
+            if operation.get_type_name() == "Convolution" and operation.get_friendly_name().split("/")[0] in exact
+        ]
         network = nncf.quantize(
             network,
             nncf.Dataset(rows),
             subset_size=len(rows),
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(types=sorted(others - {"Convolution"})),
+            ignored_scope=nncf.IgnoredScope(names=names, types=sorted(others - {"Convolution"})),
         )
     with one_line_errors(target.parent), TemporaryDirectory(dir=target.parent) as folder:
         openvino.save_model(network, Path(folder) / target.name, compress_to_fp16=False)

@@ -335,15 +335,9 @@ class NanoDetMasksDetector(Detector):
     def _masks(self, predicted: NanoDetMasksOutput) -> DynamicMasks:
         if predicted.refiner is None:
             return DynamicMasks(predicted.features, predicted.kernels)
-        return RefinedMasks(
-            features=predicted.features,
-            kernels=predicted.kernels,
-            details=predicted.details,
-            picture=predicted.picture,
-            regions=predicted.regions,
-            refiner=predicted.refiner,
-            form=self.config.refiner_form,
-        )
+        names = "features", "kernels", "details", "picture", "regions", "refiner"
+        others = {name: predicted[name] for name in names}
+        return RefinedMasks(form=self.config.refiner_form, **others)
 
 
 __all__ = ["NanoDetMasksConfig", "NanoDetMasksDetector", "NanoDetMasksOutput"]

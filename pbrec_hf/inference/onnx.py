@@ -169,7 +169,8 @@ def _export(
 
 def _simplify(graph: Any) -> None:
     # What the exporter's own optimiser does besides, matching patterns of nodes, takes a third of an export, and the
-    # runtimes do it again: their answers and times are the same without.
+    # runtimes do it again: their answers and times are the same without. Equal initialisers are not merged, as it
+    # does: onnxruntime's quantiser gives the copies of a shared bias names that other values have.
     from onnx_ir.passes import Sequential, common
     from onnxscript.optimizer import fold_constants
 

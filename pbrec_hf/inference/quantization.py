@@ -21,7 +21,7 @@ from ..hub.bundled import bundled_photographs
 from ..hub.writing import flush, one_line_errors, replaced_file
 
 _NO_OPERATIONS = {"Constant", "Parameter", "Result"}
-_COLOURS = 3  # channels of a picture
+_PICTURE_CHANNELS = 3
 
 
 def quantized(path: Path, runtime: str, processor: Any, photographs: Sequence[str | Path] | None = None) -> Path:
@@ -87,7 +87,7 @@ def _exact(path: Path) -> list[str]:
         if any(each.name == "group" and each.i > 1 for each in node.attribute):
             return True
         channels, *kernel = shapes[node.input[1]][1:]
-        wide = max(kernel) > 1 and channels > _COLOURS
+        wide = max(kernel) > 1 and channels > _PICTURE_CHANNELS
         return not wide and node.input[0] not in rectified
 
     return [node.name for node in graph.node if node.op_type == "Conv" and exact(node)]
@@ -102,14 +102,11 @@ def _by_nncf(path: Path, target: Path, rows: list[dict[str, np.ndarray]]) -> Non
         except ImportError as error:
             raise ImportError(f"{error.name} is not installed: pip install 'pbrec_hf[openvino]'.") from error
         network = openvino.Core().read_model(path)
-        others = {operation.get_type_name() for operation in network.get_ordered_ops()} - _NO_OPERATIONS
+        operations = [(each.get_type_name(), each.get_friendly_name()) for each in network.get_ordered_ops()]
+        others = {kind for kind, _ in operations} - _NO_OPERATIONS
         exact = set(_exact(path))
         # OpenVINO names a convolution with a bias NAME/WithoutBiases.
-        names = [
-            operation.get_friendly_name()
-            for operation in network.get_ordered_ops()
-            if operation.get_type_name() == "Convolution" and operation.get_friendly_name().split("/")[0] in exact
-        ]
+        names = [name for kind, name in operations if kind == "Convolution" and name.split("/")[0] in exact]
         network = nncf.quantize(
             network,
             nncf.Dataset(rows),

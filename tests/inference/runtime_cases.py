@@ -224,12 +224,18 @@ def test_a_graph_that_was_written_again_is_quantised_again(tmp_path):
     assert {name.split(".")[0] for name in weights if "Dequantize" in name} == {"rectified", "taps"}
 
 
-def test_a_model_whose_detectors_have_no_graphs_runs_these_in_torch(tmp_path, runtime):
+@pytest.fixture(scope="session")
+def half_exported(tmp_path_factory):
+    """A model whose detector has no graph, and the folder for its graphs, which the first runtime writes."""
     detector = tiny_box_detector()
     detector.exportable = False
-    model, processor = tiny_model().eval(), tiny_processor(box_detector=detector)
+    return tiny_model().eval(), tiny_processor(box_detector=detector), tmp_path_factory.mktemp("half")
+
+
+def test_a_model_whose_detectors_have_no_graphs_runs_these_in_torch(half_exported, runtime):
+    model, processor, folder = half_exported
     inputs = processor(Image.new("RGB", (60, 40), "red"), ["left dog", "cat"], return_proposals=False)
-    outputs, proposals = Graphs(model, processor, runtime, folder=tmp_path)(inputs)
+    outputs, proposals = Graphs(model, processor, runtime, folder=folder)(inputs)
     with torch.no_grad():
         expected = model(**inputs)
     torch.testing.assert_close(outputs.center_logits, expected.center_logits, atol=LOGITS[runtime], rtol=1e-4)

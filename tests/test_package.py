@@ -1,19 +1,18 @@
 """What importing does and does not do, in processes of its own."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import TENSORS, run
 
 import pbrec_hf
 
 ROOT = Path(pbrec_hf.__file__).parent
 
 
-def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def python(code: str, imported: tuple[str, ...] = ()) -> str:
+    done = run(code, imported=imported)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -48,7 +47,7 @@ assert [cls.__name__ for cls in MODEL_MAPPING[type(config)]] == ["PbrecForReferr
     ],
 )
 def test_everything_is_registered_whatever_is_imported_first(start):
-    assert "Error" not in python(start + CHECK)
+    assert "Error" not in python(start + CHECK, TENSORS)
 
 
 def test_importing_needs_no_network():
@@ -56,7 +55,8 @@ def test_importing_needs_no_network():
         "import socket\n"
         "def refuse(*a, **k): raise AssertionError('network')\n"
         "socket.socket.connect = refuse\n"
-        "import pbrec_hf\nfrom pbrec_hf import *"
+        "import pbrec_hf\nfrom pbrec_hf import *",
+        TENSORS,
     )
 
 

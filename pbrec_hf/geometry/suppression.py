@@ -39,12 +39,11 @@ def survivors(boxes: Tensor, eligible: Tensor, iou: float, labels: Tensor | None
     rivals = (overlap > iou) & (order[:, None] < order)  # of a better box (row) and a worse one (column)
     if labels is not None:
         rivals = rivals & (labels[:, :, None] == labels[:, None])
-    suppresses = rivals.float()
-    kept = eligible.float()
+    suppresses, able = rivals.float(), eligible[:, None].float()
+    kept = able
     for _ in range(_ROUNDS):
-        suppressed = torch.matmul(kept[:, None], suppresses)[:, 0] > 0
-        kept = (eligible & ~suppressed).float()
-    return kept > 0
+        kept = (able - torch.bmm(kept, suppresses) > 0).float()
+    return kept[:, 0] > 0
 
 
 __all__ = ["MOST_RIVALS", "best_points", "survivors"]

@@ -17,21 +17,21 @@ from torch.nn import functional as F
 def conv_relu(features: Tensor, convolution: nn.Conv2d) -> Tensor:
     """relu(convolution(features)): (I, C, H, W) -> (I, C', H', W')."""
     if not _can_fuse(features):
-        return convolution(features).relu_()
+        return F.relu(convolution(features), inplace=_eager())
     return _pointwise()(features, *_arguments(convolution), "relu", [], "")
 
 
 def conv_leaky_relu(features: Tensor, convolution: nn.Conv2d, negative_slope: float) -> Tensor:
     """The same with a leaky ReLU."""
     if not _can_fuse(features):
-        return F.leaky_relu(convolution(features), negative_slope, inplace=not torch.is_grad_enabled())
+        return F.leaky_relu(convolution(features), negative_slope, inplace=_eager() and not torch.is_grad_enabled())
     return _pointwise()(features, *_arguments(convolution), "leaky_relu", [negative_slope], "")
 
 
 def conv_add_relu(features: Tensor, other: Tensor, convolution: nn.Conv2d) -> Tensor:
     """relu(convolution(features) + other), with `other` of the output's shape (I, C', H', W')."""
     if not _can_fuse(features):
-        return (convolution(features) + other).relu_()
+        return F.relu(convolution(features) + other, inplace=_eager())
     return _pointwise().binary(features, other, *_arguments(convolution), "add", 1.0, "relu", [], "")
 
 
@@ -42,8 +42,12 @@ def _arguments(convolution: nn.Conv2d) -> tuple[Any, ...]:
 
 def _can_fuse(features: Tensor) -> bool:
     plain = features.device.type != "cpu" or features.dtype != torch.float32 or torch.is_grad_enabled()
-    # Compilers fuse by themselves, and exporters support only public operators.
-    return not (plain or torch.compiler.is_compiling()) and _works()
+    return not plain and _eager() and _works()
+
+
+def _eager() -> bool:
+    # Compilers fuse and reuse memory by themselves; exporters take public operators alone, and undo what is in place.
+    return not torch.compiler.is_compiling()
 
 
 def _pointwise() -> Any:

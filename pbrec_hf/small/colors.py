@@ -17,13 +17,14 @@ _HUE_NAMES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "red
 
 def hue_saturation_value(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Hue in degrees [0, 360), saturation and value in [0, 1] of `rgb` (…, 3) in [0, 1]; grey has hue 0."""
-    value, brightest = rgb.max(-1)
-    chroma = value - rgb.min(-1).values
+    # Three planes: reducing a dimension of three numbers would take longer than all the rest.
     red, green, blue = rgb.unbind(-1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
     safe = chroma.clamp(min=1e-6)
-    sextant = torch.stack((((green - blue) / safe) % 6, (blue - red) / safe + 2, (red - green) / safe + 4), dim=-1)
-    hue = 60 * sextant.gather(-1, brightest[..., None])[..., 0]
-    return torch.where(chroma > 0, hue, 0.0), chroma / value.clamp(min=1e-6), value
+    sextant = torch.where(green == value, (blue - red) / safe + 2, (red - green) / safe + 4)
+    sextant = torch.where(red == value, ((green - blue) / safe) % 6, sextant)
+    return torch.where(chroma > 0, 60 * sextant, 0.0), chroma / value.clamp(min=1e-6), value
 
 
 def color_indices(rgb: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ COUNTS = (1, 2, 3, 4)
 PARTS = ("whole", "upper", "lower")
 # Regions of clothes, as shares of an object's height from its top: start and end.
 UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
+# Of each of `PARTS`: what is left out on either side, as a share of the width, and those of the height.
+_REGIONS = ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART))
 _SAMPLES = 8  # points along each side of a region, whose colours are averaged
 RELATIONS = ("overlaps", "left of", "right of", "above", "below")
 SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
@@ -58,11 +60,9 @@ def describe_objects(
     """
     kind = torch.nn.functional.normalize(classes, dim=-1)
     like = (kind @ kind.mT).clamp(max=1) ** 2
-    everything = torch.ones_like(like)
-    parts = [visible(classes), colors]
-    parts += [_order_among(boxes, weight, group, canvas) for group in (like, everything)]
-    parts.append(_relations(boxes, visible(classes), weight, canvas))
-    return torch.cat(parts, dim=-1)
+    order = _order_among(boxes, weight, torch.stack((like, torch.ones_like(like)), dim=-3), canvas)
+    seen = visible(classes)
+    return torch.cat((seen, colors, order, _relations(boxes, seen, weight, canvas)), dim=-1)
 
 
 def visible(probabilities: Tensor) -> Tensor:
@@ -82,16 +82,15 @@ def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tenso
     Returns:
         (n, 33), 11 names for each of `PARTS`.
     """
-    left, top, right, bottom = boxes.unbind(-1)
+    inset, start, end = boxes.new_tensor(_REGIONS)[..., None].unbind(1)  # (3, 1) each
+    left, top, right, bottom = boxes[..., None, :, :].unbind(-1)  # (…, 1, n)
     width, height = right - left, bottom - top
-    shares = []
-    for inset, start, end in ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART)):
-        across = _averaging(left + inset * width, right - inset * width, canvas[1], colors.shape[-1])
-        down = _averaging(top + start * height, top + end * height, canvas[0], colors.shape[-2])
-        # Interpolation is separable: first over the columns of the map, then over its rows.
-        columns = torch.einsum("...nw,...chw->...nch", across, colors)
-        shares.append((columns * down[..., None, :]).sum(-1))
-    return torch.cat(shares, dim=-1)
+    across = _averaging(left + inset * width, right - inset * width, canvas[1], colors.shape[-1])
+    down = _averaging(top + start * height, top + end * height, canvas[0], colors.shape[-2])
+    # Interpolation is separable: first over the columns of the map, then over its rows.
+    columns = torch.einsum("...nw,...chw->...nch", across.flatten(-3, -2), colors)
+    shares = (columns * down.flatten(-3, -2)[..., None, :]).sum(-1).unflatten(-2, down.shape[-3:-1])
+    return shares.movedim(-3, -2).flatten(-2)
 
 
 def _averaging(start: Tensor, end: Tensor, side: int, cells: int) -> Tensor:
@@ -109,44 +108,38 @@ def _averaging(start: Tensor, end: Tensor, side: int, cells: int) -> Tensor:
     return (1 - (places.clamp(0, cells - 1)[..., None] - at).abs()).clamp(min=0).mean(-2)
 
 
-def _order_among(boxes: Tensor, weight: Tensor, group: Tensor, canvas: tuple[int, int]) -> Tensor:
+def _order_among(boxes: Tensor, weight: Tensor, groups: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
-    Order of each object within a group: soft counts of the objects left of it, right of it …, and the group's size.
+    Order of each object within groups: soft counts of the objects left of it, right of it …, and the group's size.
 
     Counts are encoded as triangular functions around 0, 1 and 2.
 
     Args:
         boxes: (n, 4) XYXY in canvas pixels.
         weight: (n,) in [0, 1].
-        group: (n, n) in [0, 1], membership of the column's object in the group of the row's object.
+        groups: (G, n, n) in [0, 1], membership of the column's object in a group of the row's object.
         canvas: (H, W) in pixels.
 
     Returns:
-        (n, 29): a rank channel for each of `ORDERS` and `RANKS`, "middle", and `COUNTS`.
+        (n, G · 29), of each group a rank channel for each of `ORDERS` and `RANKS`, "middle", and `COUNTS`.
     """
     size = boxes.new_tensor([canvas[1], canvas[0]])
     center = (boxes[..., :2] + boxes[..., 2:]) / 2 / size
     extent = ((boxes[..., 2:] - boxes[..., :2]) / size).clamp(min=1e-3)
     log_area = extent.log().sum(-1)
     nearness = log_area / 2 + 3 * boxes[..., 3] / size[1]
-    others = group * weight[..., None, :] * _apart(weight)
-
-    def count(values: Tensor, softness: float) -> Tensor:
-        return (others * torch.sigmoid((values[..., :, None] - values[..., None, :]) / softness)).sum(-1)
-
-    x, y = center.unbind(-1)
-    counts = torch.stack(
-        (
-            count(x, 0.02), count(-x, 0.02), count(y, 0.02), count(-y, 0.02),
-            count(-log_area, 0.12), count(log_area, 0.12), count(-nearness, 0.12), count(nearness, 0.12),
-        ),
-        dim=-1,
-    )  # fmt: skip
+    others = groups * (weight[..., None, :] * _apart(weight))[..., None, :, :]
+    # Of each pair of `ORDERS` the first; the second has its opposite.
+    values = torch.stack((*center.unbind(-1), -log_area, -nearness), dim=-2)
+    softness = boxes.new_tensor((0.02, 0.02, 0.12, 0.12))[:, None, None]
+    beyond = (values[..., :, None] - values[..., None, :]) / softness  # (…, 4, n, n)
+    beyond = torch.sigmoid(torch.stack((beyond, -beyond), dim=-3)).flatten(-4, -3)
+    counts = (others[..., None, :, :] * beyond[..., None, :, :, :]).sum(-1).transpose(-2, -1)  # (…, G, n, 8)
     ranks = _triangles(counts, RANKS).flatten(-2)
     total = others.sum(-1)
     middle = _triangles(counts[..., 0] - counts[..., 1], (0,)) * (total / 2).clamp(max=1)[..., None]
     sizes = _triangles((total + 1).clamp(max=COUNTS[-1]), COUNTS)
-    return torch.cat((ranks, middle, sizes), dim=-1)
+    return torch.cat((ranks, middle, sizes), dim=-1).movedim(-3, -2).flatten(-2)
 
 
 def _triangles(values: Tensor, centers: tuple[int, ...]) -> Tensor:

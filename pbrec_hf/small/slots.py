@@ -6,6 +6,7 @@ An empty slot lies far from the canvas, has no class and weighs nothing, so that
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..geometry.boxes import box_areas, box_centers, box_intersections, intersection_over_union
 from ..geometry.suppression import MOST_RIVALS, best_points, survivors
@@ -78,16 +79,18 @@ def place_in_slots(
         part.gather(1, items[..., None].expand(-1, -1, part.shape[2])) for part in (nearest, reachable)
     )
     reachable = reachable & (left > 0)[..., None]
-    before = index
-    for number in range(items.shape[1]):
-        places = nearest[:, number]
-        owner = index.gather(1, places)
-        kept = owner.clamp(min=0)
-        wanted = reachable[:, number] & ((owner < 0) | (counts.gather(1, kept) > 1))
-        first = wanted & (wanted.int().cumsum(1) == 1)
-        counts = counts.scatter_add(1, kept, -(first & (owner >= 0)).to(counts.dtype))
-        index = index.scatter(1, places, torch.where(first, items[:, number, None], owner))
-    return index, shape_channels(index, index != before, extent, offset, central, weight, canvas)
+    # Owners count from 1; nobody, who is 0, can spare every point.
+    owners = index + 1
+    spare = F.pad(counts, (1, 0), value=len(points) + 1)
+    rounds = (part.unbind(1) for part in (nearest, reachable, items[..., None] + 1))
+    for places, near, item in zip(*rounds, strict=True):
+        owner = owners.gather(1, places)
+        wanted = near & (spare.gather(1, owner) > 1)
+        first = wanted & (wanted.cumsum(1) == 1)
+        spare = spare.scatter_add(1, owner, -first.to(spare.dtype))
+        owners = owners.scatter(1, places, torch.where(first, item, owner))
+    claimed, index = owners - 1 != index, owners - 1
+    return index, shape_channels(index, claimed, extent, offset, central, weight, canvas)
 
 
 __all__ = ["find_in_slots", "place_in_slots"]

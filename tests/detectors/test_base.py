@@ -1,8 +1,6 @@
 """A user-defined detector: it passes the shared tests, and is saved and loaded with its processor."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from detectors.base import DetectorTester
 from huggingface_hub.dataclasses import strict
 from own_detector import QuartersConfig, QuartersDetector
 from places import TESTS
+from programs import run
 from torch import nn
 from transformers import PreTrainedModel, pipeline
 
@@ -74,7 +73,7 @@ print(sorted(answer["box"].items()))
 
 def elsewhere(folder, imports="", trust=False):
     code = ELSEWHERE.format(imports=imports, trust=trust)
-    return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    return run(code, folder)
 
 
 def test_a_process_that_registers_it_answers_the_same(folder):

@@ -4,13 +4,12 @@
 """
 
 import json
-import subprocess
-import sys
 import zipfile
 
 import datasets
 import pytest
 from places import FIXTURES
+from programs import run
 from transformers import pipeline
 
 from pbrec_hf import PbrecProcessor
@@ -55,9 +54,7 @@ print(json.dumps(pipe(sys.argv[2], json.loads(sys.argv[3]), return_masks="rle"))
 def test_the_code_in_it_answers_the_same_without_this_package(saved, tmp_path):
     known = json.loads((saved / "answers.json").read_text())
     arguments = [str(saved / "checkpoint"), str(saved / "photo.png"), json.dumps(known["texts"])]
-    done = subprocess.run(
-        [sys.executable, "-c", ITS_OWN_CODE, *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run(ITS_OWN_CODE, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     close(json.loads(done.stdout.splitlines()[-1]), known["answers"])
 

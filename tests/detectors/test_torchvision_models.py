@@ -42,6 +42,7 @@ def canvases() -> torch.Tensor:
     return PbrecImageProcessor(size={"longest_edge": SIDE})(list(pictures()))["pixel_values"]
 
 
+@functools.lru_cache(maxsize=2)  # drawing forty million numbers takes a second
 def random_weights(name: str, classes: int) -> dict[str, torch.Tensor]:
     """As torchvision publishes them, but drawn; scores are far enough apart."""
     torch.manual_seed(0)
@@ -79,7 +80,8 @@ def made(name: str, options: dict, classes: int = 6, **fields) -> TorchvisionDet
     given = {"id2label": names, "top_n": 12, "min_score": 0.005} | fields
     with torch.device("meta"):
         detector = TorchvisionDetector(TorchvisionDetectorConfig(name=name, options=options, **given))
-    detector.network.load_state_dict(random_weights(name, len(given["id2label"])), assign=True)
+    drawn = random_weights(name, len(given["id2label"]))
+    detector.network.load_state_dict({key: value.clone() for key, value in drawn.items()}, assign=True)
     return detector.eval()
 
 

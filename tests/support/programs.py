@@ -13,6 +13,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from places import ROOT
+
 TENSORS = ("torch", "torchvision")
 LIBRARIES = (*TENSORS, "scipy.optimize", "transformers.pipelines", "transformers.processing_utils")
 
@@ -53,6 +55,12 @@ def run(code: str, *arguments, cwd=None, imported: tuple[str, ...] = LIBRARIES) 
         returned = int(server.stdout.readline())
         texts = {name: Path(path).read_text(encoding="utf-8") for name, path in said.items()}
     return subprocess.CompletedProcess(asked, returned, **texts)
+
+
+def run_script(path: str, *arguments, cwd=None) -> subprocess.CompletedProcess:
+    """The same of a script of the repository; `path` is relative to it."""
+    code = "import runpy, sys\ndel sys.argv[0]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    return run(code, ROOT / path, *arguments, cwd=cwd)
 
 
 @cache

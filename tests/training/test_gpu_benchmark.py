@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from places import ROOT
+from programs import run
 
 COMMAND = ROOT / "scripts" / "benchmarks" / "gpu.sh"
 KINDS = [
@@ -46,8 +47,14 @@ def test_every_kind_of_row_is_measured(tmp_path):
     assert report["machine"]["device"] == "CPU"
 
 
+def measured(*arguments):
+    """The command without its shell script."""
+    code = "from scripts.benchmarks.gpu import main\nmain()"
+    return run(code, "--cpu", "--tiny", "--repeats", "1", *arguments, cwd=ROOT)
+
+
 def test_rows_without_time_are_named():
-    done = benchmark("--seconds", "0")
+    done = measured("--seconds", "0")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()[1:]
     assert len(lines) == 17
@@ -66,9 +73,8 @@ rows = [Row("broken", broken, 0), Row("good", lambda: {"ms": 3.0}, 0), Row("slow
         Row("late", lambda: {}, 1)]
 run(rows, Bench("cpu", True, 1), Budget(3), Path(sys.argv[1]))
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True, timeout=300)
+    done = run(program, tmp_path, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     _, broken, good, slow, late = done.stdout.splitlines()
     assert "FAILED: RuntimeError: out of memory" in broken and "and more" not in broken
     assert "3.00 ms" in good
@@ -79,13 +85,13 @@ run(rows, Bench("cpu", True, 1), Budget(3), Path(sys.argv[1]))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("command", "arguments", "said"),
     [
-        (["--rows", "inferences"], "no row begins with 'inferences'"),
-        (["--wheels"], "--wheels: give a folder of wheels."),
+        (measured, ["--rows", "inferences"], "no row begins with 'inferences'"),
+        (benchmark, ["--wheels"], "--wheels: give a folder of wheels."),
     ],
 )
-def test_wrong_arguments_are_refused(arguments, said):
-    done = benchmark(*arguments)
+def test_wrong_arguments_are_refused(command, arguments, said):
+    done = command(*arguments)
     assert done.returncode == 2
     assert said in done.stderr

@@ -1,14 +1,12 @@
 """Photographs and composed scenes: deterministic, masks and boxes that belong together, expressions that hold."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from places import ROOT
+from programs import run_script
 
 from pbrec_hf.data.own_data import load_own_data
 from pbrec_hf.data.scenes.composed import ComposedScenes, _covered
@@ -167,9 +165,9 @@ def test_expressions_of_a_photograph(photographs):
 
 
 def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
-    script = ROOT / "scripts/make_scenes.py"
-    command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "12", "--held_out", "3"]
-    subprocess.run([*command, "--kinds", "noun", "--smallest", "40"], check=True, capture_output=True)
+    asked = ["--train", "12", "--held_out", "3", "--kinds", "noun", "--smallest", "40"]
+    done = run_script("scripts/make_scenes.py", "--out", tmp_path, *asked)
+    assert done.returncode == 0, done.stderr
     rows = load_own_data(tmp_path / "train.jsonl")
     assert len(rows) > 0 and (tmp_path / "held_out.jsonl").exists()
     for left, top, right, bottom in rows["bbox"]:
@@ -178,8 +176,6 @@ def test_the_script_writes_data_of_the_kinds_and_sizes_asked_for(tmp_path):
 
 
 def test_the_script_names_the_kinds_there_are(tmp_path):
-    script = ROOT / "scripts/make_scenes.py"
-    command = [sys.executable, str(script), "--out", str(tmp_path), "--train", "3", "--kinds", "nuon"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_script("scripts/make_scenes.py", "--out", tmp_path, "--train", "3", "--kinds", "nuon")
     assert result.returncode == 2 and "--kinds nuon" in result.stderr and "noun, " in result.stderr
     assert "Traceback" not in result.stderr and not list(tmp_path.glob("*.jsonl"))

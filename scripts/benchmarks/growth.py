@@ -147,6 +147,7 @@ def _plot(rows: dict[str, list[Row]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = pyplot.subplots(
         len(MEASURES), len(rows), figsize=(3.6 * len(rows), 6), layout="constrained", squeeze=False
@@ -154,9 +155,17 @@ def _plot(rows: dict[str, list[Row]], path: Path) -> None:
     for column, (axis, measured) in enumerate(rows.items()):
         for plots, (key, label) in zip(axes, MEASURES.items(), strict=True):
             plot = plots[column]
-            plot.loglog([row["value"] for row in measured], [row[key] for row in measured], marker="o")
+            values, costs = ([row[name] for row in measured] for name in ("value", key))
+            plot.loglog(values, costs, marker="o")
             plot.set(xlabel=axis, ylabel=label if column == 0 else None, title=f"∝ n^{slope(measured, key):.2f}")
-            plot.grid(alpha=0.3, which="both")
+            # Room above and below, so that what hardly grows looks flat.
+            plot.set_ylim(min(costs) / 1.5, max(costs) * 1.5)
+            plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            plot.set_xticks(values, [f"{value:g}" for value in values], rotation=45)
+            for side in (plot.xaxis, plot.yaxis):
+                side.set_minor_locator(NullLocator())
+            plot.yaxis.set_major_formatter("{x:g}")
+            plot.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 

@@ -24,7 +24,7 @@ COUNTS = (1, 2, 3, 4)
 PARTS = ("whole", "upper", "lower")
 # Regions of clothes, as shares of an object's height from its top: start and end.
 UPPER_PART, LOWER_PART = (0.2, 0.5), (0.55, 0.85)
-# Of each of `PARTS`: what is left out on either side, as a share of the width, and those of the height.
+# Of each of `PARTS`: the share of the width that is left out on either side; start and end, as shares of the height.
 _REGIONS = ((0.2, 0.15, 0.85), (0.25, *UPPER_PART), (0.25, *LOWER_PART))
 _SAMPLES = 8  # points along each side of a region, whose colours are averaged
 RELATIONS = ("overlaps", "left of", "right of", "above", "below")
@@ -60,9 +60,12 @@ def describe_objects(
     """
     kind = torch.nn.functional.normalize(classes, dim=-1)
     like = (kind @ kind.mT).clamp(max=1) ** 2
-    order = _order_among(boxes, weight, torch.stack((like, torch.ones_like(like)), dim=-3), canvas)
+    others = weight[..., None, :] * _apart(weight)
+    groups = torch.stack((like * others, others), dim=-3)
     seen = visible(classes)
-    return torch.cat((seen, colors, order, _relations(boxes, seen, weight, canvas)), dim=-1)
+    return torch.cat(
+        (seen, colors, _order_among(boxes, groups, canvas), _relations(boxes, seen, others, canvas)), dim=-1
+    )
 
 
 def visible(probabilities: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ def _averaging(start: Tensor, end: Tensor, side: int, cells: int) -> Tensor:
     return (1 - (places.clamp(0, cells - 1)[..., None] - at).abs()).clamp(min=0).mean(-2)
 
 
-def _order_among(boxes: Tensor, weight: Tensor, groups: Tensor, canvas: tuple[int, int]) -> Tensor:
+def _order_among(boxes: Tensor, groups: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
     Order of each object within groups: soft counts of the objects left of it, right of it …, and the group's size.
 
@@ -116,8 +119,7 @@ def _order_among(boxes: Tensor, weight: Tensor, groups: Tensor, canvas: tuple[in
 
     Args:
         boxes: (n, 4) XYXY in canvas pixels.
-        weight: (n,) in [0, 1].
-        groups: (G, n, n) in [0, 1], membership of the column's object in a group of the row's object.
+        groups: (G, n, n) in [0, 1], how much the column's object counts as another one in a group of the row's object.
         canvas: (H, W) in pixels.
 
     Returns:
@@ -128,15 +130,14 @@ def _order_among(boxes: Tensor, weight: Tensor, groups: Tensor, canvas: tuple[in
     extent = ((boxes[..., 2:] - boxes[..., :2]) / size).clamp(min=1e-3)
     log_area = extent.log().sum(-1)
     nearness = log_area / 2 + 3 * boxes[..., 3] / size[1]
-    others = groups * (weight[..., None, :] * _apart(weight))[..., None, :, :]
     # Of each pair of `ORDERS` the first; the second has its opposite.
     values = torch.stack((*center.unbind(-1), -log_area, -nearness), dim=-2)
     softness = boxes.new_tensor((0.02, 0.02, 0.12, 0.12))[:, None, None]
     beyond = (values[..., :, None] - values[..., None, :]) / softness  # (…, 4, n, n)
     beyond = torch.sigmoid(torch.stack((beyond, -beyond), dim=-3)).flatten(-4, -3)
-    counts = (others[..., None, :, :] * beyond[..., None, :, :, :]).sum(-1).transpose(-2, -1)  # (…, G, n, 8)
+    counts = (groups[..., None, :, :] * beyond[..., None, :, :, :]).sum(-1).transpose(-2, -1)  # (…, G, n, 8)
     ranks = _triangles(counts, RANKS).flatten(-2)
-    total = others.sum(-1)
+    total = groups.sum(-1)
     middle = _triangles(counts[..., 0] - counts[..., 1], (0,)) * (total / 2).clamp(max=1)[..., None]
     sizes = _triangles((total + 1).clamp(max=COUNTS[-1]), COUNTS)
     return torch.cat((ranks, middle, sizes), dim=-1).movedim(-3, -2).flatten(-2)
@@ -147,14 +148,14 @@ def _triangles(values: Tensor, centers: tuple[int, ...]) -> Tensor:
     return (1 - (values[..., None] - values.new_tensor(centers)).abs()).clamp(min=0)
 
 
-def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int, int]) -> Tensor:
+def _relations(boxes: Tensor, classes: Tensor, others: Tensor, canvas: tuple[int, int]) -> Tensor:
     """
     Classes of the neighbours of each object, weighted by their distance.
 
     Args:
         boxes: (n, 4) XYXY in canvas pixels.
         classes: (n, C), compressed class probabilities (`visible`).
-        weight: (n,) in [0, 1].
+        others: (n, n) in [0, 1], how much the column's object counts as a neighbour of the row's.
         canvas: (H, W) in pixels.
 
     Returns:
@@ -183,7 +184,7 @@ def _relations(boxes: Tensor, classes: Tensor, weight: Tensor, canvas: tuple[int
     )  # (…, n, 5, n)
     if not boxes.shape[-2]:
         return classes.new_zeros((*classes.shape[:-1], len(RELATIONS) * classes.shape[-1]))
-    share = share * (weight[..., None, :] * _apart(weight))[..., None, :]
+    share = share * others[..., None, :]
     # Of several neighbours of a class, the strongest relation counts.
     related = share[..., None] * classes[..., None, None, :, :]
     return related.amax(-2).flatten(-2)

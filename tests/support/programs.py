@@ -52,9 +52,10 @@ def run(code: str, *arguments, cwd=None, imported: tuple[str, ...] = LIBRARIES) 
         said = {name: str(Path(folder, name)) for name in ("stdout", "stderr")}
         request = {"code": code, "arguments": asked, "cwd": str(cwd or Path.cwd()), **said}
         print(json.dumps(request), file=server.stdin, flush=True)
-        returned = int(server.stdout.readline())
+        returned = server.stdout.readline()
+        assert returned, f"the process that has imported {', '.join(imported)} ended: what it said stands above"
         texts = {name: Path(path).read_text(encoding="utf-8") for name, path in said.items()}
-    return subprocess.CompletedProcess(asked, returned, **texts)
+    return subprocess.CompletedProcess(asked, int(returned), **texts)
 
 
 def run_script(path: str, *arguments, cwd=None) -> subprocess.CompletedProcess:

@@ -10,6 +10,7 @@ from places import ROOT
 from programs import run
 
 COMMAND = ROOT / "scripts" / "benchmarks" / "gpu.sh"
+SMALL = ["--cpu", "--tiny", "--repeats", "1"]
 KINDS = [
     "inference, batch 1",  # eager, CUDA graph, compile
     "inference with masks, batch 1",
@@ -23,7 +24,7 @@ MEASURED = {"took", "row", "ms", "expressions per second"}
 def benchmark(*arguments):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
     return subprocess.run(
-        ["bash", COMMAND, "--cpu", "--tiny", "--repeats", "1", *arguments],
+        ["bash", COMMAND, *SMALL, *arguments],
         capture_output=True,
         text=True,
         timeout=1800,
@@ -50,7 +51,7 @@ def test_every_kind_of_row_is_measured(tmp_path):
 def measured(*arguments):
     """The command without its shell script."""
     code = "from scripts.benchmarks.gpu import main\nmain()"
-    return run(code, "--cpu", "--tiny", "--repeats", "1", *arguments, cwd=ROOT)
+    return run(code, *SMALL, *arguments, cwd=ROOT)
 
 
 def test_rows_without_time_are_named():

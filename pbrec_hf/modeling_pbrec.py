@@ -31,7 +31,7 @@ from .comprehension.loss import point_loss
 from .comprehension.positions import sine_positions_1d, sine_positions_2d
 from .configuration_pbrec import PbrecConfig
 from .geometry.image_index import image_of_each
-from .geometry.points import feature_mask, grid_points
+from .geometry.points import feature_mask, grid_points, read_mask
 from .layers.frozen_norm import freeze_batch_norm
 from .layers.initialization import constant, starting, uniform
 
@@ -47,6 +47,7 @@ class PbrecImageFeatures(ModelOutput):
         mask: bool (I, P), True where the point's cell holds picture.
         points: (I, P, 2) XY canvas pixels, positions of the points; None = the centres of their cells.
         attended: bool (I, P), the points that take part in attention as keys; None = those of `mask`.
+        read: bool (I, P), the points whose scores a proposal in the picture can depend on; None = all.
     """
 
     # transformers' outputs need defaults; the first three are always there.
@@ -55,15 +56,24 @@ class PbrecImageFeatures(ModelOutput):
     mask: Tensor = None  # type: ignore[assignment]
     points: Tensor | None = None
     attended: Tensor | None = None
+    read: Tensor | None = None
 
     @property
     def attention_mask(self) -> Tensor:
         """bool (I, P), the points to attend to."""
         return self.mask if self.attended is None else self.attended
 
-    def gather(self, index: Tensor) -> "PbrecImageFeatures":
-        """The features of images `index` (E,), in that order."""
-        return PbrecImageFeatures(**{name: value[index] for name, value in self.items()})
+    def gather(self, index: Tensor, points: Tensor | None = None) -> "PbrecImageFeatures":
+        """The features of images `index` (E,), in that order; of some `points` int64 (K,), or of all."""
+        at: Any = index if points is None else (index[:, None], points)
+        return PbrecImageFeatures(**{name: value[at] for name, value in self.items()})
+
+    def read_points(self, index: Tensor) -> Tensor | None:
+        """The points int64 (K,) that are read in any of the images `index` (E,); None = all."""
+        if self.read is None or torch.compiler.is_compiling():
+            return None
+        read = self.read[index].any(dim=0)
+        return None if read.all() else read.nonzero().squeeze(1)
 
 
 @dataclass
@@ -108,6 +118,7 @@ _UNREAD = {
 
 
 _AT_ONCE = 4  # expressions that a CPU scores together
+UNREAD_LOGIT = -1e4  # of a point that was not scored
 
 
 class PbrecModel(PbrecPreTrainedModel):
@@ -181,7 +192,8 @@ class PbrecModel(PbrecPreTrainedModel):
         attended = seen.get("attended")
         if attended is not None:
             attended = attended & mask
-        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points, attended)
+        read = read_mask(pixel_mask, rows, cols)
+        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points, attended, read)
 
     @can_return_tuple
     def forward(
@@ -273,6 +285,7 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         boxes: Tensor | None = None,
         referent_index: Tensor | None = None,
         detected: ModelOutput | None = None,
+        skip_padding: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> PbrecOutput:
         """
@@ -292,6 +305,8 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             referent_index: (R,), the expression of each box; an expression may have several or none. None: one box
                 per expression.
             detected: see `get_image_features`.
+            skip_padding: whether to leave out points that no proposal in the picture reads, a quarter of those of a
+                photograph of 3:2; their logits are -10,000, the others as they would be. Nothing in a compiled graph.
             kwargs: those of transformers, such as output_hidden_states and output_attentions (the config has their
                 defaults). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and
                 ignored.
@@ -316,15 +331,17 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             attention_mask = torch.ones_like(input_ids)
         index = index.to(image_features.features.device)
         words = self.model.read(input_ids, attention_mask)
+        count = image_features.features.shape[1]
         fused, centers, masses = [], [], []
         for some in _parts(words.shape[0], words.device, passed_on):
-            features = image_features.gather(index[some])
+            read = image_features.read_points(index[some]) if skip_padding else None
+            features = image_features.gather(index[some], read)
             fused.append(self.model.fuse(words[some], attention_mask[some], features, **passed_on))
             points = fused[-1].last_hidden_state[:, : features.features.shape[1]]
             if self.center_head is not None:
-                centers.append(self.center_head(points))
+                centers.append(_of_all(self.center_head(points), read, count))
             if self.mass_head is not None:
-                masses.append(self.mass_head(points))
+                masses.append(_of_all(self.mass_head(points), read, count))
         center_logits, mass_logits = (torch.cat(parts) if parts else None for parts in (centers, masses))
         if centerness_labels is None and boxes is not None and center_logits is not None:
             centerness_labels = center_targets(boxes, referent_index, image_features.points, index, self.config)
@@ -358,6 +375,13 @@ def _parts(expressions: int, device: torch.device, asked: Mapping[str, Any]) -> 
     if whole or expressions <= _AT_ONCE:
         return [slice(None)]
     return [slice(start, start + _AT_ONCE) for start in range(0, expressions, _AT_ONCE)]
+
+
+def _of_all(logits: Tensor, points: Tensor | None, count: int) -> Tensor:
+    """Logits (E, count) of all points, from those (E, K) of some `points` (K,), or of all."""
+    if points is None:
+        return logits
+    return logits.new_full((logits.shape[0], count), UNREAD_LOGIT).index_copy(1, points, logits)
 
 
 def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:

@@ -3,12 +3,15 @@
 Shortcuts are taken without gradients on a CPU; with gradients, the same networks compute plainly.
 """
 
+import itertools
+
 import pytest
 import torch
 from torchvision.ops import roi_align
 
 from pbrec_hf import Grounder
 from pbrec_hf.app.options import PHOTOGRAPHS
+from pbrec_hf.modeling_pbrec import UNREAD_LOGIT
 from pbrec_hf.small.objects import part_colors
 
 EXPRESSIONS = [f"the {word} on the left" for word in ("giraffe", "tree", "man", "dog", "sky", "fence")]
@@ -44,6 +47,23 @@ def test_expressions_scored_together_equal_each_alone(grounder, inputs):
                 image_features=outputs.image_features,
             )
             torch.testing.assert_close(outputs.center_logits[number], alone.center_logits[0], atol=1e-4, rtol=1e-4)
+
+
+def test_answers_are_the_same_without_the_points_of_the_padding(grounder, inputs):
+    with torch.no_grad():
+        plain, fast = (grounder.model(**inputs, skip_padding=skip) for skip in (False, True))
+    read = plain.image_features.read[0]
+    assert read.sum() == 192  # of 256
+    for name in ("center_logits", "mass_logits"):
+        torch.testing.assert_close(fast[name][:, read], plain[name][:, read], atol=1e-4, rtol=1e-4)
+        assert (fast[name][:, ~read] == UNREAD_LOGIT).all() and (plain[name][:, ~read] != UNREAD_LOGIT).all()
+    answers = [
+        grounder.processor.post_process_referring_expression(outputs, inputs, referents=referents)
+        for outputs, referents in itertools.product((plain, fast), ("one", "any"))
+    ]
+    for one, other in zip(answers[0] + answers[1], answers[2] + answers[3], strict=True):
+        assert torch.equal(one["boxes"], other["boxes"]) and torch.equal(one["masks"], other["masks"])
+        torch.testing.assert_close(one["scores"], other["scores"], atol=1e-4, rtol=1e-4)
 
 
 def test_colours_of_parts_are_those_of_roi_align():

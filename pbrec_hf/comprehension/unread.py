@@ -6,6 +6,7 @@ Answering such words would be guessing.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -98,11 +99,13 @@ def unread_words(
         E lists of words.
     """
     has_unknown = (input_ids == tokenizer.unk_token_id).any(dim=1).tolist()
-    unread = []
-    for expression, unknown in zip(expressions, has_unknown, strict=True):
-        words = words_of(expression) if unknown or known is not None else []
-        unread.append([word for word in words if not _is_read(tokenizer, word, known)])
-    return unread
+    words = [
+        words_of(expression) if unknown or known is not None else []
+        for expression, unknown in zip(expressions, has_unknown, strict=True)
+    ]
+    # Expressions about a picture share most of their words.
+    is_read = {word: _is_read(tokenizer, word, known) for word in set(chain.from_iterable(words))}
+    return [[word for word in some if not is_read[word]] for some in words]
 
 
 def _is_read(tokenizer: PreTrainedTokenizerBase, word: str, known: Collection[str] | None) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
+from torch.nn.functional import grid_sample, interpolate, max_pool1d
 
 
 def grid_points(
@@ -81,4 +81,30 @@ def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     return interpolate((pixel_mask != 0)[:, None].float(), size=(rows, cols)).flatten(1) > 0
 
 
-__all__ = ["feature_mask", "grid_centers", "grid_points", "resample_grid", "sample_grid"]
+def read_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
+    """
+    Cells that `resample_grid` and `sample_grid` read for places in the picture; the values of others do not count.
+
+    Args:
+        pixel_mask: (I, H, W), non-zero where the canvas shows the picture; sides are multiples of `rows` and `cols`.
+        rows, cols: of the grid.
+
+    Returns:
+        bool (I, rows · cols). Of a picture thinner than a quarter of the canvas, all: a coarse grid may have no place
+        in it, and is read beside it.
+    """
+    shown = pixel_mask != 0
+    down, across = shown.any(dim=2), shown.any(dim=1)
+    thin = (down.sum(1) * 4 < down.shape[1]) | (across.sum(1) * 4 < across.shape[1])
+    near = _near(down, rows)[:, :, None] & _near(across, cols)[:, None]
+    return near.flatten(1) | thin[:, None]
+
+
+def _near(shown: Tensor, cells: int) -> Tensor:
+    """Cells (I, cells) of an axis whose middle is less than a cell from one of the pixels (I, n) that are shown."""
+    side = shown.shape[1] // cells
+    margin = (side + 1) // 2
+    return max_pool1d(shown.float()[:, None], side + 2 * margin, side, margin)[:, 0] > 0
+
+
+__all__ = ["feature_mask", "grid_centers", "grid_points", "read_mask", "resample_grid", "sample_grid"]

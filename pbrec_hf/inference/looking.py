@@ -53,7 +53,7 @@ class ByTorch:
         inputs.update(self.processor.propose(inputs["pixel_values"], inputs["pixel_mask"], **asked))
         inputs.to(self.model.device)
         with torch.inference_mode():
-            outputs: PbrecOutput = self.model(**inputs)
+            outputs: PbrecOutput = self.model(**inputs, skip_padding=True)
         return outputs
 
 

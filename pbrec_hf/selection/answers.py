@@ -5,16 +5,19 @@ box as a mask), and the answer reports that.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..geometry.letterbox import Letterbox
+from ..geometry.letterbox import Letterbox, boxes_to_originals
 from ..geometry.masks import bounding_boxes, rasterized_box
 from .choose import pictures_of
 from .referents import Referents
+
+_MASKS_KEPT = 8  # in pixels of pictures, for expressions that mean the same object
 
 
 def answers(
@@ -71,6 +74,7 @@ def each_answer(
         ]
     found = found.cpu()
     pictures = pictures_of(inputs, found.expressions).cpu()
+    boxes, mask_of = _in_pixels(found, inputs, letterboxes, pictures[found.expression], mask_threshold)
     members: list[list[int]] = [[] for _ in range(found.expressions)]
     for row, number in enumerate(found.expression.tolist()):
         members[number].append(row)
@@ -84,7 +88,7 @@ def each_answer(
         letterbox = letterboxes[picture]
         if readable is not None and not readable[number]:
             rows = []
-        shown = _in_pixels(found, rows, letterbox, inputs, mask_threshold, return_masks)
+        shown = _shown(rows, boxes, mask_of, return_masks)
         rows = [row for row, _, _ in shown]
         result: dict[str, Any] = {
             "scores": found.scores[rows].float(),
@@ -106,25 +110,59 @@ def each_answer(
 
 def _in_pixels(
     found: Referents,
-    rows: list[int],
-    letterbox: Letterbox,
     inputs: Mapping[str, Any],
+    letterboxes: Sequence[Letterbox],
+    pictures: Tensor,
     mask_threshold: float,
-    return_masks: bool,
+) -> tuple[Tensor | None, Callable[[int], Tensor] | None]:
+    """
+    The boxes (A, 4) of all answers, or None, and what draws the mask (H, W) of one of them, or None.
+
+    Args:
+        found, inputs, mask_threshold: as for `each_answer`.
+        letterboxes: of the pictures.
+        pictures: int64 (A,), the picture of each answer.
+    """
+    boxes = None
+    if found.boxes is not None:
+        places = torch.tensor(letterboxes, dtype=torch.int64).view(-1, len(Letterbox._fields))
+        boxes = boxes_to_originals(found.boxes, places[pictures])
+    masks = found.masks
+    if masks is None:
+        return boxes, None
+    alike, canvas = _first_alike(masks, pictures), inputs["mask_proposals"].canvas
+
+    @lru_cache(maxsize=_MASKS_KEPT)
+    def drawn(row: int) -> Tensor:
+        return letterboxes[pictures[row]].mask_to_original(masks[row], canvas, mask_threshold)
+
+    return boxes, lambda row: drawn(alike[row])
+
+
+def _first_alike(masks: Tensor, pictures: Tensor) -> list[int]:
+    """For each of the masks (A, h, w) of pictures (A,), the first one of its picture that is equal, by its row."""
+    first: dict[tuple[int, float], int] = {}
+    rows = []
+    for row, key in enumerate(zip(pictures.tolist(), masks.sum((1, 2)).tolist(), strict=True)):
+        other = first.setdefault(key, row)
+        rows.append(other if torch.equal(masks[other], masks[row]) else row)
+    return rows
+
+
+def _shown(
+    rows: list[int], boxes: Tensor | None, mask_of: Callable[[int], Tensor] | None, return_masks: bool
 ) -> list[tuple[int, Tensor, Tensor | None]]:
     """Row, box (4,) and mask (H, W), or None, of the answers at `rows`, without those that would show no pixel."""
     shown = []
     for row in rows:
-        box = mask = None
-        if found.boxes is not None:
-            box = letterbox.boxes_to_original(found.boxes[row][None])[0]
-        if found.masks is not None and (return_masks or box is None):
-            mask = letterbox.mask_to_original(found.masks[row], inputs["mask_proposals"].canvas, mask_threshold)
-        if box is None:
+        mask = mask_of(row) if mask_of is not None and (return_masks or boxes is None) else None
+        if boxes is None:
             assert mask is not None, "an answer has a box or a mask"
             if not mask.any():
                 continue
             box = bounding_boxes(mask)
+        else:
+            box = boxes[row]
         shown.append((row, box, mask))
     return shown
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from pbrec_hf.geometry.letterbox import Letterbox, points_in_picture
-from pbrec_hf.geometry.points import feature_mask, grid_centers, grid_points, resample_grid, sample_grid
+from pbrec_hf.geometry.points import (
+    feature_mask,
+    grid_centers,
+    grid_points,
+    read_mask,
+    resample_grid,
+    sample_grid,
+)
 
 
 def test_centres_of_grids_of_any_shape_over_a_canvas():
@@ -102,3 +109,36 @@ def test_a_map_read_at_the_centres_of_another_grid_is_the_resampled_map(to):
     places = grid_points(rows, cols, 1.0) * torch.tensor([96 / cols, 64 / rows])
     read = sample_grid(values, (4, 6), places.expand(3, -1, -1), (64, 96))
     torch.testing.assert_close(read, resample_grid(values, (4, 6), to), atol=1e-6, rtol=0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(0, 2**31))
+def test_places_in_the_picture_read_no_other_cells_than_those_of_the_mask(height, width, seed):
+    place = Letterbox.fit(height, width, 320)
+    shown = torch.zeros(1, 320, 320, dtype=torch.int64)
+    shown[0][place.window] = 1
+    read = read_mask(shown, 10, 10)
+    values = torch.rand(1, 100, generator=torch.Generator().manual_seed(seed))
+    other = values.masked_fill(~read, 1e4)
+    for grid in ((40, 40), (20, 20), (10, 10), (5, 5)):
+        inside = points_in_picture(torch.tensor([place]), grid, (320, 320))[0]
+        assert torch.equal(
+            resample_grid(values, (10, 10), grid)[0, inside], resample_grid(other, (10, 10), grid)[0, inside]
+        )
+    share = torch.rand(1, 50, 2, generator=torch.Generator().manual_seed(seed + 1))
+    places = share * torch.tensor([place.resized_width, place.resized_height]) + torch.tensor([place.left, place.top])
+    torch.testing.assert_close(*(sample_grid(cells, (10, 10), places, (320, 320)) for cells in (other, values)))
+
+
+@pytest.mark.parametrize(
+    ("size", "rows"),
+    [((480, 480), range(16)), ((320, 480), range(2, 14)), ((270, 480), range(3, 13)), ((9, 480), range(16))],
+)
+def test_the_padding_beyond_a_cell_is_not_read_unless_the_picture_is_thin(size, rows):
+    shown = torch.zeros(2, 512, 512)
+    shown[0][Letterbox.fit(*size, 512).window] = 1
+    shown[1] = shown[0].T
+    read = read_mask(shown, 16, 16).view(2, 16, 16)
+    expected = torch.zeros(16, 16, dtype=torch.bool)
+    expected[list(rows)] = True
+    assert torch.equal(read[0], expected) and torch.equal(read[1], expected.T)

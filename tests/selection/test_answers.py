@@ -19,7 +19,7 @@ from pbrec_hf.selection.choose import rank_and_choose
 from pbrec_hf.selection.fit import fit_boxes
 from pbrec_hf.selection.groups import Group
 from pbrec_hf.selection.ranking import rank_proposals
-from pbrec_hf.selection.referents import only_referent
+from pbrec_hf.selection.referents import Referents, only_referent
 from pbrec_hf.selection.settings import SelectionSettings
 from pbrec_hf.selection.vote import choose_boxes
 
@@ -34,6 +34,28 @@ def proposals(grids, **fields):
     points = sum(rows * cols for rows, cols in grids)
     fields = {"quality": torch.full((1, points), 0.5), **fields}
     return Proposals(grids=grids, canvas=(640, 640), **fields)
+
+
+def test_a_mask_that_several_expressions_mean_is_drawn_once_and_is_each_ones_own(monkeypatch):
+    drawn = []
+    draw = Letterbox.mask_to_original
+    monkeypatch.setattr(Letterbox, "mask_to_original", lambda *args: drawn.append(args) or draw(*args))
+    rows = torch.arange(5)
+    masks = torch.zeros(5, 4, 4)
+    masks[:3, :2], masks[3, 2:], masks[4, 1:3] = 1, 1, 1
+    masks[2, 0, 0], masks[2, 0, 1] = 0.9, 1.1  # the same sum
+    found = Referents(5, rows, torch.ones(5), torch.ones(5), None, masks=masks)
+    inputs = {
+        "letterbox": torch.tensor([[640, 640, 640, 640, 0, 0], [8, 8, 640, 640, 0, 0]]),
+        "mask_proposals": proposals(((2, 2),)),
+        "image_index": torch.tensor([0, 0, 0, 0, 1]),
+    }
+    first, second, *others = in_pixels(found, inputs)
+    assert len(drawn) == 4
+    assert torch.equal(first["masks"], second["masks"]) and first["boxes"].tolist() == [[0, 0, 640, 320]]
+    assert [entry["boxes"].tolist() for entry in others[1:]] == [[[0, 320, 640, 640]], [[0, 2, 8, 6]]]
+    first["masks"][:] = False
+    assert second["masks"].any()
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits"])

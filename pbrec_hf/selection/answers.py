@@ -130,20 +130,21 @@ def _in_pixels(
     masks = found.masks
     if masks is None:
         return boxes, None
-    alike, canvas = _first_alike(masks, pictures), inputs["mask_proposals"].canvas
+    owners, canvas = pictures.tolist(), inputs["mask_proposals"].canvas
+    alike = _first_alike(masks, owners)
 
     @lru_cache(maxsize=_MASKS_KEPT)
     def drawn(row: int) -> Tensor:
-        return letterboxes[pictures[row]].mask_to_original(masks[row], canvas, mask_threshold)
+        return letterboxes[owners[row]].mask_to_original(masks[row], canvas, mask_threshold)
 
     return boxes, lambda row: drawn(alike[row])
 
 
-def _first_alike(masks: Tensor, pictures: Tensor) -> list[int]:
+def _first_alike(masks: Tensor, pictures: Sequence[int]) -> list[int]:
     """For each of the masks (A, h, w) of pictures (A,), the first one of its picture that is equal, by its row."""
     first: dict[tuple[int, float], int] = {}
     rows = []
-    for row, key in enumerate(zip(pictures.tolist(), masks.sum((1, 2)).tolist(), strict=True)):
+    for row, key in enumerate(zip(pictures, masks.sum((1, 2)).tolist(), strict=True)):
         other = first.setdefault(key, row)
         rows.append(other if torch.equal(masks[other], masks[row]) else row)
     return rows

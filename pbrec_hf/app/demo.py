@@ -1,7 +1,9 @@
-"""The demo: answers on photographs that ship with the package, which the bundled checkpoint was not trained on."""
+"""The demo: answers on photographs, nearly all of the package, which the bundled checkpoint was not trained on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -16,16 +18,36 @@ _EXPLAINED = 2  # the row that is shown with what is behind its answer
 
 
 def demo_photographs() -> list[dict[str, Any]]:
-    """The rows of the demo: `image` (path), `expressions`, `source`, `license`. A photograph may be in several."""
-    rows = json.loads((PHOTOGRAPHS / "demo.json").read_text(encoding="utf-8"))
+    """
+    The rows of the demo: `image` (path), `expressions`, `source`, `license`. A photograph may be in several.
+
+    A row that names a `package` is there where that is installed: its photographs may be looked at, but not passed on.
+    """
+    return list(_rows())
+
+
+def _rows() -> Iterator[dict[str, Any]]:
     origins = json.loads((PHOTOGRAPHS / "ORIGINS.json").read_text(encoding="utf-8"))
-    return [_with_origin(row, origins[f"images/{row['image']}"]) for row in rows]
+    for row in json.loads((PHOTOGRAPHS / "demo.json").read_text(encoding="utf-8")):
+        if (package := row.pop("package", None)) is None:
+            row |= _origin(origins[f"images/{row['image']}"])
+            yield row | {"image": PHOTOGRAPHS / "images" / row["image"]}
+        elif (path := _packaged(package, row["image"])) is not None:
+            yield row | {"image": path}
 
 
-def _with_origin(row: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
-    source = ", ".join(dict.fromkeys(origin["authors"]))
-    license_name = origin["licence"].replace("LicenseRef-", "").replace("-", " ").replace(" AND ", ", ")
-    return {**row, "image": PHOTOGRAPHS / "images" / row["image"], "source": source, "license": license_name}
+def _packaged(package: str, name: str) -> Path | None:
+    """A photograph of another package, if that is installed and has it."""
+    spec = find_spec(package)
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    paths = [Path(folder) / "images" / name for folder in folders]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _origin(listed: dict[str, Any]) -> dict[str, str]:
+    source = ", ".join(dict.fromkeys(listed["authors"]))
+    license_name = listed["licence"].replace("LicenseRef-", "").replace("-", " ").replace(" AND ", ", ")
+    return {"source": source, "license": license_name}
 
 
 def run_demo(grounder: Grounder, on_answer: Callable[[dict[str, Any], Grounded], None]) -> Image.Image:

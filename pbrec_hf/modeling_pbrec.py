@@ -305,8 +305,8 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
             referent_index: (R,), the expression of each box; an expression may have several or none. None: one box
                 per expression.
             detected: see `get_image_features`.
-            skip_padding: whether to leave out points that no proposal in the picture reads, a quarter of those of a
-                photograph of 3:2; their logits are -10,000, the others as they would be. Nothing in a compiled graph.
+            skip_padding: whether to leave out the points that no proposal in the picture reads, a quarter of all for a
+                photograph of 3:2. Their logits are -10,000; the others do not change. Ignored where a graph is traced.
             kwargs: those of transformers, such as output_hidden_states and output_attentions (the config has their
                 defaults). Other outputs of the processor and the collator (letterbox, proposals …) are accepted and
                 ignored.

@@ -117,7 +117,7 @@ _UNREAD = {
 }
 
 
-_AT_ONCE = 4  # expressions that a CPU scores together
+_AT_ONCE = 8  # expressions that a CPU scores together
 UNREAD_LOGIT = -1e4  # of a point that was not scored
 
 

@@ -53,7 +53,8 @@ def cropped_masks(
             overlap = overlap.masked_fill(~proposals.valid[rows], -1)
         points = overlap.argmax(-1)
     masks = proposals.require_masks().at(rows, points)
-    return points, masks * box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2]))
+    coverage = box_coverage(boxes, proposals.canvas, (masks.shape[1], masks.shape[2])).to(masks.dtype)
+    return points, coverage.mul_(masks)
 
 
 def masks_in_boxes(boxes: Tensor, values: Tensor, proposals: Proposals, rows: Tensor, candidates: int) -> Tensor:

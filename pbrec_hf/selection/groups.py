@@ -36,8 +36,10 @@ class Group:
     fits: Tensor | None = None
 
     def chosen(self, kind: str) -> Tensor:
-        """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,)."""
+        """The answers' entries of a field: boxes (E, 4), masks (E, h, w), points (E,) or values (E,); maybe a view."""
         values: Tensor = getattr(self, kind)
+        if values.shape[1] == 1:
+            return values[:, 0]
         return values[torch.arange(self.winner.shape[0], device=values.device), self.winner]
 
 

@@ -78,13 +78,15 @@ def only_referent(
         counts &= exists >= limits.exists
     (expression,) = counts.nonzero(as_tuple=True)
     chosen: dict[str, Any] = {kind: group.chosen(kind) for kind, group in groups.items()}
+    if len(expression) < len(raw):  # masks are large
+        chosen = {kind: values[expression.to(values.device)] for kind, values in chosen.items()}
     return Referents(
         len(raw),
         expression,
         scores[expression],
         raw[expression],
         exists,
-        **{kind: values[expression.to(values.device)] for kind, values in chosen.items()},
+        **chosen,
         mask_source=groups["masks"].source if "masks" in groups else "detector",
     )
 

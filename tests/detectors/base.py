@@ -111,15 +111,16 @@ class DetectorTester:
             for one, other in zip(tensors_of(found[f"{kind}_proposals"]), tensors_of(proposals), strict=True):
                 torch.testing.assert_close(one, other, atol=self.rounding, rtol=0)
 
-    @pytest.mark.parametrize("count", [1, 2, 5])
+    @pytest.mark.parametrize("count", [1, 2])  # which transformers' configs treat apart
     def test_its_classes_are_saved_and_loaded(self, count, tmp_path):
         names = {index: f"thing {index}" for index in range(count)}
         detector = self.with_classes(names)
         detector.save_pretrained(tmp_path / "named")
         assert AutoModel.from_pretrained(tmp_path / "named").config.id2label == names
-        unnamed = self.with_classes({index: f"LABEL_{index}" for index in range(count)})
+        unnamed = copy.deepcopy(detector.config)
+        unnamed.id2label = {index: f"LABEL_{index}" for index in range(count)}
         unnamed.save_pretrained(tmp_path / "unnamed")
-        assert len(AutoModel.from_pretrained(tmp_path / "unnamed").config.id2label) == count
+        assert AutoConfig.from_pretrained(tmp_path / "unnamed").id2label == unnamed.id2label
 
     def with_classes(self, names: dict[int, str]):
         """A tiny detector with these classes."""
@@ -153,8 +154,8 @@ class DetectorTester:
             return detector(pixels).class_logits
 
     def test_it_can_be_cast_and_copied(self, detector, pixels):
-        found = copy.deepcopy(detector).to(torch.bfloat16).propose(pixels)
-        assert len(found) == len(pixels)
+        found = copy.deepcopy(detector).to(torch.bfloat16).propose(pixels[:1])
+        assert len(found) == 1
         for tensor in tensors_of(found):
             assert not tensor.is_floating_point() or tensor.dtype == torch.float32
 

@@ -31,7 +31,7 @@ from .comprehension.loss import point_loss
 from .comprehension.positions import sine_positions_1d, sine_positions_2d
 from .configuration_pbrec import PbrecConfig
 from .geometry.image_index import image_of_each
-from .geometry.points import feature_mask, grid_points, read_mask
+from .geometry.points import feature_mask, grid_points, near_mask
 from .layers.frozen_norm import freeze_batch_norm
 from .layers.initialization import constant, starting, uniform
 
@@ -47,7 +47,7 @@ class PbrecImageFeatures(ModelOutput):
         mask: bool (I, P), True where the point's cell holds picture.
         points: (I, P, 2) XY canvas pixels, positions of the points; None = the centres of their cells.
         attended: bool (I, P), the points that take part in attention as keys; None = those of `mask`.
-        read: bool (I, P), the points whose scores a proposal in the picture can depend on; None = all.
+        near: bool (I, P), the points whose scores a proposal in the picture can depend on; None = all.
     """
 
     # transformers' outputs need defaults; the first three are always there.
@@ -56,7 +56,7 @@ class PbrecImageFeatures(ModelOutput):
     mask: Tensor = None  # type: ignore[assignment]
     points: Tensor | None = None
     attended: Tensor | None = None
-    read: Tensor | None = None
+    near: Tensor | None = None
 
     @property
     def attention_mask(self) -> Tensor:
@@ -68,12 +68,12 @@ class PbrecImageFeatures(ModelOutput):
         at: Any = index if points is None else (index[:, None], points)
         return PbrecImageFeatures(**{name: value[at] for name, value in self.items()})
 
-    def read_points(self, index: Tensor) -> Tensor | None:
-        """The points int64 (K,) that are read in any of the images `index` (E,); None = all."""
-        if self.read is None or torch.compiler.is_compiling():
+    def near_points(self, index: Tensor) -> Tensor | None:
+        """The points int64 (K,) that are `near` in any of the images `index` (E,); None = all."""
+        if self.near is None or torch.compiler.is_compiling():
             return None
-        read = self.read[index].any(dim=0)
-        return None if read.all() else read.nonzero().squeeze(1)
+        near = self.near[index].any(dim=0)
+        return None if near.all() else near.nonzero().squeeze(1)
 
 
 @dataclass
@@ -118,7 +118,7 @@ _UNREAD = {
 
 
 _AT_ONCE = 8  # expressions that a CPU scores together
-UNREAD_LOGIT = -1e4  # of a point that was not scored
+HIDDEN = -1e4  # the logit of a point that is not scored; none in a picture has it
 
 
 class PbrecModel(PbrecPreTrainedModel):
@@ -192,8 +192,8 @@ class PbrecModel(PbrecPreTrainedModel):
         attended = seen.get("attended")
         if attended is not None:
             attended = attended & mask
-        read = read_mask(pixel_mask, rows, cols)
-        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points, attended, read)
+        near = near_mask(pixel_mask, rows, cols)
+        return PbrecImageFeatures(features, positions.to(features.dtype), mask, points, attended, near)
 
     @can_return_tuple
     def forward(
@@ -334,14 +334,14 @@ class PbrecForReferringExpression(PbrecPreTrainedModel):
         count = image_features.features.shape[1]
         fused, centers, masses = [], [], []
         for some in _parts(words.shape[0], words.device, passed_on):
-            read = image_features.read_points(index[some]) if skip_padding else None
-            features = image_features.gather(index[some], read)
+            near = image_features.near_points(index[some]) if skip_padding else None
+            features = image_features.gather(index[some], near)
             fused.append(self.model.fuse(words[some], attention_mask[some], features, **passed_on))
             points = fused[-1].last_hidden_state[:, : features.features.shape[1]]
             if self.center_head is not None:
-                centers.append(_of_all(self.center_head(points), read, count))
+                centers.append(_of_all(self.center_head(points), near, count))
             if self.mass_head is not None:
-                masses.append(_of_all(self.mass_head(points), read, count))
+                masses.append(_of_all(self.mass_head(points), near, count))
         center_logits, mass_logits = (torch.cat(parts) if parts else None for parts in (centers, masses))
         if centerness_labels is None and boxes is not None and center_logits is not None:
             centerness_labels = center_targets(boxes, referent_index, image_features.points, index, self.config)
@@ -381,7 +381,7 @@ def _of_all(logits: Tensor, points: Tensor | None, count: int) -> Tensor:
     """Logits (E, count) of all points, from those (E, K) of some `points` (K,), or of all."""
     if points is None:
         return logits
-    return logits.new_full((logits.shape[0], count), UNREAD_LOGIT).index_copy(1, points, logits)
+    return logits.new_full((logits.shape[0], count), HIDDEN).index_copy(1, points, logits)
 
 
 def _loss(argument: str, task: str, logits: Tensor | None, labels: Tensor | None) -> Tensor | None:

@@ -11,7 +11,6 @@ Exit status 1 if an answer differs, or if a request is answered with anything bu
 """
 
 import argparse
-import json
 import re
 import socket
 import statistics
@@ -29,9 +28,8 @@ from typing import Any
 import httpx
 import psutil
 
-from pbrec_hf.hub.bundled import bundled_photographs
+from pbrec_hf.app.demo import demo_photographs
 
-PHOTOGRAPHS = bundled_photographs()
 COLUMNS = (
     "clients", "requests/s", "expressions/s", "median, ms", "p95, ms", "photographs per batch", "processor, ms",
     "refused", "late", "MB",
@@ -52,8 +50,7 @@ def main() -> int:
     parser.add_argument("--model", help="default: the bundled checkpoint")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    rows = json.loads((PHOTOGRAPHS / "demo.json").read_text(encoding="utf-8"))
-    questions = [row for row in rows if "package" not in row]
+    questions = demo_photographs()
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     wrong = False
     with serving(options) as (address, process), httpx.Client(base_url=address, timeout=PATIENCE) as client:
@@ -121,7 +118,7 @@ def serving(options: argparse.Namespace) -> Iterator[tuple[str, psutil.Process]]
 
 def asked(client: httpx.Client, question: dict[str, Any], masks: bool) -> tuple[int, Any]:
     """The status and the answer of a question."""
-    path = PHOTOGRAPHS / "images" / question["image"]
+    path = question["image"]
     data = {"expressions": question["expressions"], "masks": masks}
     response = client.post("/v1/ground/upload", files={"image": (path.name, path.read_bytes())}, data=data)
     return response.status_code, response.json()

@@ -11,7 +11,7 @@ from torchvision.ops import roi_align
 
 from pbrec_hf import Grounder
 from pbrec_hf.app.options import PHOTOGRAPHS
-from pbrec_hf.modeling_pbrec import UNREAD_LOGIT
+from pbrec_hf.modeling_pbrec import HIDDEN
 from pbrec_hf.small.objects import part_colors
 
 EXPRESSIONS = [f"the {word} on the left" for word in ("giraffe", "tree", "man", "dog", "sky", "fence")]
@@ -52,11 +52,11 @@ def test_expressions_scored_together_equal_each_alone(grounder, inputs):
 def test_answers_are_the_same_without_the_points_of_the_padding(grounder, inputs):
     with torch.no_grad():
         plain, fast = (grounder.model(**inputs, skip_padding=skip) for skip in (False, True))
-    read = plain.image_features.read[0]
-    assert read.sum() == 192  # of 256
+    near = plain.image_features.near[0]
+    assert near.sum() == 192  # of 256
     for name in ("center_logits", "mass_logits"):
-        torch.testing.assert_close(fast[name][:, read], plain[name][:, read], atol=1e-4, rtol=1e-4)
-        assert (fast[name][:, ~read] == UNREAD_LOGIT).all() and (plain[name][:, ~read] != UNREAD_LOGIT).all()
+        torch.testing.assert_close(fast[name][:, near], plain[name][:, near], atol=1e-4, rtol=1e-4)
+        assert (fast[name][:, ~near] == HIDDEN).all() and (plain[name][:, ~near] != HIDDEN).all()
     answers = [
         grounder.processor.post_process_referring_expression(outputs, inputs, referents=referents)
         for outputs, referents in itertools.product((plain, fast), ("one", "any"))

@@ -1,7 +1,7 @@
 """The demo: answers on photographs, nearly all of the package, which the bundled checkpoint was not trained on."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,24 @@ def demo_photographs() -> list[dict[str, Any]]:
 
     A row that names a `package` is there where that is installed: its photographs may be looked at, but not passed on.
     """
-    return list(_rows())
-
-
-def _rows() -> Iterator[dict[str, Any]]:
     origins = json.loads((PHOTOGRAPHS / "ORIGINS.json").read_text(encoding="utf-8"))
+    rows = []
     for row in json.loads((PHOTOGRAPHS / "demo.json").read_text(encoding="utf-8")):
         if (package := row.pop("package", None)) is None:
             row |= _origin(origins[f"images/{row['image']}"])
-            yield row | {"image": PHOTOGRAPHS / "images" / row["image"]}
+            rows.append(row | {"image": PHOTOGRAPHS / "images" / row["image"]})
         elif (path := _packaged(package, row["image"])) is not None:
-            yield row | {"image": path}
+            rows.append(row | {"image": path})
+    return rows
 
 
 def _packaged(package: str, name: str) -> Path | None:
     """A photograph of another package, if that is installed and has it."""
     spec = find_spec(package)
-    folders = [] if spec is None else spec.submodule_search_locations or []
-    paths = [Path(folder) / "images" / name for folder in folders]
-    return next((path for path in paths if path.is_file()), None)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "images" / name
+    return path if path.is_file() else None
 
 
 def _origin(listed: dict[str, Any]) -> dict[str, str]:

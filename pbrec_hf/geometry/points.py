@@ -81,7 +81,7 @@ def feature_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     return interpolate((pixel_mask != 0)[:, None].float(), size=(rows, cols)).flatten(1) > 0
 
 
-def read_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
+def near_mask(pixel_mask: Tensor, rows: int, cols: int) -> Tensor:
     """
     Cells that `resample_grid` and `sample_grid` read for places in the picture; the values of others do not count.
 
@@ -107,4 +107,4 @@ def _near(shown: Tensor, cells: int) -> Tensor:
     return max_pool1d(shown.float()[:, None], side + 2 * margin, side, margin)[:, 0] > 0
 
 
-__all__ = ["feature_mask", "grid_centers", "grid_points", "read_mask", "resample_grid", "sample_grid"]
+__all__ = ["feature_mask", "grid_centers", "grid_points", "near_mask", "resample_grid", "sample_grid"]

@@ -74,7 +74,8 @@ def each_answer(
         ]
     found = found.cpu()
     pictures = pictures_of(inputs, found.expressions).cpu()
-    boxes, mask_of = _in_pixels(found, inputs, letterboxes, pictures[found.expression], mask_threshold)
+    owners = pictures[found.expression]
+    boxes, mask_of = _in_pixels(found, inputs, letterboxes, owners, mask_threshold, return_masks)
     members: list[list[int]] = [[] for _ in range(found.expressions)]
     for row, number in enumerate(found.expression.tolist()):
         members[number].append(row)
@@ -88,7 +89,7 @@ def each_answer(
         letterbox = letterboxes[picture]
         if readable is not None and not readable[number]:
             rows = []
-        shown = _shown(rows, boxes, mask_of, return_masks)
+        shown = _shown(rows, boxes, mask_of)
         rows = [row for row, _, _ in shown]
         result: dict[str, Any] = {
             "scores": found.scores[rows].float(),
@@ -114,12 +115,13 @@ def _in_pixels(
     letterboxes: Sequence[Letterbox],
     pictures: Tensor,
     mask_threshold: float,
+    return_masks: bool,
 ) -> tuple[Tensor | None, Callable[[int], Tensor] | None]:
     """
-    The boxes (A, 4) of all answers, or None, and what draws the mask (H, W) of one of them, or None.
+    The boxes (A, 4) of all answers, or None, and what draws the mask (H, W) of one of them, or None if none is wanted.
 
     Args:
-        found, inputs, mask_threshold: as for `each_answer`.
+        found, inputs, mask_threshold, return_masks: as for `each_answer`; without boxes, masks are always wanted.
         letterboxes: of the pictures.
         pictures: int64 (A,), the picture of each answer.
     """
@@ -128,7 +130,7 @@ def _in_pixels(
         places = torch.tensor(letterboxes, dtype=torch.int64).view(-1, len(Letterbox._fields))
         boxes = boxes_to_originals(found.boxes, places[pictures])
     masks = found.masks
-    if masks is None:
+    if masks is None or not (return_masks or boxes is None):
         return boxes, None
     owners, canvas = pictures.tolist(), inputs["mask_proposals"].canvas
     alike = _first_alike(masks, owners)
@@ -151,12 +153,12 @@ def _first_alike(masks: Tensor, pictures: Sequence[int]) -> list[int]:
 
 
 def _shown(
-    rows: list[int], boxes: Tensor | None, mask_of: Callable[[int], Tensor] | None, return_masks: bool
+    rows: list[int], boxes: Tensor | None, mask_of: Callable[[int], Tensor] | None
 ) -> list[tuple[int, Tensor, Tensor | None]]:
     """Row, box (4,) and mask (H, W), or None, of the answers at `rows`, without those that would show no pixel."""
     shown = []
     for row in rows:
-        mask = mask_of(row) if mask_of is not None and (return_masks or boxes is None) else None
+        mask = None if mask_of is None else mask_of(row)
         if boxes is None:
             assert mask is not None, "an answer has a box or a mask"
             if not mask.any():

@@ -78,7 +78,7 @@ def only_referent(
         counts &= exists >= limits.exists
     (expression,) = counts.nonzero(as_tuple=True)
     chosen: dict[str, Any] = {kind: group.chosen(kind) for kind, group in groups.items()}
-    if len(expression) < len(raw):  # masks are large
+    if len(expression) < len(raw):  # otherwise no mask is copied
         chosen = {kind: values[expression.to(values.device)] for kind, values in chosen.items()}
     return Referents(
         len(raw),

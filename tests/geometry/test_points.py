@@ -11,7 +11,7 @@ from pbrec_hf.geometry.points import (
     feature_mask,
     grid_centers,
     grid_points,
-    read_mask,
+    near_mask,
     resample_grid,
     sample_grid,
 )
@@ -117,7 +117,7 @@ def test_places_in_the_picture_read_no_other_cells_than_those_of_the_mask(height
     place = Letterbox.fit(height, width, 320)
     shown = torch.zeros(1, 320, 320, dtype=torch.int64)
     shown[0][place.window] = 1
-    read = read_mask(shown, 10, 10)
+    read = near_mask(shown, 10, 10)
     values = torch.rand(1, 100, generator=torch.Generator().manual_seed(seed))
     other = values.masked_fill(~read, 1e4)
     for grid in ((40, 40), (20, 20), (10, 10), (5, 5)):
@@ -138,7 +138,7 @@ def test_the_padding_beyond_a_cell_is_not_read_unless_the_picture_is_thin(size, 
     shown = torch.zeros(2, 512, 512)
     shown[0][Letterbox.fit(*size, 512).window] = 1
     shown[1] = shown[0].T
-    read = read_mask(shown, 16, 16).view(2, 16, 16)
+    read = near_mask(shown, 16, 16).view(2, 16, 16)
     expected = torch.zeros(16, 16, dtype=torch.bool)
     expected[list(rows)] = True
     assert torch.equal(read[0], expected) and torch.equal(read[1], expected.T)

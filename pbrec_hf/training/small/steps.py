@@ -6,10 +6,8 @@ from torch.nn import functional as F
 
 from ...comprehension.positions import sine_positions_2d
 from ...geometry.points import grid_points
-from ...modeling_pbrec import PbrecForReferringExpression, PbrecImageFeatures
+from ...modeling_pbrec import HIDDEN, PbrecForReferringExpression, PbrecImageFeatures
 from .pool_data import Batch
-
-HIDDEN = -1e4  # a logit that no point in the picture has
 
 
 def forward(model: PbrecForReferringExpression, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -32,13 +32,13 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerFast
 
 from ...hub.writing import replaced_file, replaced_folder
-from ...modeling_pbrec import PbrecForReferringExpression
+from ...modeling_pbrec import HIDDEN, PbrecForReferringExpression
 from .model import build, mean_state
 from .pool import chunks_of
 from .pool_batches import CPU, Pool
 from .pool_data import Batch
 from .recipe import Phase, Recipe, read_recipe
-from .steps import HIDDEN, disturb, forward, loss_of, peak_accuracy, peaks_hit
+from .steps import disturb, forward, loss_of, peak_accuracy, peaks_hit
 from .words import Words
 
 HELD_OUT = ("heldout", "composed_heldout")

@@ -114,13 +114,10 @@ class DetectorTester:
     @pytest.mark.parametrize("count", [1, 2])  # which transformers' configs treat apart
     def test_its_classes_are_saved_and_loaded(self, count, tmp_path):
         names = {index: f"thing {index}" for index in range(count)}
-        detector = self.with_classes(names)
-        detector.save_pretrained(tmp_path)
-        assert AutoModel.from_pretrained(tmp_path).config.id2label == names
-        unnamed = copy.deepcopy(detector.config)
-        unnamed.id2label = {index: f"LABEL_{index}" for index in range(count)}
-        unnamed.save_pretrained(tmp_path)  # over the other, beside its weights
-        assert AutoModel.from_pretrained(tmp_path).config.id2label == unnamed.id2label
+        unnamed = {index: f"LABEL_{index}" for index in range(count)}  # which configs do not write
+        for kind in (names, unnamed):
+            self.with_classes(kind).save_pretrained(tmp_path)
+            assert AutoModel.from_pretrained(tmp_path).config.id2label == kind
 
     def with_classes(self, names: dict[int, str]):
         """A tiny detector with these classes."""

@@ -6,6 +6,7 @@ letterboxed, ImageNet-normalised canvases whose sides are multiples of 32. Gradi
 Knows nothing of expressions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,10 +29,12 @@ from .maps import COLOR_CELL, classes_on, picture_colors
 from .nanodet import NanoDetConfig, NanoDetDetector
 from .nanodet_outputs import NanoDetOutput
 from .objects import SHAPE, describe_objects, object_channel_names, part_colors, place_objects, visible
+from .postures import POSTURES, PostureHead
 from .slots import find_in_slots, place_in_slots
 
 Described = list[tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]
 _MAP_STRIDES = (16, 32)
+_PERSON = "person"  # the class whose objects have postures
 
 
 @strict
@@ -51,6 +54,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         same_object_iou: an object takes the highest class probabilities of all detections that overlap it by more.
         nms_iou: a detection of any class that overlaps a better one by more shows the same object.
         max_objects: largest number of objects per picture, best first.
+        postures: whether persons have channels that say if they sit or stand.
     """
 
     model_type = "pbrec_grounding_nanodet"
@@ -65,6 +69,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
     same_object_iou: float | int = 0.6
     nms_iou: float | int = 0.6
     max_objects: int = 50
+    postures: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         kwargs.pop("stage_names", None)
@@ -100,6 +105,10 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(f"sure_score={self.sure_score} is too low: give more than min_score={self.min_score}.")
         if not 1 <= self.max_objects <= 1000:
             raise ValueError(f"max_objects={self.max_objects} is out of range: give a number from 1 to 1000.")
+        if self.postures and _PERSON not in self.class_names:
+            raise ValueError(
+                f"postures=True needs a class {_PERSON!r}: give a detector of persons, or postures=False."
+            )
 
     @property
     def free_points(self) -> bool:
@@ -117,7 +126,7 @@ class GroundingBackboneConfig(BackboneConfigMixin, PreTrainedConfig):
         classes = self.class_names
         names = [f"neck:{index}" for index in range(self.detector.trunk.neck_channels)]
         names += [f"class:{name}" for name in classes] + [f"pixels:{name}" for name in COLOR_NAMES]
-        return names + object_channel_names(classes)
+        return names + object_channel_names(classes, POSTURES if self.postures else ())
 
 
 @dataclass
@@ -146,6 +155,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
     def __init__(self, config: GroundingBackboneConfig):
         super().__init__(config)
         self.detector = NanoDetDetector(config.detector)
+        trunk = config.detector.trunk
+        self.posture_head = PostureHead(trunk.neck_channels, len(trunk.strides)) if config.postures else None
         self.num_features = [len(config.channel_names)]
         self.post_init()
         self.freeze_parts()
@@ -153,6 +164,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
     def freeze_parts(self) -> None:
         """Freeze the heads, which run without gradients: DDP would wait for gradients that never come."""
         self.detector.heads.requires_grad_(False)
+        if self.posture_head is not None:
+            self.posture_head.requires_grad_(False)
 
     @can_return_tuple
     def forward(
@@ -238,14 +251,14 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         """Shape channels (I, P, 9), and the descriptions and points of as many objects as each picture has."""
         stride = self.config.stride // self.config.places
         shapes, objects = [], []
-        for (boxes, probabilities, score), image_colors in zip(
-            self.find(outputs.scores, outputs.points, outputs.distances, canvas), colors, strict=True
-        ):
+        found = self.find(outputs.scores, outputs.points, outputs.distances, canvas)
+        for number, (boxes, probabilities, score) in enumerate(found):
             weight = self.weigh(score)
             index, shape = place_objects(boxes, weight, points, stride, canvas)
             shapes.append(shape)
-            parts = part_colors(boxes, image_colors, canvas)
-            objects.append((describe_objects(boxes, probabilities, weight, parts, canvas), index))
+            parts = part_colors(boxes, colors[number], canvas)
+            postures = self.postures(boxes, probabilities, [level[number] for level in outputs.feature_maps], canvas)
+            objects.append((describe_objects(boxes, probabilities, weight, parts, canvas, postures), index))
         return torch.stack(shapes), objects
 
     def _describe_in_slots(
@@ -258,8 +271,10 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         boxes, probabilities, score = find_in_slots(outputs.scores, placed, *settings)
         weight = self.weigh(score)
         index, shape = place_in_slots(boxes, weight, points, config.stride // config.places, canvas)
-        parts = part_colors(boxes.clamp(min=0), colors, canvas)
-        return shape, (describe_objects(boxes, probabilities, weight, parts, canvas), index)
+        inside = boxes.clamp(min=0)
+        parts = part_colors(inside, colors, canvas)
+        postures = self.postures(inside, probabilities, outputs.feature_maps, canvas)
+        return shape, (describe_objects(boxes, probabilities, weight, parts, canvas, postures), index)
 
     @torch.no_grad()
     def find(
@@ -279,6 +294,28 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         """
         boxes = boxes_from_distances(points, distances.float(), canvas)
         return [self._find(*image) for image in zip(scores, boxes, strict=True)]
+
+    @torch.no_grad()
+    def postures(
+        self, boxes: Tensor, probabilities: Tensor, maps: Sequence[Tensor], canvas: tuple[int, int]
+    ) -> Tensor | None:
+        """
+        How surely each object is a sitting person, and a standing one; None if the config has no postures.
+
+        Args:
+            boxes: (…, n, 4) XYXY in canvas pixels.
+            probabilities: (…, n, C) of the classes.
+            maps: (…, channels, h, w) of the neck, one for each stride.
+            canvas: (H, W) in pixels.
+
+        Returns:
+            (…, n, 2) in the order of `POSTURES`.
+        """
+        if self.posture_head is None:
+            return None
+        person = visible(probabilities[..., self.config.class_names.index(_PERSON), None])
+        weight = self.posture_head.shape.weight
+        return self.posture_head(boxes.to(weight), [level.to(weight) for level in maps], canvas) * person
 
     def weigh(self, score: Tensor) -> Tensor:
         """Confidence in [0, 1] that objects with these scores exist: linear from min_score / 2 to sure_score."""

@@ -8,7 +8,7 @@ Knows nothing of expressions and networks.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -31,19 +31,24 @@ RELATIONS = ("overlaps", "left of", "right of", "above", "below")
 SHAPE = ("found", "score", "width", "height", "area", "upright", "x in box", "y in box", "central")
 
 
-def object_channel_names(classes: list[str]) -> list[str]:
-    """Channel names of `describe_objects`, followed by those of `place_objects`."""
+def object_channel_names(classes: list[str], postures: Sequence[str] = ()) -> list[str]:
+    """Channel names of `describe_objects`, which is given these `postures` or none, and of `place_objects`."""
     names = [f"object:{name}" for name in classes]
     names += [f"{part}:{color}" for part in PARTS for color in COLOR_NAMES]
     for group in GROUPS:
         names += [f"{group}:{order}:{rank}" for order in ORDERS for rank in RANKS]
         names += [f"{group}:middle"] + [f"{group}:count:{count}" for count in COUNTS]
     names += [f"{relation}:{name}" for relation in RELATIONS for name in classes]
-    return names + [f"shape:{name}" for name in SHAPE]
+    return names + [f"object:{posture}" for posture in postures] + [f"shape:{name}" for name in SHAPE]
 
 
 def describe_objects(
-    boxes: Tensor, classes: Tensor, weight: Tensor, colors: Tensor, canvas: tuple[int, int]
+    boxes: Tensor,
+    classes: Tensor,
+    weight: Tensor,
+    colors: Tensor,
+    canvas: tuple[int, int],
+    postures: Tensor | None = None,
 ) -> Tensor:
     """
     Description channels of each object, the same at all its points.
@@ -54,6 +59,7 @@ def describe_objects(
         weight: (n,) in [0, 1], confidence that the object exists.
         colors: (n, 33), shares of the colour names in the parts of each box (`part_colors`).
         canvas: (H, W) in pixels.
+        postures: (n, p), probabilities of postures; None = there are no channels for them.
 
     Returns:
         (n, channels) in the order of `object_channel_names`, without the shape channels.
@@ -63,9 +69,8 @@ def describe_objects(
     others = weight[..., None, :] * _apart(weight)
     groups = torch.stack((like * others, others), dim=-3)
     seen = visible(classes)
-    return torch.cat(
-        (seen, colors, _order_among(boxes, groups, canvas), _relations(boxes, seen, others, canvas)), dim=-1
-    )
+    parts = [seen, colors, _order_among(boxes, groups, canvas), _relations(boxes, seen, others, canvas)]
+    return torch.cat(parts if postures is None else [*parts, postures], dim=-1)
 
 
 def visible(probabilities: Tensor) -> Tensor:
@@ -85,15 +90,34 @@ def part_colors(boxes: Tensor, colors: Tensor, canvas: tuple[int, int]) -> Tenso
     Returns:
         (n, 33), 11 names for each of `PARTS`.
     """
-    inset, start, end = boxes.new_tensor(_REGIONS)[..., None].unbind(1)  # (3, 1) each
+    return region_means(boxes, colors, _REGIONS, canvas).flatten(-2)
+
+
+def region_means(
+    boxes: Tensor, maps: Tensor, regions: Sequence[tuple[float, float, float]], canvas: tuple[int, int]
+) -> Tensor:
+    """
+    The mean of each channel in some regions of each box, as RoIAlign takes it.
+
+    Args:
+        boxes: (…, n, 4) XYXY in canvas pixels.
+        maps: (…, C, h, w) over the canvas.
+        regions: of each box: the share of the width that is left out on either side; start and end, as shares of the
+            height.
+        canvas: (H, W) in pixels.
+
+    Returns:
+        (…, n, regions, C).
+    """
+    inset, start, end = boxes.new_tensor(regions)[..., None].unbind(1)  # (R, 1) each
     left, top, right, bottom = boxes[..., None, :, :].unbind(-1)  # (…, 1, n)
     width, height = right - left, bottom - top
-    across = _averaging(left + inset * width, right - inset * width, canvas[1], colors.shape[-1])
-    down = _averaging(top + start * height, top + end * height, canvas[0], colors.shape[-2])
+    across = _averaging(left + inset * width, right - inset * width, canvas[1], maps.shape[-1])
+    down = _averaging(top + start * height, top + end * height, canvas[0], maps.shape[-2])
     # Interpolation is separable: first over the columns of the map, then over its rows.
-    columns = torch.einsum("...nw,...chw->...nch", across.flatten(-3, -2), colors)
-    shares = (columns * down.flatten(-3, -2)[..., None, :]).sum(-1).unflatten(-2, down.shape[-3:-1])
-    return shares.movedim(-3, -2).flatten(-2)
+    columns = torch.einsum("...nw,...chw->...nch", across.flatten(-3, -2), maps)
+    means = (columns * down.flatten(-3, -2)[..., None, :]).sum(-1).unflatten(-2, down.shape[-3:-1])
+    return means.movedim(-3, -2)
 
 
 def _averaging(start: Tensor, end: Tensor, side: int, cells: int) -> Tensor:
@@ -317,6 +341,7 @@ __all__ = [
     "owners_of_points",
     "part_colors",
     "place_objects",
+    "region_means",
     "shape_channels",
     "visible",
 ]

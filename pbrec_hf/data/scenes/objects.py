@@ -25,6 +25,7 @@ class SceneObject:
         mask: bool (H, W) over the whole picture, the visible part; None where only the box is known.
         colors: shares (11,) of `COLOR_NAMES` by part ("whole", "upper", "lower"); empty if not measured.
         vague: an object that an expression may mean but that cannot be a target: crowds, objects cut off or covered.
+        posture: "sitting" or "standing", of persons; None where it is not known.
     """
 
     category: str
@@ -32,6 +33,7 @@ class SceneObject:
     mask: NDArray[np.bool_] | None = None
     colors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     vague: bool = False
+    posture: str | None = None
 
     @property
     def center(self) -> tuple[float, float]:

@@ -87,6 +87,11 @@ class Layout:
         both = (share.min(1) > 0.25) & (share.sum(1) > 0.65)
         return Truth(both, share.min(1) > 0.12)
 
+    def posture(self, name: str) -> Truth:
+        """Sitting or standing; possibly also where this is not known."""
+        same = np.array([item.posture == name for item in self.objects], dtype=bool)
+        return Truth(same & ~self.vague, same | np.array([item.posture is None for item in self.objects], dtype=bool))
+
     def side(self, axis: str, low: bool) -> Truth:
         """On one side of the picture: the centre in the outer 42 %, possibly up to 52 %."""
         position = self.x if axis == "x" else self.y

@@ -68,7 +68,7 @@ _STOP = re.compile(
     r"\b(with|in|on|wearing|holding|at|of|behind|next|near|by|beside|that|who|which|whose|standing|sitting|to|from|under"
     r"|underneath|beneath|above|over|below|looking|riding|playing|eating|facing|being|has|having|and|is|are|carrying"
     r"|walking|parked|laying|lying|closest|against|for|about|up|wear|just|jumping|running|up|out|off|down|all|leaning"
-    r"|talking|getting|full|w|sits|stands|doing|using|making|taking|driving|flying|grazing|sleeping|swinging|reaching"
+    r"|talking|getting|full|w|sits|seated|stands|doing|using|making|taking|driving|flying|grazing|sleeping|swinging|reaching"
     r"|smiling|drinking|cutting|watching|pointing|touching|around|across|along|toward|towards|into|covered|filled)\b"
 )
 
@@ -104,6 +104,7 @@ class Reading:
 
 _ATTRIBUTES: dict[str, Callable[..., Truth]] = {
     "colored": lambda layout, color, part: layout.colored(color, part),
+    "posture": lambda layout, posture: layout.posture(posture),
     "holding": lambda layout, noun: layout.holding(layout.categories(NOUNS[noun])),
     "on": lambda layout, noun: layout.on(layout.categories(NOUNS[noun])),
     "beside": lambda layout, noun: layout.beside(layout.categories(NOUNS[noun])),
@@ -136,6 +137,8 @@ _RELATIONS = (
     ("above", r"above|over"),
     ("below", r"below|under|underneath|beneath"),
 )
+_POSTURES = (("sitting", re.compile(r"\b(sitting|seated|sits)\b")), ("standing", re.compile(r"\b(standing|stands)\b")))
+_POSED_NOUN = re.compile(rf"\b(?:sitting|seated|standing) (?={_NOUN}\b)")
 _ORDINALS = {"second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4}
 _PLACE_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Said]], ...] = (
     (
@@ -213,13 +216,15 @@ def read_expression(text: str) -> Reading | None:
             places.append(make(match))
             kept = next((group for group in match.groups() if group and group.strip() in NOUNS), "")
             rest = f"{rest[: match.start()]} {kept} {rest[match.end() :]}"
-    found = _head(rest)
+    found = _head(_POSED_NOUN.sub("", rest))
     if found is None or len(places) > 2:
         return None
     noun, color, dressed = found
     person = NOUNS[noun] == frozenset(["person"])
     if clothes and not person:
         return None
+    if person:
+        attributes += [("posture", name) for name, word in _POSTURES if word.search(rest)]
     attributes += [("colored", *color_and_part) for color_and_part, _ in clothes]
     for named in {color, dressed}:
         if named is not None:

@@ -247,5 +247,16 @@ COLOR_SYNONYMS: dict[str, tuple[str, ...]] = {
     "white": ("white",) * 5 + ("light",),
 }
 
+POSTURES: dict[str, tuple[str, ...]] = {
+    "sitting": (
+        "{n} sitting", "{n} sitting", "{n} sitting", "sitting {n}", "{n} sitting down", "{n} who is sitting",
+        "{n} that is sitting", "seated {n}", "{n} seated",
+    ),
+    "standing": (
+        "{n} standing", "{n} standing", "{n} standing", "standing {n}", "{n} standing up", "{n} who is standing",
+        "{n} that is standing", "{n} that stands",
+    ),
+}  # fmt: skip
+
 # Words of direction and their mirror images, for mirrored pictures.
 MIRRORED: dict[str, str] = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand"}

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, PreTrainedTokenizerFast
+from transformers.utils import PROCESSOR_NAME
 
 from ...detectors.references import DetectorReference
 from ...hub.writing import replaced_folder
@@ -47,18 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--box_detector", type=Path, required=True)
     parser.add_argument("--mask_detector", type=Path)
     parser.add_argument("--words", type=Path, required=True, help="words.safetensors of the run that trained them")
+    parser.add_argument("--start", type=Path, help="checkpoint that the training went on from: it keeps its words")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
     model = PbrecForReferringExpression.from_pretrained(args.models[-1], dtype=torch.float32)
     given = {"box_detector": args.box_detector, "mask_detector": args.mask_detector}
     detectors = {name: AutoModel.from_pretrained(path, dtype=torch.float32) for name, path in given.items() if path}
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.models[-1])
+    known = set(spelled_words(tokenizer, saved_texts(args.words)))
+    if args.start is not None:
+        known |= set(json.loads((args.start / PROCESSOR_NAME).read_text())["known_words"].split())
     processor = PbrecProcessor(
         PbrecImageProcessor(size={"longest_edge": model.config.image_size}),
         tokenizer,
         max_text_length=model.config.max_text_length,
         selection=SELECTION,
-        known_words=" ".join(spelled_words(tokenizer, saved_texts(args.words))),
+        known_words=" ".join(sorted(known)),
         **detectors,
     )
     inside = getattr(processor.mask_detector, "source", None)

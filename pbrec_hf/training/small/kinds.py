@@ -22,7 +22,7 @@ from ...processing_pbrec import PbrecProcessor
 from ...selection.settings import SelectionSettings
 from .selection import Pictures, read_rows
 
-SETS = ("heldout", "flipped", "composed")
+SETS = ("heldout", "flipped", "composed", "postures")
 ALONE = "noun"  # a part of every other kind, so that it counts only where it is the whole
 MEETS, TOUCHES = 0.5, 0.2
 
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = SelectionSettings.of({name: full.selection[name] for name in boxes})
     sets = {}
     if args.testsets is not None:
-        sets = {kind: (args.testsets / f"expressions_{kind}.jsonl", args.testsets / "images") for kind in SETS}
+        files = {kind: args.testsets / f"expressions_{kind}.jsonl" for kind in SETS}
+        sets = {kind: (path, args.testsets / "images") for kind, path in files.items() if path.exists()}
     sets |= {path.stem: (path, args.images) for path in args.rows}
     for name, (rows, images) in sets.items():
         meant = [row for row in read_rows(rows) if row["bbox"] is not None]

@@ -11,7 +11,7 @@ a rare noun as well as a frequent one. Only the neck's channels stay empty.
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from ...geometry.points import feature_mask, grid_points
 from ...small.backbone import GroundingBackbone, most_central
 from ...small.colors import COLOR_NAMES
 from ...small.objects import PARTS, describe_objects, place_objects, visible
+from ...small.postures import POSTURES
 from .pool import (
     ABSENT,
     CANVAS,
@@ -44,12 +45,13 @@ from .pool import (
     sayings,
     split_photographs,
     with_human,
+    with_known_postures,
 )
 from .views import GRID, Detection, View, Views, look, scenes_to_view, side_of
 
 SCENES_PER_CHUNK = 1000
 FINE = STRIDE // PLACES
-_Placed = tuple[str, NDArray[np.float64], bool]  # category, box XYXY on the canvas, whether it is vague
+Placed = tuple[str, NDArray[np.float64], bool]  # category, box XYXY on the canvas, whether it is vague
 logger = logging.getLogger(__name__)
 
 
@@ -70,17 +72,18 @@ class Layouts:
         self.photographs, self.views, self.backbone, self.human = list(photographs), views, backbone, human
         self.classes = backbone.config.class_names
         self.categories = sorted(views.of)
+        self._postures = len(POSTURES) if backbone.config.postures else 0  # channels
 
     def sample(self, seed: int, expressions: int) -> tuple[dict[str, Tensor], Sayings]:
         """What training reads of layout number `seed`, with up to `expressions` generated and as many human ones."""
         rng = np.random.default_rng((seed, 505))
         source = self.photographs[rng.integers(len(self.photographs))]
-        placed = self._as_annotated(source, rng) if rng.random() < 0.5 else self._at_random(source.size, rng)
+        placed = self._place(source, rng)
         views = [self.views.pick(category, side_of(box), rng) for category, box, _ in placed]
         order = self._exchange(rng) if rng.random() < 0.5 else np.arange(len(self.classes))
         names = [self.classes[order[self.classes.index(category)]] for category, _, _ in placed]
         objects = tuple(
-            SceneObject(name, _corners(box), None, view.item.colors, vague)
+            SceneObject(name, _corners(box), None, view.item.colors, vague, view.item.posture)
             for name, view, (_, box, vague) in zip(names, views, placed, strict=True)
         )
         # Words speak of the picture, whose corner lies inside the canvas.
@@ -95,7 +98,10 @@ class Layouts:
         inside[0][place.window] = True
         return self._tensors(objects, views, order, feature_mask(inside, GRID, GRID)[0], rng), said
 
-    def _as_annotated(self, source: Scene, rng: Generator) -> list[_Placed]:
+    def _place(self, source: Scene, rng: Generator) -> list[Placed]:
+        return self._as_annotated(source, rng) if rng.random() < 0.5 else self._at_random(source.size, rng)
+
+    def _as_annotated(self, source: Scene, rng: Generator) -> list[Placed]:
         """Everything in a photograph, or in its mirror image, where it is annotated."""
         mirror = rng.random() < 0.5
         placed = []
@@ -108,25 +114,46 @@ class Layouts:
                 placed.append((item.category, box, item.vague))
         return placed
 
-    def _at_random(self, size: tuple[int, int], rng: Generator) -> list[_Placed]:
+    def _at_random(self, size: tuple[int, int], rng: Generator) -> list[Placed]:
         """One to four kinds, one to five of each, where they hide little of each other."""
-        place = letterbox_of(size)
-        height, width = place.resized_height, place.resized_width
-        placed: list[_Placed] = []
+        placed: list[Placed] = []
         for _ in range(rng.integers(1, 5)):
             category = "person" if rng.random() < 0.25 else self.categories[rng.integers(len(self.categories))]
             common = np.exp(rng.uniform(np.log(24), np.log(300)))
             for _ in range(rng.choice((1, 2, 3, 4, 5), p=(0.3, 0.3, 0.2, 0.12, 0.08))):
-                like = self.views.of[category][rng.integers(len(self.views.of[category]))].item
-                stretch = common * np.exp(rng.normal(0, 0.25)) / side_of(like.box)
-                w, h = (min(stretch * extent, limit) for extent, limit in zip(like.size, (width, height), strict=True))
-                for _ in range(8):
-                    x, y = rng.uniform(0, width - w) + place.left, rng.uniform(0, height - h) + place.top
-                    box = np.array([x, y, x + w, y + h])
-                    if all(_hidden(box, other) < 0.3 for _, other, _ in placed):
-                        placed.append((category, box, False))
-                        break
+                self._add(placed, category, common, size, rng)
         return placed
+
+    def _add(
+        self,
+        placed: list[Placed],
+        category: str,
+        side: float,
+        size: tuple[int, int],
+        rng: Generator,
+        spread: float = 0.25,
+        most: float = 0.3,
+    ) -> None:
+        """
+        Another object where it hides little of those that are `placed`, if such a place is found.
+
+        Args:
+            side: about the square root of its area, in pixels of the canvas.
+            size: (height, width) of the picture.
+            spread: of the logarithm of `side`.
+            most: share of the smaller one of two objects that they may have in common.
+        """
+        like = self.views.of[category][rng.integers(len(self.views.of[category]))].item
+        stretch = side * np.exp(rng.normal(0, spread)) / side_of(like.box)
+        place = letterbox_of(size)
+        limits = (place.resized_width, place.resized_height)
+        w, h = (min(stretch * extent, limit) for extent, limit in zip(like.size, limits, strict=True))
+        for _ in range(8):
+            x, y = rng.uniform(0, limits[0] - w) + place.left, rng.uniform(0, limits[1] - h) + place.top
+            box = np.array([x, y, x + w, y + h])
+            if all(hidden(box, other) < most for _, other, _ in placed):
+                placed.append((category, box, False))
+                return
 
     def _exchange(self, rng: Generator) -> NDArray[np.int64]:
         """The new place of each class; "person" stays."""
@@ -137,8 +164,8 @@ class Layouts:
 
     def _detections(
         self, objects: Sequence[SceneObject], views: Sequence[View], order: NDArray[np.int64], rng: Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes (n, 4), class probabilities (n, 80) and colours (n, 33) of the objects seen and of some strays."""
+    ) -> Detection:
+        """All fields of the objects seen and of some strays, n of them, and boxes on the canvas."""
         found: list[Detection] = []
         if self.views.strays:
             numbers = rng.integers(len(self.views.strays), size=rng.integers(0, 21))
@@ -149,11 +176,12 @@ class Layouts:
             here = view.fragments if view.found is None else (view.found, *view.fragments)
             found += [each._replace(box=box + each.box * side) for each in here]
         if not found:
-            classes = len(self.classes)
-            return torch.zeros(0, 4), torch.zeros(0, classes), torch.zeros(0, len(PARTS) * len(COLOR_NAMES))
-        boxes, seen, colors = (torch.stack(part) for part in zip(*found, strict=True))
-        best = seen.amax(1).argsort(descending=True)[: self.backbone.config.max_objects]
-        return boxes[best].clamp(0, CANVAS), seen[best][:, np.argsort(order)], colors[best]
+            widths = (4, len(self.classes), len(PARTS) * len(COLOR_NAMES), self._postures)
+            return Detection(*(torch.zeros(0, width) for width in widths))
+        every = Detection(*(torch.stack(part) for part in zip(*found, strict=True)))
+        best = every.seen.amax(1).argsort(descending=True)[: self.backbone.config.max_objects]
+        boxes, seen, colors, postures = (part[best] for part in every)
+        return Detection(boxes.clamp(0, CANVAS), seen[:, np.argsort(order)], colors, postures)
 
     def _tensors(
         self,
@@ -163,12 +191,12 @@ class Layouts:
         mask: Tensor,
         rng: Generator,
     ) -> dict[str, Tensor]:
-        boxes, seen, colors = self._detections(objects, views, order, rng)
+        boxes, seen, colors, postures = self._detections(objects, views, order, rng)
         grid = (GRID * PLACES, GRID * PLACES)
         points = grid_points(*grid, FINE)
         weight = self.backbone.weigh(seen.amax(1))
         index, shape = place_objects(boxes, weight, points, FINE, (CANVAS, CANVAS))
-        described = describe_objects(boxes, seen, weight, colors, (CANVAS, CANVAS))
+        described = describe_objects(boxes, seen, weight, colors, (CANVAS, CANVAS), postures)
         at_points = torch.cat((self._classes_at(points, boxes, seen, rng), self._pixels(index, colors, rng), shape.T))
         truth = torch.tensor([item.box for item in objects]).float().reshape(-1, 4)
         [chosen] = most_central(at_points[None], grid, PLACES)
@@ -208,7 +236,7 @@ def _corners(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _hidden(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def hidden(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """The area that two boxes share, as a share of the smaller one's."""
     shared = np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None).prod()
     return float(shared / max(1.0, min((box[2:] - box[:2]).prod(), (other[2:] - other[:2]).prod())))
@@ -223,31 +251,54 @@ def _ellipses(boxes: Tensor) -> Tensor:
     return y[:, :, None] + x[:, None, :] <= 1
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the chunks that are missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line of a program that writes layouts."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--detector", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--chunks", type=int, default=1)
     parser.add_argument("--expressions", type=int, default=12, help="generated ones per scene, and as many human ones")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def write_missing(
+    args: argparse.Namespace, kind: str, make: Callable[[Sequence[Scene], GroundingBackbone], Layouts]
+) -> None:
+    """
+    Write the chunks of a kind that are missing.
+
+    Args:
+        args: of `parse`.
+        kind: of the chunks.
+        make: the layouts of the training photographs, as the backbone sees them.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    paths = [args.out / f"layouts_{chunk:03d}.safetensors" for chunk in range(args.chunks)]
+    paths = [args.out / f"{kind}_{chunk:03d}.safetensors" for chunk in range(args.chunks)]
     missing = [path for path in paths if not path.exists()]
     if not missing:
         return
     backbone = load_backbone(args.detector)
     train, _ = split_photographs(args.data)
+    if backbone.config.postures:
+        train = with_known_postures(train, args.data)
     with torch.inference_mode():
-        views = look(scenes_to_view(train), backbone)
-        every = [view for of_category in views.of.values() for view in of_category]
+        layouts = make(train, backbone)
+        every = [view for of_category in layouts.views.of.values() for view in of_category]
         missed = sum(view.found is None for view in every)
-        logger.info("%d views, %d of them missed, %d strays", len(every), missed, len(views.strays))
-        layouts = Layouts(train, views, backbone, human_expressions(args.data))
+        logger.info("%d views, %d of them missed, %d strays", len(every), missed, len(layouts.views.strays))
         for path in missing:
             first = int(path.stem.split("_")[1]) * SCENES_PER_CHUNK
             save_chunk(path, (layouts.sample(first + number, args.expressions) for number in range(SCENES_PER_CHUNK)))
             logger.info("wrote %s", path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the chunks that are missing."""
+    args = parse(__doc__, arguments)
+    human = human_expressions(args.data)
+    write_missing(
+        args, "layouts", lambda train, backbone: Layouts(train, look(scenes_to_view(train), backbone), backbone, human)
+    )

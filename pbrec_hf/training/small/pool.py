@@ -5,7 +5,8 @@
     python scripts/small/pool.py --data DATA --detector DIR --out POOL --kind heldout --chunks 1
 
 DATA holds `images/`, `instances_{train,val}2017.json` and the `expressions_*_dev.jsonl` whose images are left out of
-everything; DIR is a saved NanoDet. About 150 ms per scene on one CPU core.
+everything. DIR is a saved NanoDet, or a pbrec-mt-small whose backbone sees postures: then the persons of the training
+photographs have those that DATA/person_keypoints.json tells. About 150 ms per scene on one CPU core.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,17 +23,21 @@ from numpy.random import Generator
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
+from transformers import AutoConfig
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ...comprehension.targets import massness_targets
+from ...configuration_pbrec import PbrecConfig
 from ...data.scenes.composed import ComposedScenes
 from ...data.scenes.photographs import read_photographs
+from ...data.scenes.postures import with_postures
 from ...data.scenes.reading import HumanExpressions
 from ...data.scenes.scene import Scene, vary, with_expressions
 from ...geometry.centerness import centerness_at
 from ...geometry.letterbox import Letterbox
 from ...geometry.points import feature_mask
 from ...hub.writing import replaced_file
+from ...modeling_pbrec import PbrecForReferringExpression
 from ...small.backbone import GroundingBackbone, GroundingBackboneConfig
 from ...small.nanodet import NanoDetDetector
 
@@ -50,13 +56,23 @@ def split_photographs(data: Path) -> tuple[list[Scene], list[Scene]]:
 
     Those that people wrote the evaluation's expressions about are in neither.
     """
-    human = {row["image_id"] for row in _dev_rows(data)}
+    human = evaluated_photographs(data)
     scenes: list[Scene] = []
     for part in ("train2017", "val2017"):
         scenes += read_photographs(data / f"instances_{part}.json", data / "images", human)
     complete = sorted(int(scene.name) for scene in scenes if scene.complete)
     held_out = {str(image_id) for image_id in complete[::HELD_OUT_EVERY]}
     return [s for s in scenes if s.name not in held_out], [s for s in scenes if s.name in held_out]
+
+
+def evaluated_photographs(data: Path) -> set[str]:
+    """Image ids of the photographs that people wrote the evaluation's expressions about."""
+    return {row["image_id"] for row in _dev_rows(data)}
+
+
+def with_known_postures(scenes: Sequence[Scene], data: Path) -> list[Scene]:
+    """Scenes whose persons have the postures that DATA/person_keypoints.json tells."""
+    return with_postures(scenes, data / "person_keypoints.json")
 
 
 def letterbox_of(size: tuple[int, int]) -> Letterbox:
@@ -175,9 +191,12 @@ def backbone_config(detector: NanoDetDetector) -> GroundingBackboneConfig:
     )
 
 
-def load_backbone(detector_folder: Path) -> GroundingBackbone:
-    """The backbone around a saved NanoDet."""
-    detector = NanoDetDetector.from_pretrained(detector_folder)
+def load_backbone(folder: Path) -> GroundingBackbone:
+    """The backbone of a saved pbrec-mt-small, or a new one around a saved NanoDet."""
+    if AutoConfig.from_pretrained(folder).model_type == PbrecConfig.model_type:
+        model = PbrecForReferringExpression.from_pretrained(folder, dtype=torch.float32).eval()
+        return cast(GroundingBackbone, model.model.backbone)
+    detector = NanoDetDetector.from_pretrained(folder)
     backbone = GroundingBackbone(backbone_config(detector)).eval()
     backbone.detector.load_state_dict(detector.state_dict())
     return backbone
@@ -201,7 +220,7 @@ def make(data: Path, detector: Path, out: Path, kind: str, chunks: int, expressi
 
     Args:
         data: see the module docstring.
-        detector: folder of a saved NanoDet.
+        detector: folder of a saved NanoDet or of a pbrec-mt-small; see the module docstring.
         out: folder of the pool.
         kind: one of `KINDS`.
         chunks: how many there shall be.
@@ -212,6 +231,8 @@ def make(data: Path, detector: Path, out: Path, kind: str, chunks: int, expressi
         return
     backbone = load_backbone(detector)
     train, held_out = split_photographs(data)
+    if backbone.config.postures:
+        train = with_known_postures(train, data)
     human = human_expressions(data)
     logger.info("%d of %d human expressions can be read", len(human.readings), human.count)
     logger.info("%d photographs to train on, %d held out", len(train), len(held_out))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...small.backbone import centrality
 from ...small.objects import SHAPE
 from .pool import MIN_CENTRAL
-from .pool_data import Batch, Chunk
+from .pool_data import RARE_WORDS, Batch, Chunk
 from .words import Words
 
 CPU = torch.device("cpu")
@@ -36,6 +36,7 @@ class Pool:
         classes: number of its classes.
         fillers: share of the generated expressions that get words that say nothing.
         single: leave out the expressions that mean several objects, or none, and scenes without any other.
+        rare: of scenes with expressions with rare words, read fewer others; see `Chunk.keep_rare`.
         device: where the pool lies, and its batches.
 
     Raises:
@@ -50,6 +51,7 @@ class Pool:
         classes: int = 80,
         fillers: float = 0.0,
         single: bool = False,
+        rare: bool = False,
         device: torch.device = CPU,
     ):
         if not files:
@@ -61,6 +63,8 @@ class Pool:
             if single:
                 chunk.expressions = [[one for one in said if len(one[1]) == 1] for said in chunk.expressions]
             chunk.say_nothing_more(fillers, rng)
+            if rare:
+                chunk.keep_rare(rng)
             words.read([text for said in chunk.expressions for text, _, _ in said])
         self.object_rows = self._object_rows(chunks)
         # The last row is for points without an object, and expressions without a referent.
@@ -129,6 +133,7 @@ class Pool:
             objects += chunk.objects_start[-1]
         most = max(1, *map(len, targets))
         padded = [means + [objects] * (most - len(means)) for means in targets]
+        self.rare = torch.tensor([RARE_WORDS.search(text) is not None for text in numbers]).to(self.device)
         self.text, self.targets = torch.tensor(texts).to(self.device), torch.tensor(padded).to(self.device)
         self.counts = torch.tensor(counts).to(self.device)
         self.first = self.counts.cumsum(0) - self.counts
@@ -198,6 +203,7 @@ class Pool:
             attention_mask,
             center,
             mass,
+            self.rare[texts],
         )
 
     def _random(self, generator: torch.Generator, *size: int) -> Tensor:

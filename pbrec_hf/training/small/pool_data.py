@@ -20,7 +20,7 @@ from .pool import Sayings
 
 # What people say of persons and things although nothing annotates it: to be ignored.
 FILLERS = (
-    "standing", "standing", "sitting", "walking", "looking at camera", "facing us", "in the picture", "you can see",
+    "walking", "looking at camera", "facing us", "in the picture", "you can see",
     "smiling", "with hat", "with glasses", "in photo", "half cut off", "partially visible", "that we can see",
     "by itself", "looking down", "in the image", "facing away", "eating", "playing", "looking at the camera",
     "laying down", "in striped shirt", "with his arm out", "talking", "parked", "wooden", "in the air",
@@ -29,6 +29,10 @@ FILLERS = (
     "on the grass", "in the water", "on the street", "looking away", "running", "jumping", "wearing glasses",
     "open", "empty", "with stripes", "partially hidden",
 )  # fmt: skip
+
+# What few expressions say, so that steps read more of those that do.
+RARE_WORDS = re.compile(r"\b(sit(s|ting)?|seated|stand(s|ing)?)\b")
+_READ = 14
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Batch:
         words: (E, L, D), the expressions as the frozen text encoder reads them.
         attention_mask: int64 (E, L).
         centerness, massness: (E, P'), the targets.
+        rare: bool (E,), expressions with `RARE_WORDS`.
     """
 
     features: Tensor
@@ -60,6 +65,7 @@ class Batch:
     attention_mask: Tensor
     centerness: Tensor
     massness: Tensor
+    rare: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
@@ -112,6 +118,15 @@ class Chunk:
         rows = [self.objects_start[scene] + index for index in means]
         center, mass = (self.tensors[name][rows].float() for name in ("centerness", "massness"))
         return center.amax(0), mass.sum(0).clamp(max=1)
+
+    def keep_rare(self, rng: Generator) -> None:
+        """Of scenes with expressions with rare words, keep these and so many others as a step reads of a scene."""
+        for scene, said in enumerate(self.expressions):
+            rare = [one for one in said if RARE_WORDS.search(one[0])]
+            if rare:
+                others = [one for one in said if not RARE_WORDS.search(one[0])]
+                order = rng.permutation(len(others))[: max(0, _READ - len(rare))]
+                self.expressions[scene] = rare + [others[index] for index in order]
 
     def say_nothing_more(self, share: float, rng: Generator) -> None:
         """Give a share of the generated expressions words that say nothing."""

@@ -63,6 +63,8 @@ class Recipe:
         fillers: share of generated expressions with words that say nothing.
         neck_dropout: share of scenes whose channels of the neck are set to 0.
         phases: in order.
+        keep: train with the answers of the model that training began with, instead of the annotated ones, where an
+            expression has no rare word, and read more of those that have one.
     """
 
     seed: int
@@ -75,6 +77,7 @@ class Recipe:
     fillers: float
     neck_dropout: float
     phases: list[Phase]
+    keep: bool = False
 
 
 def read_recipe(path: Path) -> Recipe:

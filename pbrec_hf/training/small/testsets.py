@@ -5,7 +5,8 @@
 The held-out photographs come in two halves: TESTSETS/choice, on which the selection, the threshold and the calibration
 are chosen, and TESTSETS/test, which is for measuring alone. In each half: `heldout` (generated expressions on
 photographs), `flipped` (the same, pictures and words mirrored), `composed` (scenes made of the photographs' cut-outs)
-and `absent` (expressions shown with another photograph that holds nothing of their category). Their boxes are x, y,
+and `absent` (expressions shown with another photograph that holds nothing of their category). In TESTSETS/test alone:
+`postures` (somebody who sits beside somebody who stands, of photographs that no training sees). Their boxes are x, y,
 width, height in pixels, as in the files of human expressions. `generalized.jsonl` is data of one's own, for
 `pbrec-hf evaluate` and `pbrec-hf calibrate`: expressions for one object, for several and for none.
 """
@@ -21,11 +22,13 @@ from ...data.scenes.composed import ComposedScenes
 from ...data.scenes.scene import Scene, flip, with_expressions
 from ...data.scenes.selectors import mirror_text
 from ..scenes import rows_of, save_pixels, write_rows
-from .pool import sayings, split_photographs
+from .pool import evaluated_photographs, sayings, split_photographs
+from .posture_pairs import posture_pairs, shown_persons
 
 HALVES = ("choice", "test")
 COMPOSED_SCENES, COMPOSED_SEED, PER_SCENE = 50, 10**6, 12
 GENERALIZED_SCENES, SINGLE, PLURALS, ABSENT = 120, 6, 5, 5
+POSTURE_PAIRS = 150
 Row = dict[str, Any]
 Pictures = list[tuple[Scene, str, list[Row]]]  # scene, file name and rows
 
@@ -82,6 +85,14 @@ def generalized_set(photographs: Sequence[Scene], seed: int) -> Pictures:
     return [(scene, name, rows_of(scene, name)) for scene, name in named]
 
 
+def postures_set(data: Path, trained_on: Sequence[Scene]) -> Pictures:
+    """Pairs of persons of the photographs that are neither for training nor among those of people's expressions."""
+    exclude = {int(scene.name) for scene in trained_on} | {int(number) for number in evaluated_photographs(data)}
+    pairs = posture_pairs(shown_persons(data, exclude), POSTURE_PAIRS, np.random.default_rng(5))
+    named = [(scene, f"postures_{scene.name.replace(' ', '_')}.png") for scene in pairs]
+    return [(scene, name, [row(scene, name, *each) for each in sayings(scene)]) for scene, name in named]
+
+
 def _rng(scene: Scene) -> np.random.Generator:
     return np.random.default_rng((7, int(scene.name)))
 
@@ -100,7 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
-    for number, (half, photographs) in enumerate(halves(split_photographs(args.data)[1]).items()):
+    train, held_out = split_photographs(args.data)
+    test = args.out / "test"
+    _write(postures_set(args.data, train), test / "images", test / "expressions_postures.jsonl")
+    for number, (half, photographs) in enumerate(halves(held_out).items()):
         folder, seed = args.out / half, COMPOSED_SEED * (number + 1)
         for kind, pictures in single_sets(photographs, seed).items():
             _write(pictures, folder / "images", folder / f"expressions_{kind}.jsonl")

@@ -13,6 +13,7 @@ as a whole (pool_batches.py); a GPU draws other batches than the CPU.
 
 import argparse
 import contextlib
+import copy
 import itertools
 import json
 import logging
@@ -59,6 +60,7 @@ class Training:
         out: folder of the phases.
         bf16: compute matrix products in bfloat16.
         device: of the model and of the scenes.
+        teacher: the model as training began with it, if the recipe keeps its answers.
     """
 
     recipe: Recipe
@@ -70,6 +72,7 @@ class Training:
     out: Path
     bf16: bool = False
     device: torch.device = CPU
+    teacher: PbrecForReferringExpression | None = None
 
     @property
     def trained(self) -> list[Tensor]:
@@ -92,7 +95,8 @@ class Training:
         if phase.steps:
             known = len(self.words.known)
             files = chunks_of(self.pool, *phase.kinds)
-            pool = Pool(files, self.words, self.neck, fillers=self.recipe.fillers, device=self.device)
+            fillers, rare = self.recipe.fillers, self.recipe.keep
+            pool = Pool(files, self.words, self.neck, fillers=fillers, rare=rare, device=self.device)
             if len(self.words.known) > known:
                 self.words.save(self.out / WORDS)
             logger.info("phase %d: %d scenes in %d chunks", number, len(pool), len(files))
@@ -131,9 +135,12 @@ class Training:
             with half_precision(self.device) if self.bf16 else contextlib.nullcontext():
                 center, mass = forward(self.model, batch)
             present = batch.present[batch.index]
+            wanted = (batch.centerness, batch.massness)
+            if self.teacher is not None:
+                wanted = kept_answers(self.teacher, batch)
             losses = {
-                "center": loss_of(center, batch.centerness, present, recipe.ranking),
-                "mass": loss_of(mass, batch.massness, present, recipe.ranking),
+                name: loss_of(logits, targets, present, recipe.ranking)
+                for name, logits, targets in zip(("center", "mass"), (center, mass), wanted, strict=True)
             }
             optimizer.zero_grad()
             (losses["center"] + recipe.mass_weight * losses["mass"]).backward()
@@ -191,7 +198,16 @@ def prepare(
         kind: [batch.to(device) for batch in itertools.islice(_whole(pool, kind, words, neck_channels(model)), 6)]
         for kind in HELD_OUT
     }
-    return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16, device)
+    teacher = copy.deepcopy(model).eval().requires_grad_(False) if recipe.keep else None
+    return Training(recipe, model, tokenizer, words, held_out, pool, out, bf16, device, teacher)
+
+
+@torch.no_grad()
+def kept_answers(teacher: PbrecForReferringExpression, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Center-ness and mass-ness (E, P') to train with: the teacher's, but for expressions with rare words."""
+    center, mass = (logits.float().sigmoid() for logits in forward(teacher, batch))
+    rare = batch.rare[:, None]
+    return torch.where(rare, batch.centerness.float(), center), torch.where(rare, batch.massness.float(), mass)
 
 
 def _whole(pool: Path, kind: str, words: Words, neck: int) -> Iterator[Batch]:

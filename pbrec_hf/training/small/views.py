@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from ...data.scenes.composed import ComposedScenes
+from ...data.scenes.composed import POSED, ComposedScenes
 from ...data.scenes.objects import SceneObject
 from ...data.scenes.scene import Scene, vary
 from ...small.backbone import GroundingBackbone, picture_colors
@@ -33,11 +33,13 @@ class Detection(NamedTuple):
         box: (4,) XYXY in pixels of the canvas, or relative to an object's box, in its widths and heights.
         seen: (80,) class probabilities.
         colors: (33,) shares of the colour names in the parts of the box.
+        postures: (2,) of `GroundingBackbone.postures`; (0,) where the backbone has none.
     """
 
     box: Tensor
     seen: Tensor
     colors: Tensor
+    postures: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class Views:
     def pick(self, category: str, side: float, rng: Generator) -> View:
         """A view of an object of `category` about as large as `side`, the square root of its area in canvas pixels."""
         distance = np.abs(np.log(self.sides[category] / side))
+        posed = np.array([view.item.posture is not None for view in self.of[category]])
+        if posed.any() and rng.random() < POSED:
+            distance[~posed] = np.inf
         return self.of[category][rng.choice(np.argsort(distance)[:12])]
 
 
@@ -96,7 +101,10 @@ def look(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Views:
         truth = letterbox_of(scene.size).boxes_to_canvas(boxes_there)
         if not len(truth):
             continue
-        detections = [Detection(*each) for each in zip(boxes, seen, parts, strict=True)]
+        postures = backbone.postures(boxes, seen, [level[0] for level in outputs.feature_maps], (CANVAS, CANVAS))
+        if postures is None:
+            postures = boxes.new_zeros(len(boxes), 0)
+        detections = [Detection(*each) for each in zip(boxes, seen, parts, postures, strict=True)]
         overlap = box_iou(truth, boxes)
         most, place = overlap.amax(0), overlap.argmax(0)
         for row, (item, box) in enumerate(zip(scene.objects, truth, strict=True)):

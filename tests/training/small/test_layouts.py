@@ -29,7 +29,7 @@ def layouts():
         item = SceneObject(category, (0.0, 0.0, 90.0, 60.0), None, colors)
         seen = torch.zeros(80)
         seen[classes.index(category)] = 0.9
-        views += [View(item, Detection(torch.zeros(4), seen, torch.eye(11)[4].repeat(3))), View(item)]
+        views += [View(item, Detection(torch.zeros(4), seen, torch.eye(11)[4].repeat(3), torch.zeros(0))), View(item)]
     boxes = ((20.0, 30.0, 110.0, 90.0), (150.0, 40.0, 250.0, 160.0), (260.0, 60.0, 310.0, 100.0))
     objects = tuple(SceneObject(name, box) for name, box in zip(CATEGORIES, boxes, strict=False))
     photograph = Scene(np.zeros((240, 320, 3), np.uint8), objects)

@@ -1,5 +1,6 @@
 """Batches of the pool hold what its files say, and its draws are those that are asked for."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,18 @@ def scene(seed, objects, neck):
         tensors["neck"] = random(NECK, POINTS)
     said = [("word " * (index + seed + 1), (index,), "noun") for index in range(objects)]
     return tensors, [*said, ("all of them", tuple(range(objects)), "plural"), (f"none {seed}", (), "absent")]
+
+
+def test_of_scenes_with_rare_expressions_these_stay(tmp_path):
+    tensors, _ = scene(0, 3, neck=False)
+    plain = [(f"thing {number}", (0,), "noun+side") for number in range(30)]
+    rare = [(f"sitting {number}", (1,), "noun+posture") for number in range(4)]
+    save_chunk(tmp_path / "chunk.safetensors", [(tensors, [*plain, *rare]), (tensors, plain)])
+    chunk = Chunk(tmp_path / "chunk.safetensors", NECK)
+    chunk.keep_rare(np.random.default_rng(0))
+    few, all_ = chunk.expressions
+    assert [one[0] for one in few[:4]] == [one[0] for one in rare] and len(few) == 14
+    assert {one[0] for one in few[4:]} < {one[0] for one in plain} and len(all_) == 30
 
 
 def sure(seed, objects, neck):
@@ -104,6 +117,15 @@ def test_every_scene_is_the_one_of_its_file(files):
         )
         assert sorted((int(n), round(a.item(), 3), round(b.item(), 3)) for n, a, b in told) == wanted
     assert seen == set(range(5))
+
+
+def test_a_batch_tells_which_expressions_have_rare_words(tmp_path):
+    tensors, _ = scene(0, 2, neck=False)
+    said = [("dog on the left", (0,), "noun"), ("standing man there", (1,), "noun"), ("stand ins", (1,), "noun")]
+    save_chunk(tmp_path / "chunk.safetensors", [(tensors, said)])
+    batch = next(pool_of([tmp_path / "chunk.safetensors"]).batches(0, 1, 3, None, 0.0))
+    lengths = {len("dog on the left"): False, len("standing man there"): True, len("stand ins"): True}
+    assert [lengths[int(row[0, 0])] for row in batch.words] == batch.rare.tolist()
 
 
 def test_words_of_a_batch_are_the_ones_of_its_texts(files):

@@ -1,10 +1,12 @@
 """The loss of pbrec-mt-small: by hand, for one object, several, none, and one that no point in the picture holds."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from pbrec_hf.training.small import train
 from pbrec_hf.training.small.steps import disturb, loss_of
 
 
@@ -36,3 +38,14 @@ def test_only_the_channels_of_the_neck_are_dropped():
     changed = disturb(features, neck=5, neck_dropout=1.0, noise=0.0)
     assert not changed[:, :5].any() and (changed[:, 5:] == 1).all()
     assert torch.equal(disturb(features, neck=5, neck_dropout=0.0, noise=0.0), features)
+
+
+def test_answers_are_kept_but_for_expressions_with_rare_words(monkeypatch):
+    """Of a model that says the same of everything: targets are its probabilities, and of rare words annotated."""
+    said = torch.tensor([[2.0, -1.0, 0.0], [2.0, -1.0, 0.0]]), torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    monkeypatch.setattr(train, "forward", lambda teacher, batch: said)
+    annotated = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).half()
+    batch = SimpleNamespace(rare=torch.tensor([True, False]), centerness=annotated, massness=annotated / 2)
+    center, mass = train.kept_answers(None, batch)
+    assert torch.equal(center[0], annotated[0].float()) and torch.equal(mass[0], annotated[0].float() / 2)
+    assert torch.equal(center[1], said[0][1].sigmoid()) and torch.equal(mass[1], said[1][1].sigmoid())

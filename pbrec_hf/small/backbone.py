@@ -314,8 +314,8 @@ class GroundingBackbone(BackboneMixin, PreTrainedModel):
         if self.posture_head is None:
             return None
         person = visible(probabilities[..., self.config.class_names.index(_PERSON), None])
-        weight = self.posture_head.shape.weight
-        return self.posture_head(boxes.to(weight), [level.to(weight) for level in maps], canvas) * person
+        shares: Tensor = self.posture_head(boxes, maps, canvas)
+        return shares * person
 
     def weigh(self, score: Tensor) -> Tensor:
         """Confidence in [0, 1] that objects with these scores exist: linear from min_score / 2 to sure_score."""

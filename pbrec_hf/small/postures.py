@@ -39,11 +39,12 @@ class PostureHead(nn.Module):
             canvas: (H, W) in pixels.
 
         Returns:
-            (…, n, 2), the probabilities of `POSTURES`, whose sum is 1.
+            float32 (…, n, 2), the probabilities of `POSTURES`, whose sum is 1.
         """
-        logits = self.shape(box_shapes(boxes, canvas))[..., 0]
+        weight, boxes = self.shape.weight, boxes.float()  # halves would round pixels
+        logits = self.shape(box_shapes(boxes, canvas).to(weight))[..., 0].float()
         for project, level in zip(self.thirds, maps, strict=True):
-            means = region_means(boxes, project(level), _THIRDS, canvas)
+            means = region_means(boxes, project(level.to(weight)).float(), _THIRDS, canvas)
             logits = logits + means.diagonal(dim1=-2, dim2=-1).sum(-1)
         return torch.stack((logits, -logits), dim=-1).sigmoid()
 

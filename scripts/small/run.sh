@@ -98,7 +98,7 @@ python "$here/layouts.py" --data "$data" --detector "$backbone" --out "$run/pool
 wait "$beside"
 fusion() {
     python "$here/train.py" $half --recipe "$root/hub_configs/pbrec-mt-small/$recipe" --pool "$run/pool" \
-        --detector "$detector" --texts "$data/refcoco_expressions.txt" --out "$run/model" "$@"
+        --detector "$detector" --texts "$data/refcoco_expressions.txt" --out "$run/model" ${init:+--init "$init"} "$@"
 }
 # Two programs on half of the cores each read a third more than one on all of them.
 branches() {
@@ -120,19 +120,16 @@ train_short.yaml)
     set -- "$run/model/phase1" "$run/model/phase2"
     ;;
 train_generalized.yaml | train_plus.yaml)
-    fusion --init "$init" --threads "$threads"
+    fusion --threads "$threads"
     set -- "$run/model/phase0"
     ;;
 train_postures.yaml)
-    fusion --init "$init" --phases 0 --threads $(((threads + 1) / 2)) &
-    branch=$!
-    fusion --init "$init" --phases 1 --threads $(((threads + 1) / 2))
-    wait "$branch"
+    branches 0 1
     set -- "$run/model/phase0" "$run/model/phase1"
     ;;
 train_gpu.yaml)  # each branch is a program of its own, so that both start from `init`
-    fusion --init "$init" --phases 0 --device cuda
-    fusion --init "$init" --phases 1 --device cuda
+    fusion --phases 0 --device cuda
+    fusion --phases 1 --device cuda
     set -- "$run/model/phase0" "$run/model/phase1"
     ;;
 esac

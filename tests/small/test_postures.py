@@ -3,28 +3,21 @@
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from small_checkpoints import detector
 
 from pbrec_hf.small.backbone import GroundingBackbone, GroundingBackboneConfig
-from pbrec_hf.small.nanodet import NanoDetConfig
-from pbrec_hf.small.nanodet_trunk import NanoDetTrunkConfig
 from pbrec_hf.small.postures import POSTURES, PostureHead, box_shapes, third_means
 
 CANVAS = (64, 96)
 
 
-def config(**fields):
-    trunk = NanoDetTrunkConfig(stem_channels=4, stage_channels=(8, 8, 8), stage_depths=(1, 1, 1), neck_channels=8)
-    names = {0: "person", 1: "cat"}
-    return GroundingBackboneConfig(detector_config=NanoDetConfig(trunk_config=trunk, id2label=names), **fields)
-
-
 @pytest.fixture(scope="module")
 def backbone():
-    torch.manual_seed(0)
-    model = GroundingBackbone(config(stride=16, postures=True)).eval()
-    for head in model.detector.heads.values():  # some detections must exceed `min_score`
-        torch.nn.init.normal_(head.output.weight, std=0.5)
-        torch.nn.init.constant_(head.output.bias, -2.0)
+    found = detector(classes={0: "person", 1: "cat"})
+    fewer = {"min_score": 0.35, "sure_score": 0.6}  # objects than there are slots
+    config = GroundingBackboneConfig(detector_config=found.config, stride=16, postures=True, **fewer)
+    model = GroundingBackbone(config).eval()
+    model.detector.load_state_dict(found.state_dict())
     return model
 
 
@@ -77,7 +70,8 @@ def test_persons_have_channels_for_their_postures(backbone, pictures):
     output = backbone(pictures)
     names = backbone.config.channel_names
     assert output.feature_maps[0].shape[1] == len(names) == backbone.channels[0]
-    assert len(config(stride=16).channel_names) == len(names) - len(POSTURES)
+    without = GroundingBackboneConfig(detector_config=backbone.config.detector, stride=16)
+    assert len(without.channel_names) == len(names) - len(POSTURES)
     planes = output.feature_maps[0][:, [names.index(f"object:{name}") for name in POSTURES]]
     person = output.feature_maps[0][:, names.index("object:person")]
     torch.testing.assert_close(planes.sum(1), person)  # shares of what is a person
@@ -100,6 +94,15 @@ def test_it_is_saved_and_trains_with_nothing(backbone, tmp_path):
 
 
 def test_a_detector_without_persons_is_refused():
-    trunk = config().detector.trunk
     with pytest.raises(StrictDataclassError, match="postures=True needs a class 'person'"):
-        GroundingBackboneConfig(detector_config=NanoDetConfig(trunk_config=trunk, id2label={0: "dog"}), postures=True)
+        GroundingBackboneConfig(detector_config=detector(classes={0: "dog"}).config, postures=True)
+
+
+@torch.no_grad()
+def test_boxes_are_not_rounded_where_weights_are_halves():
+    head, (boxes, maps) = PostureHead(6, 2).bfloat16(), drawn()
+    maps = [level.bfloat16() for level in maps]
+    found = head(boxes, maps, CANVAS)
+    assert found.dtype == torch.float32
+    expected = head.float()(boxes, [level.float() for level in maps], CANVAS)
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=0)

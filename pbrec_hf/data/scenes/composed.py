@@ -50,6 +50,7 @@ class ComposedScenes:
                 f"No photograph holds a whole object of {_SMALLEST_CUTOUT} pixels or more with a mask: give other "
                 "photographs."
             )
+        self.posed = {name: [cutout for cutout in of if cutout[2] is not None] for name, of in self.cutouts.items()}
         self.categories = sorted(self.cutouts)
 
     def sample(self, seed: int, expressions: int = 8, plurals: int = 0, absent: int = 0) -> Scene:
@@ -98,9 +99,8 @@ class ComposedScenes:
 
     def _paste(self, scene: Scene, category: str, rng: Generator) -> Scene:
         cutouts = self.cutouts[category]
-        posed = [cutout for cutout in cutouts if cutout[2] is not None]
-        if posed and rng.random() < POSED:
-            cutouts = posed
+        if self.posed[category] and rng.random() < POSED:
+            cutouts = self.posed[category]
         pixels, mask, posture = cutouts[rng.integers(len(cutouts))]
         if rng.random() < 0.5:
             pixels, mask = pixels[:, ::-1], mask[:, ::-1]

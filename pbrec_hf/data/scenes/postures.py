@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import box_iou
+from torch import Tensor
+from torchvision.ops import box_convert, box_iou
 
 from .objects import SceneObject
 from .scene import Scene
@@ -23,6 +24,21 @@ _SHOULDERS, _HIPS, _KNEES, _ANKLES = (5, 6), (11, 12), (13, 14), (15, 16)
 _LEAST_TORSO = 8  # pixels from the shoulders to the hips
 _UPRIGHT = 0.6  # of the torso's length, by how much the shoulders are above the hips
 _SAME = 0.7  # IoU from which two boxes are of the same person
+
+
+class Persons(NamedTuple):
+    """
+    The n persons of a photograph.
+
+    Attributes:
+        image: name of its file.
+        boxes: float64 (n, 4) XYXY in its pixels.
+        postures: of each, see `posture_of`.
+    """
+
+    image: str
+    boxes: Tensor
+    postures: list[str | None]
 
 
 def posture_of(keypoints: Sequence[Sequence[float]]) -> str | None:
@@ -63,36 +79,50 @@ def _angle(hip: NDArray[np.float64], knee: NDArray[np.float64], ankle: NDArray[n
     return float(np.degrees(np.arccos(np.clip(thigh @ shin / lengths, -1, 1))))
 
 
+def read_persons(path: str | PathLike[str]) -> dict[int, Persons]:
+    """
+    The persons of each photograph, by its number.
+
+    Args:
+        path: JSON with a list of persons: `image`, a file named by its number, `bbox` x, y, width, height, and 17
+            `keypoints`.
+
+    Raises:
+        ValueError: keypoints are not COCO's.
+    """
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in json.loads(Path(path).read_text(encoding="utf-8")):
+        rows[row["image"]].append(row)
+    photographs = {}
+    for name, persons in rows.items():
+        boxes = torch.tensor([row["bbox"] for row in persons], dtype=torch.float64)
+        postures = [posture_of(row["keypoints"]) for row in persons]
+        photographs[int(Path(name).stem)] = Persons(name, box_convert(boxes, "xywh", "xyxy"), postures)
+    return photographs
+
+
 def with_postures(scenes: Iterable[Scene], keypoints: str | PathLike[str]) -> list[Scene]:
     """
     Scenes whose persons have the postures that a file tells.
 
     Args:
         scenes: of `read_photographs`, named by the numbers of their images, at the size of the annotated pictures.
-        keypoints: JSON with a list of persons: `image`, a file named by its number, `bbox` x, y, width, height, and
-            17 `keypoints`.
-
-    Raises:
-        ValueError: keypoints are not COCO's.
+        keypoints: a file for `read_persons`.
     """
-    persons: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in json.loads(Path(keypoints).read_text(encoding="utf-8")):
-        persons[int(Path(row["image"]).stem)].append(row)
-    return [_posed(scene, persons[int(scene.name)]) for scene in scenes]
+    photographs = read_persons(keypoints)
+    return [_posed(scene, photographs.get(int(scene.name))) for scene in scenes]
 
 
-def _posed(scene: Scene, persons: Sequence[dict[str, Any]]) -> Scene:
-    if not (persons and scene.objects):
+def _posed(scene: Scene, told: Persons | None) -> Scene:
+    if told is None or not scene.objects:
         return scene
-    told = torch.tensor([row["bbox"] for row in persons], dtype=torch.float64)
-    told = torch.cat((told[:, :2], told[:, :2] + told[:, 2:]), dim=1)
     boxes = torch.tensor([item.box for item in scene.objects], dtype=torch.float64)
-    most, best = box_iou(boxes, told).max(1)
+    most, best = box_iou(boxes, told.boxes).max(1)
     objects: list[SceneObject] = []
     for item, overlap, number in zip(scene.objects, most.tolist(), best.tolist(), strict=True):
         same = item.category == "person" and overlap > _SAME
-        objects.append(replace(item, posture=posture_of(persons[number]["keypoints"])) if same else item)
+        objects.append(replace(item, posture=told.postures[number]) if same else item)
     return replace(scene, objects=tuple(objects))
 
 
-__all__ = ["posture_of", "with_postures"]
+__all__ = ["Persons", "posture_of", "read_persons", "with_postures"]

@@ -137,7 +137,7 @@ _RELATIONS = (
     ("above", r"above|over"),
     ("below", r"below|under|underneath|beneath"),
 )
-_POSTURES = (("sitting", re.compile(r"\b(sitting|seated|sits)\b")), ("standing", re.compile(r"\b(standing|stands)\b")))
+POSTURES = {name: re.compile(rf"\b(?:{_either(said)})\b") for name, said in words.POSTURE_WORDS.items()}
 _POSED_NOUN = re.compile(rf"\b(?:sitting|seated|standing) (?={_NOUN}\b)")
 _ORDINALS = {"second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4}
 _PLACE_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Said]], ...] = (
@@ -224,7 +224,7 @@ def read_expression(text: str) -> Reading | None:
     if clothes and not person:
         return None
     if person:
-        attributes += [("posture", name) for name, word in _POSTURES if word.search(rest)]
+        attributes += [("posture", name) for name, word in POSTURES.items() if word.search(rest)]
     attributes += [("colored", *color_and_part) for color_and_part, _ in clothes]
     for named in {color, dressed}:
         if named is not None:
@@ -309,4 +309,4 @@ class HumanExpressions:
         return list(found.values())
 
 
-__all__ = ["HumanExpressions", "Reading", "read_expression"]
+__all__ = ["POSTURES", "HumanExpressions", "Reading", "read_expression"]

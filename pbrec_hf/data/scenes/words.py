@@ -257,6 +257,8 @@ POSTURES: dict[str, tuple[str, ...]] = {
         "{n} that is standing", "{n} that stands",
     ),
 }  # fmt: skip
+# Their words in what people wrote; "stand" is a thing as often.
+POSTURE_WORDS = {"sitting": ("sitting", "seated", "sits"), "standing": ("standing", "stands")}
 
 # Words of direction and their mirror images, for mirrored pictures.
 MIRRORED: dict[str, str] = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand"}

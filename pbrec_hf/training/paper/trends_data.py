@@ -24,7 +24,7 @@ from ..small.pool import (
     picture_inputs,
     scenes_of_chunk,
 )
-from ..small.pool_data import RARE_WORDS, Batch, Chunk
+from ..small.pool_data import Batch, Chunk, is_rare
 from ..small.words import Words
 
 EXPRESSIONS = 12  # generated for each scene, as the pool was made
@@ -119,7 +119,7 @@ def scene_batch(chunk: Chunk, number: int, said: Sequence[tuple[str, int]], word
         attention_mask=attention_mask,
         centerness=torch.stack(center),
         massness=torch.stack(mass),
-        rare=torch.tensor([RARE_WORDS.search(text) is not None for text in texts]),
+        rare=torch.tensor([is_rare(text) for text in texts]),
     )
 
 

@@ -58,7 +58,7 @@ def starting_model(
     trained, tokenizer = _loaded(checkpoint)
     torch.manual_seed(seed)
     fields = trained.config.to_dict() | dict(sizes)
-    fields["backbone_config"]["postures"] = False  # scenes of the pool are encoded around the bare detector
+    fields["backbone_config"]["postures"] = False  # trends.py makes its pool around the bare detector
     model = PbrecForReferringExpression(PbrecConfig.from_dict(fields))
     frozen = {name: value for name, value in trained.model.state_dict().items() if name.startswith(FROZEN)}
     model.model.load_state_dict(frozen, strict=False)

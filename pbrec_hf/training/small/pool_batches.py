@@ -15,7 +15,7 @@ from torch import Tensor
 from ...small.backbone import centrality
 from ...small.objects import SHAPE
 from .pool import MIN_CENTRAL
-from .pool_data import RARE_WORDS, Batch, Chunk
+from .pool_data import Batch, Chunk, is_rare
 from .words import Words
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ class Pool:
         classes: number of its classes.
         fillers: share of the generated expressions that get words that say nothing.
         single: leave out the expressions that mean several objects, or none, and scenes without any other.
-        rare: of scenes with expressions with rare words, read fewer others; see `Chunk.keep_rare`.
+        rare: of scenes with rare expressions, read fewer others; see `Chunk.keep_rare`.
         device: where the pool lies, and its batches.
 
     Raises:
@@ -133,7 +133,7 @@ class Pool:
             objects += chunk.objects_start[-1]
         most = max(1, *map(len, targets))
         padded = [means + [objects] * (most - len(means)) for means in targets]
-        self.rare = torch.tensor([RARE_WORDS.search(text) is not None for text in numbers]).to(self.device)
+        self.rare = torch.tensor([is_rare(text) for text in numbers]).to(self.device)
         self.text, self.targets = torch.tensor(texts).to(self.device), torch.tensor(padded).to(self.device)
         self.counts = torch.tensor(counts).to(self.device)
         self.first = self.counts.cumsum(0) - self.counts

@@ -14,6 +14,7 @@ from numpy.random import Generator
 from safetensors import safe_open
 from torch import Tensor
 
+from ...data.scenes.reading import POSTURES
 from ...small.backbone import centrality
 from ...small.objects import SHAPE
 from .pool import Sayings
@@ -30,9 +31,7 @@ FILLERS = (
     "open", "empty", "with stripes", "partially hidden",
 )  # fmt: skip
 
-# What few expressions say, so that steps read more of those that do.
-RARE_WORDS = re.compile(r"\b(sit(s|ting)?|seated|stand(s|ing)?)\b")
-_READ = 14
+_READ = 14  # expressions that a step reads of a scene
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Batch:
         words: (E, L, D), the expressions as the frozen text encoder reads them.
         attention_mask: int64 (E, L).
         centerness, massness: (E, P'), the targets.
-        rare: bool (E,), expressions with `RARE_WORDS`.
+        rare: bool (E,), whether an expression `is_rare`.
     """
 
     features: Tensor
@@ -120,11 +119,11 @@ class Chunk:
         return center.amax(0), mass.sum(0).clamp(max=1)
 
     def keep_rare(self, rng: Generator) -> None:
-        """Of scenes with expressions with rare words, keep these and so many others as a step reads of a scene."""
+        """Of scenes with rare expressions, keep these and so many others as a step reads of a scene."""
         for scene, said in enumerate(self.expressions):
-            rare = [one for one in said if RARE_WORDS.search(one[0])]
+            rare = [one for one in said if is_rare(one[0])]
             if rare:
-                others = [one for one in said if not RARE_WORDS.search(one[0])]
+                others = [one for one in said if not is_rare(one[0])]
                 order = rng.permutation(len(others))[: max(0, _READ - len(rare))]
                 self.expressions[scene] = rare + [others[index] for index in order]
 
@@ -134,6 +133,11 @@ class Chunk:
             for number, (text, means, kind) in enumerate(said):
                 if kind != "human" and rng.random() < share:
                     said[number] = (_with_filler(text, FILLERS[rng.integers(len(FILLERS))], rng), means, kind)
+
+
+def is_rare(text: str) -> bool:
+    """Whether a text says what few do: a posture."""
+    return any(words.search(text) for words in POSTURES.values())
 
 
 def _starts(counts: Tensor) -> list[int]:
@@ -148,4 +152,4 @@ def _with_filler(text: str, filler: str, rng: Generator) -> str:
     return f"{text} {filler}"
 
 
-__all__ = ["Batch", "Chunk"]
+__all__ = ["Batch", "Chunk", "is_rare"]

@@ -43,7 +43,7 @@ class PosedViews(Views):
             return super().pick(category, side, rng)
         wanted = POSTURES[rng.integers(len(POSTURES))]
         distance = np.abs(np.log(self.sides[category] / side))
-        distance[[view.item.posture != wanted for view in self.of[category]]] = np.inf
+        distance[self.postures[category] != wanted] = np.inf
         return self.of[category][rng.choice(np.argsort(distance)[:LIKELY])]
 
 
@@ -63,9 +63,7 @@ class PosedLayouts(Layouts):
     def sample(self, seed: int, expressions: int) -> tuple[dict[str, Tensor], Sayings]:
         """As of `Layouts`, with at most `KEPT` expressions."""
         tensors, said = super().sample(FIRST + seed, expressions)
-        named = ["posture" in kind for _, _, kind in said]
-        order = sorted(range(len(said)), key=lambda number: not named[number])
-        return tensors, [said[number] for number in order[:KEPT]]
+        return tensors, sorted(said, key=lambda one: "posture" not in one[2])[:KEPT]
 
     def _place(self, source: Scene, rng: Generator) -> list[Placed]:
         common = np.exp(rng.uniform(np.log(60), np.log(220)))

@@ -4,22 +4,18 @@ Photographs that show both are few, so parts of two photographs are put together
 posture the keypoints tell, and nobody else at about the same size.
 """
 
-import json
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.ops import box_convert
 
 from ...data.scenes.expressions import Expression
 from ...data.scenes.objects import SceneObject
-from ...data.scenes.postures import posture_of
+from ...data.scenes.postures import read_persons
 from ...data.scenes.scene import Scene
 from ...data.scenes.selectors import pick
 from ...data.scenes.words import NOUNS, POSTURES
@@ -53,16 +49,12 @@ def shown_persons(data: Path, exclude: Collection[int]) -> dict[str, list[Shown]
         data: with `images/`.
         exclude: numbers of photographs to leave out.
     """
-    persons: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in json.loads((data / "person_keypoints.json").read_text()):
-        if (number := int(Path(row["image"]).stem)) not in exclude:
-            persons[number].append(row)
     shown: dict[str, list[Shown]] = {posture: [] for posture in POSTURES}
-    for _, rows in sorted(persons.items()):
-        picture = load_picture(data / "images" / rows[0]["image"])
-        boxes = box_convert(torch.tensor([row["bbox"] for row in rows], dtype=torch.float64), "xywh", "xyxy").numpy()
-        for number, row in enumerate(rows):
-            posture = posture_of(row["keypoints"])
+    for photograph, persons in sorted(read_persons(data / "person_keypoints.json").items()):
+        if photograph in exclude:
+            continue
+        picture, boxes = load_picture(data / "images" / persons.image), persons.boxes.numpy()
+        for number, posture in enumerate(persons.postures):
             if posture is not None and (part := _part(picture, boxes, number)) is not None:
                 shown[posture].append(part)
     return shown
@@ -98,10 +90,10 @@ def posture_pairs(shown: dict[str, list[Shown]], count: int, rng: Generator) -> 
     """
     if missing := [posture for posture, parts in shown.items() if not parts]:
         raise ValueError(f"Nobody is {' or '.join(missing)}: give keypoints of persons who are.")
+    (first, in_turn), (second, others) = shown.items()
     scenes = []
     for number in range(count):
-        chosen = [(posture, parts[number % len(parts)]) for posture, parts in list(shown.items())[:1]]
-        chosen += [(posture, parts[rng.integers(len(parts))]) for posture, parts in list(shown.items())[1:]]
+        chosen = [(first, in_turn[number % len(in_turn)]), (second, others[rng.integers(len(others))])]
         if rng.random() < 0.5:
             chosen.reverse()
         scenes.append(_side_by_side(chosen, f"pair {number}", rng))

@@ -23,6 +23,7 @@ from torchvision.ops import box_iou
 from transformers import PreTrainedTokenizerFast
 
 from ...configuration_pbrec import PbrecConfig
+from ...data.scenes.objects import SceneObject
 from ...data.scenes.scene import Scene, flip
 from ...hub.writing import replaced_folder
 from ...modeling_pbrec import PbrecForReferringExpression
@@ -58,11 +59,12 @@ def see_persons(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Persons
     sits: list[float] = []
     photographs: list[int] = []
     for number, scene in enumerate(scenes):
-        persons = [item for item in scene.objects if item.posture is not None and not item.vague]
-        for turned in (scene, flip(scene)) if persons else ():
+        if not _known(scene):
+            continue
+        for turned in (scene, flip(scene)):
+            known = _known(turned)
             outputs = backbone.detector(picture_inputs(turned)[0][None])
             [(boxes, _, _)] = backbone.find(outputs.scores, outputs.points, outputs.distances, (CANVAS, CANVAS))
-            known = [item for item in turned.objects if item.posture is not None and not item.vague]
             truth = letterbox_of(turned.size).boxes_to_canvas(torch.tensor([item.box for item in known]))
             overlap, best = box_iou(truth, boxes).max(1) if len(boxes) else (truth.new_zeros(len(truth)),) * 2
             shown = boxes[best[overlap > _SAME].long()]
@@ -74,6 +76,10 @@ def see_persons(scenes: Iterable[Scene], backbone: GroundingBackbone) -> Persons
             ]
             photographs += [number] * len(shown)
     return Persons(torch.stack(given), torch.tensor(sits), torch.tensor(photographs))
+
+
+def _known(scene: Scene) -> list[SceneObject]:
+    return [item for item in scene.objects if item.posture is not None and not item.vague]
 
 
 def fit(persons: Persons) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ class Recipe:
         neck_dropout: share of scenes whose channels of the neck are set to 0.
         phases: in order.
         keep: train with the answers of the model that training began with, instead of the annotated ones, where an
-            expression has no rare word, and read more of those that have one.
+            expression is not rare, and read more of those that are (`pool_data.is_rare`).
     """
 
     seed: int

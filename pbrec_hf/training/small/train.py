@@ -204,7 +204,7 @@ def prepare(
 
 @torch.no_grad()
 def kept_answers(teacher: PbrecForReferringExpression, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Center-ness and mass-ness (E, P') to train with: the teacher's, but for expressions with rare words."""
+    """Center-ness and mass-ness (E, P') to train with: the teacher's, but for rare expressions."""
     center, mass = (logits.float().sigmoid() for logits in forward(teacher, batch))
     rare = batch.rare[:, None]
     return torch.where(rare, batch.centerness.float(), center), torch.where(rare, batch.massness.float(), mass)

@@ -73,12 +73,13 @@ class Views:
         for view in views:
             self.of[view.item.category].append(view)
         self.sides = {name: np.array([side_of(view.item.box) for view in of]) for name, of in self.of.items()}
+        self.postures = {name: np.array([view.item.posture for view in of]) for name, of in self.of.items()}
         self.strays, self.pixels = list(strays), list(pixels)
 
     def pick(self, category: str, side: float, rng: Generator) -> View:
         """A view of an object of `category` about as large as `side`, the square root of its area in canvas pixels."""
         distance = np.abs(np.log(self.sides[category] / side))
-        posed = np.array([view.item.posture is not None for view in self.of[category]])
+        posed = self.postures[category] != None  # noqa: E711 (elementwise)
         if posed.any() and rng.random() < POSED:
             distance[~posed] = np.inf
         return self.of[category][rng.choice(np.argsort(distance)[:12])]

@@ -121,10 +121,11 @@ def test_every_scene_is_the_one_of_its_file(files):
 
 def test_a_batch_tells_which_expressions_have_rare_words(tmp_path):
     tensors, _ = scene(0, 2, neck=False)
-    said = [("dog on the left", (0,), "noun"), ("standing man there", (1,), "noun"), ("stand ins", (1,), "noun")]
+    texts = {"dog on the left": False, "standing man there": True, "man seated": True, "a hot dog stand": False}
+    said = [(text, (0,), "noun") for text in texts]
     save_chunk(tmp_path / "chunk.safetensors", [(tensors, said)])
-    batch = next(pool_of([tmp_path / "chunk.safetensors"]).batches(0, 1, 3, None, 0.0))
-    lengths = {len("dog on the left"): False, len("standing man there"): True, len("stand ins"): True}
+    batch = next(pool_of([tmp_path / "chunk.safetensors"]).batches(0, 1, 4, None, 0.0))
+    lengths = {len(text): rare for text, rare in texts.items()}
     assert [lengths[int(row[0, 0])] for row in batch.words] == batch.rare.tolist()
 
 
